@@ -1,0 +1,119 @@
+"""The Anthropic API's paths: which of them the relay serves, and what answers each."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+import msgspec
+
+from relay import errors, exchange, objects
+from relay.call import Call
+from relay.client import Client
+from relay.context import Context
+from relay.dialects import messages
+from relay.keys import may_use
+
+Handler = Callable[[Context, Client, "re.Match[bytes]"], Awaitable[None]]
+
+_MOST_MODELS_BYTES = 4 * 1024 * 1024
+_ID = rb"([A-Za-z0-9][A-Za-z0-9_.:@~-]{0,199})"
+# Base URLs may end in nothing, /api or /claude; some tools leave out /v1.
+_BASE = re.compile(rb"(?:/api|/claude)?(?:/v1)?/(.+)")
+
+
+async def _call(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    target = b"/v1/" + match.string + (b"?" + client.query if client.query else b"")
+
+    def read(body: bytes) -> Call:
+        return messages.read(kind, client.method, target, body, client.headers)
+
+    await exchange.relay(ctx, client, messages, read, messages.NAME)
+
+
+async def _create(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    messages.refuse_encoded(client.headers)
+    await objects.create(ctx, client, kind)
+
+
+async def _list(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    await objects.listing(ctx, client, kind)
+
+
+async def _use(
+    kind: str, rest: bytes, ctx: Context, client: Client, match: "re.Match[bytes]"
+) -> None:
+    await objects.use(ctx, client, kind, match[1].decode(), rest)
+
+
+async def _models(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    """The models of an account, without those that the key may not use."""
+    key = await ctx.keys.authenticate(client.headers)
+    target = b"/v1/" + match.string + (b"?" + client.query if client.query else b"")
+    call = Call("models", "GET", target)
+    async with (
+        ctx.leases.admit(client.request_id, key, call) as lease,
+        exchange.outcome(ctx, client, lease),
+        exchange.answered(ctx, client, lease, b"", plain=True) as reply,
+    ):
+        body = await exchange.collect(reply, _MOST_MODELS_BYTES)
+        headers = exchange.answer_headers(client, lease, reply)
+        allowed = lease.account.key_models
+        if reply.status == 200 and allowed:
+            body = _only(allowed, body, match)
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
+            headers.append((b"content-length", b"%d" % len(body)))
+        await ctx.leases.settle(lease)
+        await client.answer(reply.status, headers, body)
+
+
+def _only(allowed: tuple[str, ...], body: bytes, match: "re.Match[bytes]") -> bytes:
+    answer = msgspec.json.decode(body)
+    if "data" not in answer:
+        if not may_use(allowed, answer.get("id", "")):
+            raise errors.NotFound(f"model: {match[1].decode()} is not among this key's models.")
+        return body
+    answer["data"] = [model for model in answer["data"] if may_use(allowed, model.get("id", ""))]
+    ids = [model["id"] for model in answer["data"]]
+    answer["first_id"], answer["last_id"] = (ids[0], ids[-1]) if ids else (None, None)
+    return msgspec.json.encode(answer)
+
+
+def _on_object(kind: str, rest: bytes = b"") -> Handler:
+    return partial(_use, kind, rest)
+
+
+_BATCHES, _FILES = rb"messages/batches", rb"files"
+ROUTES: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = tuple(
+    (re.compile(pattern), handlers)
+    for pattern, handlers in (
+        (rb"messages", {"POST": partial(_call, "messages")}),
+        (rb"messages/count_tokens", {"POST": partial(_call, "count_tokens")}),
+        (rb"models", {"GET": _models}),
+        (rb"models/" + _ID, {"GET": _models}),
+        (_BATCHES, {"POST": partial(_create, "batch"), "GET": partial(_list, "batch")}),
+        (_BATCHES + b"/" + _ID, {"GET": _on_object("batch"), "DELETE": _on_object("batch")}),
+        (_BATCHES + b"/" + _ID + b"/results", {"GET": _on_object("batch", b"/results")}),
+        (_BATCHES + b"/" + _ID + b"/cancel", {"POST": _on_object("batch", b"/cancel")}),
+        (_FILES, {"POST": partial(_create, "file"), "GET": partial(_list, "file")}),
+        (_FILES + b"/" + _ID, {"GET": _on_object("file"), "DELETE": _on_object("file")}),
+        (_FILES + b"/" + _ID + b"/content", {"GET": _on_object("file", b"/content")}),
+    )
+)
+
+
+def route(client: Client) -> Callable[[Context], Awaitable[None]] | None:
+    """What answers the client's path, or None when the relay serves nothing there.
+
+    Raises:
+        errors.MethodNotAllowed: the path is served, but not by this method.
+    """
+    base = _BASE.fullmatch(client.path)
+    if base is None:
+        return None
+    for pattern, handlers in ROUTES:
+        if match := pattern.fullmatch(base[1]):
+            handler = handlers.get(client.method)
+            if handler is None:
+                raise errors.MethodNotAllowed(client.method, tuple(handlers))
+            return lambda ctx: handler(ctx, client, match)
+    return None

@@ -1,0 +1,178 @@
+"""The front: path to handler, one nursery a request, one place that answers errors.
+
+A request is two tasks, its way and its client's going away; whichever ends first ends the
+other. Everything that a handler raises becomes an answer and a log line here.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+import relay
+from relay import api, errors, log
+from relay.client import Client, ClientGone, Receive, Send
+from relay.context import Context
+from relay.lease import AWAY, new_request_id
+from relay.store import RedisAway
+
+_log = logging.getLogger("relay.access")
+_errors = logging.getLogger("relay.asgi")
+
+# What clients knock at before they send anything, under each base URL.
+_PROBE = re.compile(rb"(?:/api|/claude)?(?:/|(?:/api)?/hello)?")
+_UNKNOWN = (
+    "There is nothing at this path. The Anthropic API is at /api/v1/…, its base URL is"
+    " https://HOST/api."
+)
+_CORS_METHODS = b"GET, POST, DELETE, OPTIONS"
+_CORS_MAX_AGE = b"600"
+
+
+class App:
+    """The ASGI application of one process."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.is_draining = False
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        client = Client(scope, receive, self._with_cors(scope, send), new_request_id())
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_until_gone, client, nursery.cancel_scope)
+                await self._answer(client)
+                nursery.cancel_scope.cancel()
+        finally:
+            client.let_go()
+            self._tell(client)
+
+    async def _answer(self, client: Client) -> None:
+        try:
+            await self._handler(client)()
+        except errors.RelayError as error:
+            client.trail.error = client.trail.error or error.type
+            await _refuse(client, error)
+        except ClientGone:
+            client.trail.error = "client_gone"
+        except RedisAway as error:
+            client.trail.error = f"redis_away: {error}"
+            await _refuse(client, errors.Unavailable(AWAY))
+        except Exception:  # noqa: BLE001  # the border: whatever it was, the client gets an answer
+            client.trail.error = "internal_error"
+            _errors.exception("request=%s failed", client.request_id)
+            await _refuse(client, errors.InternalError("The relay failed; its log says why."))
+
+    def _handler(self, client: Client) -> Callable[[], Awaitable[None]]:
+        if client.method == "HEAD" and _PROBE.fullmatch(client.path):
+            return lambda: _empty(client, 200)
+        if client.method == "OPTIONS":
+            return lambda: _empty(client, 204)
+        if client.path in (b"/health", b"/ready"):
+            if client.method not in ("GET", "HEAD"):
+                raise errors.MethodNotAllowed(client.method, ("GET", "HEAD"))
+            check = self._health if client.path == b"/health" else self._ready
+            return lambda: check(client)
+        found = api.route(client)
+        if found is None:
+            raise errors.NotFound(_UNKNOWN)
+        return lambda: found(self._ctx)
+
+    async def _health(self, client: Client) -> None:
+        """Whether this process takes requests; Redis does not matter."""
+        status, word = (503, "draining") if self.is_draining else (200, "ok")
+        await _json(client, status, f'{{"status":"{word}","version":"{relay.__version__}"}}')
+
+    async def _ready(self, client: Client) -> None:
+        """Whether a request would be served as far as this process and Redis go."""
+        if self.is_draining:
+            await self._health(client)
+            return
+        try:
+            await self._ctx.store.ping()
+        except RedisAway:
+            await _json(client, 503, '{"status":"redis_away"}')
+            return
+        await _json(client, 200, f'{{"status":"ok","version":"{relay.__version__}"}}')
+
+    def _with_cors(self, scope: Any, send: Send) -> Send:
+        """`send`, naming the request's origin where the settings allow it."""
+        origins = self._ctx.settings.cors_origins
+        if not origins:
+            return send
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
+        if "*" not in origins and origin.decode("latin-1") not in origins:
+            return send
+        extra = [
+            (b"access-control-allow-origin", origin or b"*"),
+            (b"access-control-allow-methods", _CORS_METHODS),
+            (b"access-control-allow-headers", b"*, authorization"),
+            (b"access-control-expose-headers", b"*"),
+            (b"access-control-max-age", _CORS_MAX_AGE),
+            (b"vary", b"origin"),
+        ]
+
+        async def send_with_origin(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        return send_with_origin
+
+    def _tell(self, client: Client) -> None:
+        """The access line: figures and names, never content."""
+        if not _log.isEnabledFor(logging.INFO):
+            return
+        trail = client.trail
+        cut = None if client.is_ended else "unfinished"
+        _log.info(
+            log.fields(
+                request=client.request_id,
+                client=client.address,
+                method=client.method,
+                path=client.path.decode("latin-1"),
+                status=client.status,
+                key=trail.key,
+                account=trail.account,
+                model=trail.model,
+                tokens_in=trail.tokens_in,
+                tokens_out=trail.tokens_out,
+                cost_micros=trail.cost_micros,
+                first_byte_s=trail.first_byte_s,
+                duration_s=time.monotonic() - client.started_at,
+                upstream_request=trail.upstream_request_id,
+                error=trail.error,
+                end=cut,
+            )
+        )
+
+
+async def _until_gone(client: Client, scope: trio.CancelScope) -> None:
+    await client.leaves()
+    scope.cancel()
+
+
+async def _refuse(client: Client, error: errors.RelayError) -> None:
+    if client.status is not None:
+        return
+    status, headers, body = errors.response(error, client.request_id)
+    await client.answer(status, headers, body)
+
+
+async def _empty(client: Client, status: int) -> None:
+    await client.answer(status, errors.identity(client.request_id), b"")
+
+
+async def _json(client: Client, status: int, body: str) -> None:
+    data = body.encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(data)),
+        (b"cache-control", b"no-store"),
+        *errors.identity(client.request_id),
+    ]
+    await client.answer(status, headers, data)

@@ -1,0 +1,88 @@
+"""The values that one request hands from room to room, and what a dialect must offer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from relay.errors import RelayError
+from relay.pricing import Tokens
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the relay read of a request; its bytes go on as they came.
+
+    Args:
+        kind: "messages" is counted and costs money; every other kind only holds a slot.
+        target: path and query at the upstream, below the account's base URL.
+        model: empty when the call names none.
+        session: the client's conversation, or empty.
+        account_id: the account that must serve, or empty for any.
+    """
+
+    kind: str
+    method: str
+    target: bytes
+    body: bytes = b""
+    model: str = ""
+    max_tokens: int = 0
+    stream: bool = False
+    session: str = ""
+    agent: str = ""
+    account_id: str = ""
+
+
+class Meter(Protocol):
+    """Reads usage out of an answer on the side; never delays or alters a byte."""
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The upstream's own figures so far; None before it gave any."""
+
+    @property
+    def chars(self) -> int:
+        """Characters of output seen so far: the floor estimate of an answer that breaks off."""
+
+    @property
+    def model(self) -> str:
+        """The model that answered, as the upstream names it, or empty."""
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the answer ended, or empty."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer is whole, so that its figures are final."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the upstream said that it ends here, well or with an error."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the answer's first event has been seen."""
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether bytes of our own may go in here without breaking an event."""
+
+    def feed(self, data: bytes) -> None:
+        """Look at the next bytes of the answer."""
+
+    def finish(self) -> None:
+        """The answer has ended: read what can only be read whole."""
+
+
+class Dialect(Protocol):
+    """What the exchange needs of an API's dialect."""
+
+    ping: bytes
+
+    def meter(self, status: int, headers: Headers, *, stream: bool) -> Meter:
+        """A meter for one answer."""
+
+    def error_frame(self, error: RelayError, request_id: str) -> bytes:
+        """The event by which a stream that broke off says so."""

@@ -1,0 +1,23 @@
+"""The command line: each command parses, calls one function, and shows what it returned.
+
+Exit status: 0 done, 1 failed (one sentence on stderr), 2 wrong usage. A secret is never taken
+from the arguments, and shown only when it is made. Imports are lazy, so that --help is quick.
+"""
+
+import click
+
+import relay
+from relay.cli.accounts import account
+from relay.cli.keys import key
+from relay.cli.reports import prices, usage, why
+from relay.cli.service import build, serve, try_
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(relay.__version__, prog_name="relay", message="%(prog)s %(version)s")
+def main() -> None:
+    """Stand between your Claude clients and your Claude API accounts."""
+
+
+for _command in (serve, try_, key, account, usage, why, prices, build):
+    main.add_command(_command)

@@ -1,0 +1,130 @@
+"""What the commands share: settings, the relay's parts, sentences for faults, tables and JSON."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from relay.context import Context
+    from relay.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+yes_flag = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def sentences(command: Callable[P, T]) -> Callable[P, T]:
+    """Turn what can go wrong into one sentence on stderr and exit status 1."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except BaseException as error:  # noqa: ASYNC103  # outside of trio.run
+            cause = _first_cause(error)
+            if isinstance(cause, KeyboardInterrupt):
+                raise click.exceptions.Exit(130) from None  # noqa: ASYNC104
+            if isinstance(cause, _foreseen()):
+                raise click.ClickException(str(cause)) from None  # noqa: ASYNC104
+            raise
+
+    return wrapped
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _foreseen() -> tuple[type[Exception], ...]:
+    from relay.accounts import AccountProblem
+    from relay.build import BuildError
+    from relay.keys import KeyProblem
+    from relay.listener import ListenError
+    from relay.pricing import PricesError
+    from relay.redis_child import RedisChildError
+    from relay.settings import SettingsError
+    from relay.store import RedisAway
+    from relay.trial import TrialFailed
+    from relay.upstream import UpstreamError
+    from relay.vault import VaultError
+
+    return (
+        AccountProblem, BuildError, KeyProblem, ListenError, PricesError, RedisChildError,
+        SettingsError, RedisAway, TrialFailed, UpstreamError, VaultError,
+    )  # fmt: skip
+
+
+def chosen_settings(**flags: object) -> "Settings":
+    from relay import settings
+
+    given = {name: str(value) for name, value in flags.items() if value is not None}
+    return settings.load({**os.environ, **given})
+
+
+def with_context(do: "Callable[[Context], Awaitable[T]]") -> T:
+    """Run `do` with the relay's parts, against the running relay's Redis where there is one."""
+    import trio
+
+    from relay import log, server
+
+    settings = chosen_settings()
+    log.set_up("warning", None)
+
+    async def run() -> T:
+        async with server.context(settings) as ctx:
+            return await do(ctx)
+
+    return trio.run(run)
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return str(value)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    from relay.log import clean
+
+    lines = [list(head), *([clean(str(cell)) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def as_dict(value: Any) -> dict[str, object]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def confirm(question: str, yes: bool) -> None:
+    if not yes:
+        click.confirm(question, abort=True)
+
+
+def show(value: Any, as_json: bool) -> None:
+    fields = as_dict(value)
+    if as_json:
+        print_json(fields)
+        return
+    rows = [
+        (name, ", ".join(cell) if isinstance(cell, tuple) else cell)
+        for name, cell in fields.items()
+    ]
+    table(("FIELD", "VALUE"), rows)

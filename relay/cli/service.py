@@ -1,0 +1,53 @@
+"""The commands that run the whole: serve, try, build."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from relay.cli.common import chosen_settings, sentences
+
+if TYPE_CHECKING:
+    from relay.settings import Settings
+
+
+@click.command()
+@click.option("--host", help="Address to listen on (HOST, 127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (PORT, 3000).")
+@sentences
+def serve(host: str | None, port: int | None) -> None:
+    """Serve in the foreground until SIGTERM or Ctrl-C."""
+    import trio
+
+    from relay import log, server
+
+    settings = chosen_settings(HOST=host, PORT=port)
+    log.set_up(settings.log_level, _log_file(settings))
+    trio.run(server.serve, settings)
+
+
+def _log_file(settings: "Settings") -> Path | None:
+    return settings.log_directory / "relay.log" if settings.log_to_file else None
+
+
+@click.command("try")
+@sentences
+def try_() -> None:
+    """Try the relay on this machine: simulated, or real with ANTHROPIC_API_KEY set."""
+    import trio
+
+    from relay import log, trial
+
+    log.set_up("warning", None)
+    trio.run(trial.run, os.environ, click.echo)
+
+
+@click.command()
+@click.option("--output", type=click.Path(path_type=Path), default=Path("dist/relay.pyz"))
+@sentences
+def build(output: Path) -> None:
+    """Build the whole relay into one file, relay.pyz, from a checkout."""
+    from relay import build as building
+
+    click.echo(building.build(output))

@@ -1,0 +1,26 @@
+"""What the rooms of a request share: built once in server.py and handed down."""
+
+from dataclasses import dataclass
+
+from relay.accounts import Accounts
+from relay.client import BodyBudget
+from relay.keys import Keys
+from relay.lease import Leases
+from relay.pricing import Prices
+from relay.settings import Settings
+from relay.store import Store
+from relay.upstream import Upstreams
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One process's parts."""
+
+    settings: Settings
+    store: Store
+    keys: Keys
+    accounts: Accounts
+    prices: Prices
+    leases: Leases
+    upstreams: Upstreams
+    bodies: BodyBudget

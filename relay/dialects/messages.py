@@ -1,0 +1,342 @@
+"""The Anthropic Messages dialect: the few fields that are read, and usage out of answers.
+
+Nothing here changes a byte. A request's body is checked only so far that what the relay reads
+is what the upstream will read.
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from relay import errors, sse
+from relay.call import Call, Headers
+from relay.pricing import Tokens
+
+NAME = "anthropic"
+ping = sse.encode("ping", b'{"type": "ping"}')
+
+_MOST_USAGE_BYTES = 64 * 1024 * 1024
+
+_top_level = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_KEY = re.compile(rb'[ \t\n\r]*"((?:[^"\\]|\\.)*)"[ \t\n\r]*:[ \t\n\r]*')
+_NEXT = re.compile(rb"[ \t\n\r]*,")
+
+NOT_JSON = "The request's body is not a JSON object in UTF-8."
+
+
+def read(
+    kind: str, method: str, target: bytes, body: bytes, headers: Sequence[tuple[bytes, bytes]]
+) -> Call:
+    """What the relay needs to know of a messages request.
+
+    Raises:
+        errors.BadRequest: the body could be read in two ways, or lacks what must be there.
+    """
+    refuse_encoded(headers)
+    named = dict(headers)
+    fields = top_level_fields(body)
+    model = _field(fields, "model", str, None)
+    if not model:
+        raise errors.BadRequest("model: this field is required and names a model.")
+    if len(model) > 256 or not model.isprintable():
+        raise errors.BadRequest("model: a model's name has at most 256 printable characters.")
+    max_tokens = _field(fields, "max_tokens", int, 0)
+    if max_tokens < 0:
+        raise errors.BadRequest("max_tokens: must not be negative.")
+    return Call(
+        kind=kind,
+        method=method,
+        target=target,
+        body=body,
+        model=model,
+        max_tokens=max_tokens,
+        stream=_field(fields, "stream", bool, False),
+        session=_session(named, fields),
+        agent=_text(named.get(b"x-claude-code-agent-id", b"")),
+    )
+
+
+def refuse_encoded(headers: Headers) -> None:
+    """A body that the relay would read differently from the upstream is refused."""
+    for name, value in headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise errors.BadRequest("Content-Encoding: send the body uncompressed.")
+
+
+def top_level_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """A JSON object's fields, undecoded; strict, and without a name that stands twice.
+
+    Raises:
+        errors.BadRequest: it is not strict JSON in UTF-8, or repeats a field.
+    """
+    try:
+        body.decode()
+        fields = _top_level.decode(body)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        raise errors.BadRequest(NOT_JSON) from None
+    position = body.index(b"{") + 1
+    for name, value in fields.items():
+        position = _end_of_field(body, position, name, bytes(value))
+    if not body[position:].strip(b" \t\n\r") == b"}":
+        raise errors.BadRequest("The request's body repeats a field at its top level.")
+    return fields
+
+
+def _end_of_field(body: bytes, position: int, name: str, value: bytes) -> int:
+    """Where the field at `position` ends, which must be `name` with `value`.
+
+    The decoder keeps a repeated name's first place and its last value, so a walk through the
+    bytes meets something else as soon as a name stands twice.
+    """
+    key = _KEY.match(body, position)
+    if key is None or json.loads(b'"' + key[1] + b'"') != name:
+        raise errors.BadRequest("The request's body repeats a field at its top level.")
+    if not body.startswith(value, key.end()):
+        raise errors.BadRequest(f"{name}: this field stands twice in the request's body.")
+    end = key.end() + len(value)
+    comma = _NEXT.match(body, end)
+    return comma.end() if comma else end
+
+
+def _field(fields: dict[str, msgspec.Raw], name: str, kind: type, default: Any) -> Any:
+    raw = fields.get(name)
+    if raw is None:
+        return default
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        raise errors.BadRequest(f"{name}: must be {_WORDS[kind]}.") from None
+
+
+_WORDS: dict[type, str] = {str: "a string", int: "a whole number", bool: "true or false"}
+
+
+def _session(headers: dict[bytes, bytes], fields: dict[str, msgspec.Raw]) -> str:
+    """The client's conversation: Claude Code's header, else what its metadata says."""
+    if header := headers.get(b"x-claude-code-session-id"):
+        return _text(header)
+    try:
+        user_id = msgspec.json.decode(fields.get("metadata", b"{}"), type=_Metadata).user_id
+        return _text(msgspec.json.decode(user_id or "{}", type=_UserId).session_id.encode())
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError):
+        return ""
+
+
+def _text(value: bytes) -> str:
+    text = value.decode("latin-1")[:128]
+    return text if text.isprintable() else ""
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str | None = None
+
+
+class _UserId(msgspec.Struct):
+    session_id: str = ""
+
+
+class _CacheCreation(msgspec.Struct):
+    ephemeral_5m_input_tokens: int | None = None
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class _ServerToolUse(msgspec.Struct):
+    web_search_requests: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_creation: _CacheCreation | None = None
+    server_tool_use: _ServerToolUse | None = None
+
+
+class _Message(msgspec.Struct):
+    model: str | None = None
+    stop_reason: str | None = None
+    usage: _Usage | None = None
+
+
+class _Delta(msgspec.Struct):
+    text: str | None = None
+    thinking: str | None = None
+    partial_json: str | None = None
+    stop_reason: str | None = None
+
+
+class _Event(msgspec.Struct):
+    message: _Message | None = None
+    delta: _Delta | None = None
+    usage: _Usage | None = None
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_message = msgspec.json.Decoder(_Message).decode
+
+
+class _Figures:
+    """Usage as it is reported piece by piece: the last word on each figure wins."""
+
+    def __init__(self) -> None:
+        self.tokens: Tokens | None = None
+
+    def update(self, usage: _Usage) -> None:
+        old = self.tokens or Tokens()
+        write_5m, write_1h = old.cache_write_5m, old.cache_write_1h
+        if usage.cache_creation is not None:
+            write_5m = _last(usage.cache_creation.ephemeral_5m_input_tokens, write_5m)
+            write_1h = _last(usage.cache_creation.ephemeral_1h_input_tokens, write_1h)
+        elif usage.cache_creation_input_tokens is not None:
+            # Without the split what is not known to live an hour lives five minutes.
+            write_5m = max(0, usage.cache_creation_input_tokens - write_1h)
+        searches = old.web_searches
+        if usage.server_tool_use is not None:
+            searches = _last(usage.server_tool_use.web_search_requests, searches)
+        self.tokens = Tokens(
+            input=_last(usage.input_tokens, old.input),
+            output=_last(usage.output_tokens, old.output),
+            cache_read=_last(usage.cache_read_input_tokens, old.cache_read),
+            cache_write_5m=write_5m,
+            cache_write_1h=write_1h,
+            web_searches=searches,
+        )
+
+
+def _last(new: int | None, old: int) -> int:
+    return old if new is None else max(0, new)
+
+
+class StreamMeter:
+    """Usage of a stream of events, and whether it has reached its end."""
+
+    def __init__(self, unpack: "_Unpacker | None") -> None:
+        self._framer = sse.Framer()
+        self._figures = _Figures()
+        self._unpack = unpack
+        self.chars = 0
+        self.model = ""
+        self.stop_reason = ""
+        self.is_complete = False
+        self.has_ended = False
+        self.has_begun = False
+
+    @property
+    def tokens(self) -> Tokens | None:
+        return self._figures.tokens
+
+    @property
+    def at_boundary(self) -> bool:
+        return self._unpack is None and self._framer.at_boundary and not self._framer.broken
+
+    def feed(self, data: bytes) -> None:
+        if self._unpack is not None:
+            data = self._unpack.feed(data)
+        for frame in self._framer.feed(data):
+            self._see(frame.event, frame.data)
+
+    def _see(self, event: bytes, data: bytes) -> None:
+        if event in (b"message_stop", b"error"):
+            self.has_ended = True
+            self.is_complete = event == b"message_stop"
+            return
+        if event not in (b"content_block_delta", b"message_start", b"message_delta"):
+            return
+        self.has_begun = True
+        try:
+            seen = _decode_event(data)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError):
+            return
+        if seen.message is not None:
+            self.model = seen.message.model or ""
+            if seen.message.usage is not None:
+                self._figures.update(seen.message.usage)
+        if seen.usage is not None:
+            self._figures.update(seen.usage)
+        if seen.delta is not None:
+            delta = seen.delta
+            self.chars += len(delta.text or delta.thinking or delta.partial_json or "")
+            self.stop_reason = delta.stop_reason or self.stop_reason
+
+    def finish(self) -> None:
+        """A stream has told everything by its events."""
+
+
+class BodyMeter:
+    """Usage of an answer that comes as one JSON object."""
+
+    chars = 0
+    at_boundary = False
+    has_begun = False
+    has_ended = False
+
+    def __init__(self, unpack: "_Unpacker | None") -> None:
+        self._figures = _Figures()
+        self._unpack = unpack
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.model = ""
+        self.stop_reason = ""
+        self.is_complete = False
+
+    @property
+    def tokens(self) -> Tokens | None:
+        return self._figures.tokens
+
+    def feed(self, data: bytes) -> None:
+        if self._unpack is not None:
+            data = self._unpack.feed(data)
+        self._size += len(data)
+        if self._size <= _MOST_USAGE_BYTES:
+            self._parts.append(data)
+
+    def finish(self) -> None:
+        try:
+            message = _decode_message(b"".join(self._parts))
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError):
+            return
+        self.model = message.model or ""
+        self.stop_reason = message.stop_reason or ""
+        if message.usage is not None:
+            self._figures.update(message.usage)
+            self.is_complete = True
+
+
+class _Unpacker:
+    """Decompresses on the side; bounded, and blind from the first fault on."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(wbits=47)
+        self._left = _MOST_USAGE_BYTES
+
+    def feed(self, data: bytes) -> bytes:
+        if self._left <= 0:
+            return b""
+        try:
+            plain = self._zlib.decompress(data, self._left)
+        except zlib.error:
+            self._left = 0
+            return b""
+        self._left -= len(plain)
+        return plain
+
+
+def meter(status: int, headers: Headers, *, stream: bool) -> StreamMeter | BodyMeter:
+    """A meter for one answer; a stream's only when it really is one."""
+    named = dict(headers)
+    packed = named.get(b"content-encoding", b"identity") in (b"gzip", b"deflate")
+    unpack = _Unpacker() if packed else None
+    is_events = named.get(b"content-type", b"").startswith(b"text/event-stream")
+    if stream and status == 200 and is_events:
+        return StreamMeter(unpack)
+    return BodyMeter(unpack)
+
+
+def error_frame(error: errors.RelayError, request_id: str) -> bytes:
+    """The event by which a stream that broke off says so."""
+    return sse.encode("error", errors.envelope(error, request_id))

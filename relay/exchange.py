@@ -1,0 +1,294 @@
+"""The way of one request: authenticate, read, admit, send, stream, settle.
+
+The only room that knows both the client and the upstream. Bytes pass as they came; usage is
+read on the side. Whatever happens, the lease's own exit settles it.
+"""
+
+import contextlib
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+
+import trio
+
+from relay import errors
+from relay.call import Call, Dialect, Meter
+from relay.client import Client
+from relay.context import Context
+from relay.lease import Lease
+from relay.upstream import Reply, UpstreamError, UpstreamTimeoutError
+
+Headers = list[tuple[bytes, bytes]]
+
+# Everything a client's request may tell the upstream. `anthropic-*` is an open list: new
+# headers and beta values must pass. The client's credential, cookies and addresses must not.
+_PASSED_TO_UPSTREAM = frozenset({b"accept", b"content-type", b"user-agent", b"x-app"})
+_PASSED_PREFIXES = (b"anthropic-", b"x-stainless-")
+
+# RFC 9110 section 7.6.1, and what speaks of the upstream's own connection or quota.
+_KEPT_FROM_CLIENT = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-connection", b"te",
+        b"trailer", b"transfer-encoding", b"upgrade", b"alt-svc", b"date", b"server",
+        b"set-cookie", b"strict-transport-security", b"via", b"request-id", b"x-request-id",
+    }
+)  # fmt: skip
+_QUOTA_PREFIX = b"anthropic-ratelimit-"
+
+BROKEN_OFF = "The upstream's answer broke off. What has come so far is not the whole answer."
+
+
+async def relay(
+    ctx: Context, client: Client, dialect: Dialect, read: Callable[[bytes], Call], name: str
+) -> None:
+    """Answer a call whose body is read whole, from the key to the settled lease.
+
+    Args:
+        read: makes the call of the body; raises errors.BadRequest.
+        name: the dialect's name, for the record.
+    """
+    key = await ctx.keys.authenticate(client.headers)
+    settings = ctx.settings
+    body = await client.body(settings.max_body_bytes, ctx.bodies, settings.body_timeout_s)
+    call = read(body)
+    client.trail.model = call.model
+    async with ctx.leases.admit(client.request_id, key, call) as lease:
+        lease.dialect = name
+        await forward(ctx, client, dialect, lease, body)
+
+
+async def forward(
+    ctx: Context, client: Client, dialect: Dialect, lease: Lease, body: bytes
+) -> None:
+    """Send an admitted call to its account and pass the answer on as it arrives."""
+    call = lease.call
+    async with outcome(ctx, client, lease), answered(ctx, client, lease, body) as reply:
+        meter = dialect.meter(reply.status, reply.headers, stream=call.stream)
+        lease.meter = meter
+        await client.start(reply.status, answer_headers(client, lease, reply))
+        if call.stream and reply.status == 200:
+            await _stream(ctx, client, dialect, lease, reply, meter)
+        else:
+            await _pass_body(ctx, client, lease, reply, meter)
+
+
+@contextlib.asynccontextmanager
+async def outcome(ctx: Context, client: Client, lease: Lease) -> AsyncIterator[None]:
+    """Note how a lease's request ended, settle it, and turn an upstream's failure into ours."""
+    lease.client = client.header(b"user-agent").decode("latin-1")[:200]
+    client.trail.key, client.trail.account = lease.account.key_name, lease.account.account_name
+    try:
+        yield
+    except UpstreamError as error:
+        lease.error = _word_for(error)
+        client.trail.error = f"{lease.error}: {error.reason}"
+        if client.status is None:
+            raise own_error(error) from None
+    except trio.Cancelled:
+        lease.error = lease.error or ("client_gone" if client.is_gone else "shutdown")
+        raise
+    finally:
+        await ctx.leases.settle(lease)  # noqa: ASYNC102  # it shields itself, with a deadline
+        _fill_in(client, lease)
+
+
+@contextlib.asynccontextmanager
+async def answered(
+    ctx: Context,
+    client: Client,
+    lease: Lease,
+    body: bytes | AsyncIterable[bytes],
+    *,
+    plain: bool = False,
+) -> AsyncIterator[Reply]:
+    """The answer of the lease's account; marks on the lease how far the request has come.
+
+    Args:
+        plain: whether the answer must come uncompressed, because the relay reads it.
+    """
+    call, settings = lease.call, ctx.settings
+    waits_s = settings.stream_headers_timeout_s if call.stream else settings.request_timeout_s
+    silence_s = settings.silence_timeout_s if call.stream else settings.request_timeout_s
+    lease.was_sent = True
+    try:
+        async with ctx.upstreams.send(
+            lease.credential.base_url,
+            call.method,
+            call.target,
+            upstream_headers(client, lease, plain=plain),
+            body,
+            headers_timeout_s=waits_s,
+            silence_timeout_s=silence_s,
+        ) as reply:
+            _note_answer(client, lease, reply)
+            yield reply
+    except UpstreamError as error:
+        if lease.status is None:
+            lease.was_sent = not error.never_left
+        raise
+
+
+def _note_answer(client: Client, lease: Lease, reply: Reply) -> None:
+    lease.status = reply.status
+    lease.upstream_request_id = _value(reply.headers, b"request-id").decode("latin-1")
+    client.trail.upstream_request_id = lease.upstream_request_id
+    if reply.status == 401:
+        lease.error = "credential_refused"
+        client.trail.error = "credential_refused: the upstream answered 401 to the account's secret"
+        # A 401 would make clients drop their own, valid key.
+        raise errors.Unavailable(
+            "The upstream account that serves this request needs its operator's attention."
+        )
+
+
+async def _stream(
+    ctx: Context, client: Client, dialect: Dialect, lease: Lease, reply: Reply, meter: Meter
+) -> None:
+    # Push the head out: the first event may be long in coming.
+    await client.write(b"")
+    try:
+        while data := await _next_chunk(ctx, client, dialect, reply, meter):
+            if lease.first_byte_at is None:
+                lease.first_byte_at = time.monotonic()
+            meter.feed(data)
+            if meter.has_ended:
+                # Before the client can see the end: its next request must find its slot free.
+                await ctx.leases.settle(lease)
+            await client.write(data)
+    except UpstreamError as error:
+        lease.error = _word_for(error)
+        client.trail.error = f"{lease.error}: {error.reason}"
+        await _break_off(client, dialect, meter, own_error(error))
+        return
+    meter.finish()
+    if meter.has_begun and not meter.has_ended:
+        # Clients take a clean end for success, so an end that is none must not look like one.
+        lease.error = "upstream_cut"
+        await _break_off(client, dialect, meter, errors.BadGateway(BROKEN_OFF))
+        return
+    await ctx.leases.settle(lease)
+    await client.end()
+
+
+async def _next_chunk(
+    ctx: Context, client: Client, dialect: Dialect, reply: Reply, meter: Meter
+) -> bytes:
+    """The stream's next bytes, with pings while it is silent where they do no harm."""
+    every_s = ctx.settings.ping_interval_s
+    waited_s = 0.0
+    while True:
+        with trio.move_on_after(every_s):
+            return await reply.receive()
+        waited_s += every_s
+        if waited_s >= ctx.settings.silence_timeout_s:
+            raise UpstreamTimeoutError("body", f"nothing came for {waited_s:.0f} s")
+        if meter.at_boundary:
+            await client.write(dialect.ping)
+
+
+async def _break_off(
+    client: Client, dialect: Dialect, meter: Meter, error: errors.RelayError
+) -> None:
+    """End a broken stream so that no client takes it for whole.
+
+    Between two events an error event says so. Inside one nothing can be said any more: the
+    answer is left unended, which the listener turns into an aborted connection.
+    """
+    if meter.at_boundary:
+        await client.end(dialect.error_frame(error, client.request_id))
+
+
+async def _pass_body(
+    ctx: Context, client: Client, lease: Lease, reply: Reply, meter: Meter | None
+) -> None:
+    """Pass a body on, its last piece only once the lease is settled."""
+    held = b""
+    while data := await reply.receive():
+        if lease.first_byte_at is None:
+            lease.first_byte_at = time.monotonic()
+        if meter is not None:
+            meter.feed(data)
+        if held:
+            await client.write(held)
+        held = data
+    if meter is not None:
+        meter.finish()
+    await ctx.leases.settle(lease)
+    await client.end(held)
+
+
+async def pass_through(
+    ctx: Context, client: Client, lease: Lease, body: bytes | AsyncIterable[bytes]
+) -> None:
+    """Like `forward`, for answers that cost nothing: no byte of them is looked at."""
+    async with outcome(ctx, client, lease), answered(ctx, client, lease, body) as reply:
+        await client.start(reply.status, answer_headers(client, lease, reply))
+        await _pass_body(ctx, client, lease, reply, None)
+
+
+async def collect(reply: Reply, most_bytes: int) -> bytes:
+    """A whole answer that the relay has to read; UpstreamError when it is too large."""
+    parts: list[bytes] = []
+    size = 0
+    while data := await reply.receive():
+        size += len(data)
+        if size > most_bytes:
+            raise UpstreamError("body", f"its answer is over {most_bytes} bytes")
+        parts.append(data)
+    return b"".join(parts)
+
+
+def upstream_headers(client: Client, lease: Lease, *, plain: bool) -> Headers:
+    """The headers that go upstream: the account's credential in, the client's out."""
+    headers = [
+        (name, value)
+        for name, value in client.headers
+        if name in _PASSED_TO_UPSTREAM or name.startswith(_PASSED_PREFIXES)
+    ]
+    packed = not plain and not lease.call.stream and b"gzip" in client.header(b"accept-encoding")
+    headers.append((b"accept-encoding", b"gzip" if packed else b"identity"))
+    headers.append(lease.credential.header)
+    return headers
+
+
+def answer_headers(client: Client, lease: Lease, reply: Reply) -> Headers:
+    """The upstream's headers as the client sees them: ours is the request's id."""
+    headers = [
+        (name, value)
+        for name, value in reply.headers
+        if name not in _KEPT_FROM_CLIENT and not name.startswith(_QUOTA_PREFIX)
+    ]
+    headers += errors.identity(client.request_id)
+    if lease.upstream_request_id:
+        headers.append((b"x-upstream-request-id", lease.upstream_request_id.encode("latin-1")))
+    return headers
+
+
+def own_error(error: UpstreamError) -> errors.RelayError:
+    """What a client is told when its account's upstream fails."""
+    if isinstance(error, UpstreamTimeoutError):
+        return errors.GatewayTimeout(
+            "The upstream did not answer in time. The request may have been carried out."
+        )
+    if error.stage == "connect":
+        return errors.BadGateway("The upstream cannot be reached. Nothing was sent.")
+    return errors.BadGateway(BROKEN_OFF)
+
+
+def _word_for(error: UpstreamError) -> str:
+    word = "timeout" if isinstance(error, UpstreamTimeoutError) else "failed"
+    return f"upstream_{error.stage}_{word}"
+
+
+def _fill_in(client: Client, lease: Lease) -> None:
+    trail = client.trail
+    trail.error = trail.error or lease.error or None
+    if lease.call.kind == "messages":
+        tokens = lease.tokens
+        trail.tokens_in = tokens.input + tokens.cache_read
+        trail.tokens_in += tokens.cache_write_5m + tokens.cache_write_1h
+        trail.tokens_out = tokens.output
+        trail.cost_micros = lease.cost_micros
+
+
+def _value(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes:
+    return next((value for given, value in headers if given == name), b"")

@@ -1,0 +1,140 @@
+"""The door: listening sockets, one connection per client, and the way to stop.
+
+It serves any ASGI application over HTTP/1.0 and 1.1 by hypercorn's classes (`connection`), and
+knows nothing of what the application does. It never lets one connection's failure reach another.
+"""
+
+import errno
+import logging
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.utils import repr_socket_addr
+
+from relay.connection import Connection, Limits, Server
+from relay.http1 import Refuse
+
+__all__ = ["Limits", "ListenError", "open_listeners", "serve"]
+
+# Connections that the kernel holds until they are accepted: a burst, not a queue to live with.
+BACKLOG = 1024
+# The largest request head. The clients that were looked at stay below 4 KiB.
+MAX_HEAD_BYTES = 64 * 1024
+# A silent client is asked whether it is still there after this long.
+KEEPALIVE_IDLE_S = 60
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+log = logging.getLogger("relay.listener")
+
+
+class ListenError(Exception):
+    """The sockets could not be opened; the text is a sentence for the operator."""
+
+
+async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
+    """Bind and listen on every address that `host` stands for.
+
+    Args:
+        host: A name, an IPv4 or an IPv6 address.
+        port: 0 lets the kernel choose one (per address).
+
+    Raises:
+        ListenError: The port is taken or not permitted, or the host is not one of ours.
+    """
+    if not 0 <= port <= 65535:
+        raise ListenError(f"There is no port {port}: ports go from 0 to 65535.")
+    try:
+        return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+    except UnicodeError as error:
+        raise ListenError(f"The host {host!r} is not a host name or address.") from error
+    except OSError as error:
+        raise ListenError(_sentence(error, host, port)) from error
+
+
+def _sentence(error: OSError, host: str, port: int) -> str:
+    where = f"Port {port} on {host}"
+    if isinstance(error, socket.gaierror):
+        return f"The host {host} is not known here: {error.strerror}."
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{where} is taken: another program (or another relay) listens there. "
+            "Stop it, or choose another port."
+        )
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return f"{where} is not permitted to this user: choose a port from 1024 on."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{where} cannot be opened: {host} is not an address of this machine."
+    return f"{where} cannot be opened: {error.strerror or error}."
+
+
+async def serve(
+    app: Application,
+    listeners: list[trio.SocketListener],
+    limits: Limits,
+    *,
+    stop: trio.Event,
+    drain_timeout_s: float,
+    refuse: Refuse,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `app` until `stop` is set, then let the running requests end.
+
+    Reports the bound URLs as started. The listeners are closed on every way out.
+
+    Args:
+        app: An ASGI 3 application; it sees `http` scopes only (no lifespan, no websocket). When
+            its client leaves, `receive` gives `http.disconnect` and `send` does nothing. An empty
+            body message with `more_body` sends the head at once.
+        limits: How long a client may take.
+        stop: Closes the listeners and the idle connections.
+        drain_timeout_s: What running requests get after `stop`, before they are cancelled.
+        refuse: Makes headers and body of an own error: 400, 405, 408, 431, 500, 501 or 505.
+    """
+    server = Server(limits, refuse)
+    handler = partial(Connection, ASGIWrapper(app), _config(), server)
+    async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as accepting:
+            for listener in listeners:
+                _watch_for_dead_clients(listener, limits.write_timeout_s)
+            accepting.start_soon(
+                partial(trio.serve_listeners, handler, listeners, handler_nursery=connections)
+            )
+            task_status.started([_url(listener) for listener in listeners])
+            await stop.wait()
+            accepting.cancel_scope.cancel()
+        await server.terminated.set()
+        for connection in list(server.connections):
+            connection.retire()
+        connections.cancel_scope.deadline = trio.current_time() + drain_timeout_s
+    if connections.cancel_scope.cancelled_caught:
+        log.warning("requests still ran after %s s of draining and were cut", drain_timeout_s)
+
+
+def _config() -> Config:
+    config = Config()
+    config.errorlog = None
+    config.include_server_header = False
+    config.keep_alive_max_requests = sys.maxsize
+    config.h11_max_incomplete_size = MAX_HEAD_BYTES
+    return config
+
+
+def _url(listener: trio.SocketListener) -> str:
+    address: Any = listener.socket.getsockname()
+    return f"http://{repr_socket_addr(listener.socket.family, address)}"
+
+
+def _watch_for_dead_clients(listener: trio.SocketListener, timeout_s: float) -> None:
+    """Have the kernel end connections whose client vanished; accepted sockets inherit it."""
+    bound = listener.socket
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout_s * 1000))

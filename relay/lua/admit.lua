@@ -1,0 +1,41 @@
+-- Decides whether a call may run, and on which account: all or nothing.
+-- Guarantees: a refusal changes nothing; an admission holds one slot at the key and one at
+-- the account until settle.lua frees them.
+-- KEYS[1]  open leases
+-- ARGV     1 lease  2 process  3 key id  4 key hash  5 model ('' = none)  6 kind of call
+--          7 account that must serve ('' = any)
+-- Returns  {'refused', code, detail}  or
+--          {'admitted', account id, account version, key name, key's model globs,
+--           number of candidates, account name}
+local lease, process, key, hash, model, kind, bound = unpack(ARGV)
+local now = now_ms()
+
+local k = redis.call('HMGET', named('key', key), 'name', 'enabled', 'expires_at', 'models', 'hash')
+if not k[1] or k[5] ~= hash then return {'refused', 'unknown', ''} end
+if k[2] ~= '1' then return {'refused', 'disabled', ''} end
+if k[3] and k[3] ~= '' and tonumber(k[3]) <= now then return {'refused', 'expired', k[3]} end
+if model ~= '' and not matches(k[4], model) then return {'refused', 'model', model} end
+
+local best, best_load, best_used, candidates, known = nil, nil, nil, 0, 0
+local ids = bound ~= '' and {bound} or redis.call('SMEMBERS', NAME.accounts)
+for _, id in ipairs(ids) do
+  local a = redis.call('HMGET', named('account', id), 'name', 'enabled', 'version', 'used_at')
+  if a[1] then known = known + 1 end
+  if a[1] and a[2] == '1' then
+    candidates = candidates + 1
+    local load = redis.call('ZCARD', named('inflight_account', id))
+    local used = tonumber(a[4] or '0')
+    if not best or load < best_load or (load == best_load and used < best_used) then
+      best, best_load, best_used = {id, a[3], a[1]}, load, used
+    end
+  end
+end
+if not best then return {'refused', 'no_account', tostring(known)} end
+
+redis.call('HSET', named('lease', lease), 'key', key, 'account', best[1], 'process', process,
+  'model', model, 'kind', kind, 'started_at', now)
+redis.call('ZADD', NAME.leases, now, lease)
+redis.call('ZADD', named('inflight_key', key), now, lease)
+redis.call('ZADD', named('inflight_account', best[1]), now, lease)
+redis.call('HSET', named('account', best[1]), 'used_at', now)
+return {'admitted', best[1], best[2], k[1], k[4] or '', candidates, best[3]}

@@ -1,0 +1,44 @@
+-- Stands before every script. NAME holds the key names, handed over by store.py,
+-- the one place that knows them.
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+local function named(kind, ...)
+  return string.format(NAME[kind], ...)
+end
+
+-- The UTC day of a Unix time in milliseconds, as YYYY-MM-DD (proleptic Gregorian calendar).
+local function day_of(ms)
+  local z = math.floor(ms / 86400000) + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524)
+    - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local day = doy - math.floor((153 * mp + 2) / 5) + 1
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return string.format('%04d-%02d-%02d', year, month, day)
+end
+
+-- Does `text` match one of the globs in `list` (one a line)? An empty list matches everything.
+local function matches(list, text)
+  if not list or list == '' then return true end
+  for glob in string.gmatch(list, '[^\n]+') do
+    local pattern = string.gsub(glob, '[%^%$%(%)%%%.%[%]%+%-]', '%%%0')
+    pattern = string.gsub(string.gsub(pattern, '%*', '.*'), '%?', '.')
+    if string.find(text, '^' .. pattern .. '$') then return true end
+  end
+  return false
+end
+
+-- Ends an open lease's hold on its slots.
+local function free_slots(lease, key, account)
+  redis.call('ZREM', NAME.leases, lease)
+  redis.call('ZREM', named('inflight_key', key), lease)
+  redis.call('ZREM', named('inflight_account', account), lease)
+end

@@ -1,0 +1,177 @@
+"""Batches and files: each lives in one account and belongs to the key that made it.
+
+A later call on an object's id goes to the account that holds it; an id that is unknown or
+another key's is not found. Lists are answered from the relay's own table, because an account's
+own list would show every key's objects.
+"""
+
+import time
+from urllib.parse import parse_qs
+
+import msgspec
+import trio
+
+from relay import errors
+from relay.call import Call
+from relay.client import Client
+from relay.context import Context
+from relay.exchange import answer_headers, answered, collect, outcome, pass_through
+from relay.keys import KeyRef
+from relay.lease import AWAY, new_request_id
+from relay.store import RedisAway
+from relay.upstream import UpstreamError
+
+KINDS = {"batch": b"/v1/messages/batches", "file": b"/v1/files"}
+_MOST_BYTES = {"batch": 256 * 1024 * 1024, "file": 500 * 1024 * 1024}
+_MOST_ANSWER_BYTES = 4 * 1024 * 1024
+_DEFAULT_PAGE = 20
+_LARGEST_PAGE = 100
+_READS_AT_ONCE = 8
+_REMEMBER_DEADLINE_S = 5.0
+
+
+async def create(ctx: Context, client: Client, kind: str) -> None:
+    """Pass a new batch or file to an account and remember whose it is and where."""
+    key = await ctx.keys.authenticate(client.headers)
+    announced = client.header(b"content-length")
+    if announced.isdigit() and int(announced) > _MOST_BYTES[kind]:
+        raise errors.TooLarge(
+            f"A {kind} may have at most {_MOST_BYTES[kind] // (1024 * 1024)} MiB."
+        )
+    call = Call(kind, "POST", KINDS[kind] + _query(client))
+    async with ctx.leases.admit(client.request_id, key, call) as lease:
+        if kind == "batch" and lease.account.key_models:
+            raise errors.Forbidden(
+                "This key is limited to some models, and batches cannot be checked against that."
+            )
+        upload = client.upload(ctx.settings.body_timeout_s)
+        async with (
+            outcome(ctx, client, lease),
+            answered(ctx, client, lease, upload, plain=True) as reply,
+        ):
+            body = await collect(reply, _MOST_ANSWER_BYTES)
+            if reply.status == 200:
+                await _remember(ctx, body, kind, key, lease.account.account_id)
+            await ctx.leases.settle(lease)
+            await client.answer(reply.status, answer_headers(client, lease, reply), body)
+
+
+async def use(ctx: Context, client: Client, kind: str, object_id: str, rest: bytes) -> None:
+    """Pass a call on one object to the account that holds it.
+
+    Args:
+        rest: what follows the id in the path, e.g. b"/results".
+    """
+    key = await ctx.keys.authenticate(client.headers)
+    account_id = await _home_of(ctx, object_id, kind, key)
+    target = KINDS[kind] + b"/" + object_id.encode() + rest + _query(client)
+    call = Call(kind, client.method, target, account_id=account_id)
+    body = b""
+    if client.method == "POST":
+        settings = ctx.settings
+        body = await client.body(settings.max_body_bytes, ctx.bodies, settings.body_timeout_s)
+    async with ctx.leases.admit(client.request_id, key, call) as lease:
+        await pass_through(ctx, client, lease, body)
+    if client.method == "DELETE" and client.status in (200, 404):
+        await ctx.store.forget_object(object_id, key.id, kind)
+
+
+async def listing(ctx: Context, client: Client, kind: str) -> None:
+    """Answer a list of the key's own objects, newest first, each read from its account."""
+    key = await ctx.keys.authenticate(client.headers)
+    await ctx.keys.check(key)
+    ids, has_more = _page(await ctx.store.object_ids(key.id, kind), client)
+    found = [value for value in await _read_all(ctx, client, kind, ids, key) if value is not None]
+    page = {
+        "data": found,
+        "has_more": has_more,
+        "first_id": ids[0] if ids else None,
+        "last_id": ids[-1] if ids else None,
+    }
+    body = msgspec.json.encode(page)
+    await client.answer(200, json_headers(client, body), body)
+
+
+async def _read_all(
+    ctx: Context, client: Client, kind: str, ids: list[str], key: KeyRef
+) -> list[msgspec.Raw | None]:
+    found: list[msgspec.Raw | None] = [None] * len(ids)
+    limit = trio.CapacityLimiter(_READS_AT_ONCE)
+    is_away = False
+
+    async def read(place: int) -> None:
+        nonlocal is_away
+        async with limit:
+            try:
+                found[place] = await _read(ctx, client, kind, ids[place], key)
+            except RedisAway:
+                is_away = True
+
+    async with trio.open_nursery() as nursery:
+        for place in range(len(ids)):
+            nursery.start_soon(read, place)
+    if is_away:
+        raise errors.Unavailable(AWAY)
+    return found
+
+
+async def _read(
+    ctx: Context, client: Client, kind: str, object_id: str, key: KeyRef
+) -> msgspec.Raw | None:
+    """One object as its account describes it; None when it is gone or cannot be read now."""
+    try:
+        account_id = await _home_of(ctx, object_id, kind, key)
+        call = Call(kind, "GET", KINDS[kind] + b"/" + object_id.encode(), account_id=account_id)
+        async with (
+            ctx.leases.admit(new_request_id(), key, call) as lease,
+            answered(ctx, client, lease, b"", plain=True) as reply,
+        ):
+            body = await collect(reply, _MOST_ANSWER_BYTES)
+            return msgspec.Raw(body) if reply.status == 200 else None
+    except (errors.RelayError, UpstreamError):
+        return None
+
+
+async def _home_of(ctx: Context, object_id: str, kind: str, key: KeyRef) -> str:
+    found = await ctx.store.read_object(object_id)
+    if not found or found["key"] != key.id or found["kind"] != kind:
+        raise errors.NotFound(f"There is no {kind} with the id {object_id}.")
+    return found["account"]
+
+
+async def _remember(ctx: Context, body: bytes, kind: str, key: KeyRef, account_id: str) -> None:
+    object_id = msgspec.json.decode(body, type=_Made).id
+    now_ms = int(time.time() * 1000)
+    with trio.move_on_after(_REMEMBER_DEADLINE_S, shield=True):
+        await ctx.store.remember_object(object_id, kind, key.id, account_id, now_ms)
+
+
+class _Made(msgspec.Struct):
+    id: str
+
+
+def _page(ids: list[str], client: Client) -> tuple[list[str], bool]:
+    """The part of `ids` that limit, after_id and before_id ask for, and whether more follow."""
+    asked = {name: values[-1] for name, values in parse_qs(client.query.decode("latin-1")).items()}
+    limit = asked.get("limit", str(_DEFAULT_PAGE))
+    if not limit.isdigit() or not 1 <= int(limit) <= 1000:
+        raise errors.BadRequest("limit: must be a whole number from 1 to 1000.")
+    size = min(int(limit), _LARGEST_PAGE)
+    if (before := asked.get("before_id")) in ids:
+        end = ids.index(before)
+        return ids[max(0, end - size) : end], end > size
+    start = ids.index(asked["after_id"]) + 1 if asked.get("after_id") in ids else 0
+    return ids[start : start + size], len(ids) > start + size
+
+
+def _query(client: Client) -> bytes:
+    return b"?" + client.query if client.query else b""
+
+
+def json_headers(client: Client, body: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that the relay made itself."""
+    return [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        *errors.identity(client.request_id),
+    ]

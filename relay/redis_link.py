@@ -1,0 +1,241 @@
+"""Redis on one trio socket: commands of concurrent callers are pipelined by themselves.
+
+redis-py has no trio client, so hiredis packs and parses and this module owns the socket.
+It alone reconnects, with back-off; a caller sees an answer, a ReplyError, or RedisAway within
+its deadline. It knows nothing of what the commands mean.
+"""
+
+import contextlib
+import logging
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import hiredis
+import outcome
+import trio
+from redis.connection import parse_url
+
+log = logging.getLogger("relay.redis")
+
+# A healthy Redis answers in under a millisecond; a client's request should not wait longer.
+CALL_DEADLINE_S = 2.0
+CONNECT_DEADLINE_S = 2.0
+_FIRST_PAUSE_S = 0.05
+# Short, because service must resume within a second of Redis' return.
+_LONGEST_PAUSE_S = 0.4
+_RECEIVE_BYTES = 64 * 1024
+
+# Replies by which Redis says "not now" rather than "wrong".
+_AWAY_PREFIXES = (
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "OOM",
+    "MISCONF",
+    "NOREPLICAS",
+)
+
+Arg = str | bytes | int | float
+
+
+class RedisAway(Exception):
+    """Redis cannot be reached, or cannot take commands now; the outcome may be unknown."""
+
+
+class ReplyError(Exception):
+    """Redis answered with an error; `code` is its first word."""
+
+    @property
+    def code(self) -> str:
+        return str(self).partition(" ")[0]
+
+
+class _Waiter:
+    """One command whose answer is awaited; `task` is None once its caller gave up."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, task: trio.lowlevel.Task) -> None:
+        self.task: trio.lowlevel.Task | None = task
+
+
+class RedisLink:
+    """The connection that a process shares.
+
+    Args:
+        url: redis://, rediss:// or unix://, as redis-py reads them.
+        on_connect: called with `call` on each new connection, before anybody else's command.
+    """
+
+    def __init__(
+        self, url: str, on_connect: Callable[["RedisLink"], Awaitable[None]] | None = None
+    ) -> None:
+        self._target: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+        self._on_connect = on_connect
+        self._out: list[bytes] = []
+        self._waiting: deque[_Waiter] = deque()
+        self._kick = trio.Event()
+        self._news = trio.Event()
+        self._connection: trio.CancelScope | None = None
+        self.is_up = False
+        self.refused: str | None = None
+
+    async def call(self, *args: Arg, deadline_s: float = CALL_DEADLINE_S) -> Any:
+        """Redis' answer to one command.
+
+        Raises:
+            ReplyError: Redis says that the command is wrong.
+            RedisAway: no answer within `deadline_s`; the command may have been carried out.
+        """
+        with trio.move_on_after(deadline_s):
+            while not self.is_up:
+                if self.refused is not None:
+                    raise RedisAway(self.refused)
+                await self._news.wait()
+            return await self._exchange(args)
+        if self.is_up and self._connection is not None:
+            # An answer is overdue, so whatever is queued behind it is too: start afresh.
+            self.is_up = False
+            self._connection.cancel()
+        raise RedisAway("Redis does not answer")
+
+    def _tell_the_waiting(self) -> None:
+        news, self._news = self._news, trio.Event()
+        news.set()
+
+    async def _exchange(self, args: tuple[Arg, ...]) -> Any:
+        waiter = _Waiter(trio.lowlevel.current_task())
+        self._out.append(hiredis.pack_command(args))  # type: ignore[arg-type]  # any number of them
+        self._waiting.append(waiter)
+        self._kick.set()
+
+        def give_up(_: object) -> trio.lowlevel.Abort:
+            waiter.task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        return await trio.lowlevel.wait_task_rescheduled(give_up)
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                with trio.fail_after(CONNECT_DEADLINE_S):
+                    stream = await self._open()
+            except (OSError, trio.TooSlowError, trio.BrokenResourceError) as error:
+                log.debug("cannot connect to Redis: %s", error)
+            else:
+                if await self._serve(stream):
+                    pause = _FIRST_PAUSE_S
+                    log.warning("lost the connection to Redis; reconnecting")
+            await trio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def _serve(self, stream: trio.abc.Stream) -> bool:
+        """Use `stream` until it breaks. Returns whether it was ever good for a command."""
+        was_up = False
+        try:
+            async with trio.open_nursery() as nursery:
+                self._connection = nursery.cancel_scope
+                nursery.start_soon(self._read, stream)
+                nursery.start_soon(self._write, stream)
+                with trio.fail_after(CONNECT_DEADLINE_S):
+                    await self._greet()
+                self.refused = None
+                self.is_up = was_up = True
+                self._tell_the_waiting()
+        except* (OSError, trio.BrokenResourceError, trio.TooSlowError, RedisAway) as broken:
+            log.debug("Redis connection: %s", broken.exceptions[0])
+        except* ReplyError as refused:
+            self._note_refusal(refused.exceptions[0])
+        finally:
+            self._drop_everything()
+            with trio.move_on_after(1, shield=True):
+                await trio.aclose_forcefully(stream)
+        return was_up
+
+    def _note_refusal(self, error: BaseException) -> None:
+        sentence = f"Redis refuses the connection: {error}"
+        if sentence != self.refused:
+            log.error("%s", sentence)
+        self.refused = sentence
+        self._tell_the_waiting()
+
+    async def _open(self) -> trio.abc.Stream:
+        target = self._target
+        if "path" in target:
+            return await trio.open_unix_socket(target["path"])
+        host, port = target.get("host", "127.0.0.1"), target.get("port", 6379)
+        if "connection_class" in target:
+            context = ssl.create_default_context()
+            return await trio.open_ssl_over_tcp_stream(host, port, ssl_context=context)
+        return await trio.open_tcp_stream(host, port)
+
+    async def _greet(self) -> None:
+        target = self._target
+        if target.get("password"):
+            user = target.get("username")
+            secret = target["password"]
+            await self._exchange(("AUTH", user, secret) if user else ("AUTH", secret))
+        if target.get("db"):
+            await self._exchange(("SELECT", target["db"]))
+        if self._on_connect is not None:
+            await self._on_connect(self)
+
+    async def now(self, *args: Arg) -> Any:
+        """A command on a connection that is not up yet: for `on_connect` alone."""
+        return await self._exchange(args)
+
+    async def _write(self, stream: trio.abc.Stream) -> None:
+        while True:
+            await self._kick.wait()
+            self._kick = trio.Event()
+            if self._out:
+                data, self._out = b"".join(self._out), []
+                await stream.send_all(data)
+
+    async def _read(self, stream: trio.abc.Stream) -> None:
+        reader = hiredis.Reader(protocolError=ReplyError, replyError=_reply_error)
+        while data := await stream.receive_some(_RECEIVE_BYTES):
+            reader.feed(bytes(data))
+            while (reply := reader.gets()) is not False:
+                self._answer(reply)
+        raise trio.BrokenResourceError("Redis closed the connection")
+
+    def _answer(self, reply: Any) -> None:
+        task = self._waiting.popleft().task
+        if task is None:
+            return
+        failed = isinstance(reply, Exception)
+        trio.lowlevel.reschedule(task, outcome.Error(reply) if failed else outcome.Value(reply))
+
+    def _drop_everything(self) -> None:
+        self.is_up = False
+        self._connection = None
+        self._out = []
+        waiting, self._waiting = self._waiting, deque()
+        for waiter in waiting:
+            if waiter.task is not None:
+                error = RedisAway("the connection to Redis broke")
+                trio.lowlevel.reschedule(waiter.task, outcome.Error(error))
+
+
+def _reply_error(text: str) -> Exception:
+    return RedisAway(text) if text.startswith(_AWAY_PREFIXES) else ReplyError(text)
+
+
+@contextlib.asynccontextmanager
+async def linked(
+    url: str, on_connect: Callable[[RedisLink], Awaitable[None]] | None = None
+) -> AsyncIterator[RedisLink]:
+    """A RedisLink that reconnects for as long as the block runs."""
+    link = RedisLink(url, on_connect)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.run)
+        try:
+            yield link
+        finally:
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,170 @@
+"""The nursery tree of one relay process: Redis, store, upstreams, jobs, listener.
+
+What is built first ends last, so a lease can always be settled. Signals, draining and the
+word to systemd are here too.
+"""
+
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+
+import trio
+
+import relay
+from relay import errors, jobs, listener, redis_child, store
+from relay.accounts import Accounts
+from relay.asgi import App
+from relay.client import BodyBudget
+from relay.context import Context
+from relay.keys import Keys
+from relay.lease import Leases, new_request_id
+from relay.pricing import Prices
+from relay.settings import Settings
+from relay.store import Store
+from relay.upstream import Upstreams
+from relay.vault import Vault
+
+log = logging.getLogger("relay.server")
+
+_LAST_SETTLEMENTS_S = 10.0
+
+
+@contextlib.asynccontextmanager
+async def stored(settings: Settings) -> AsyncIterator[Store]:
+    """The store at the Redis of the settings, or at the relay's own."""
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.redis_url is None:
+            url = await stack.enter_async_context(redis_child.running(settings))
+        else:
+            url = settings.redis_url
+        yield await stack.enter_async_context(store.opened(url))
+
+
+def vault(settings: Settings) -> Vault:
+    """The vault of the settings' secrets."""
+    previous = settings.previous_encrypt_key
+    return Vault(
+        settings.encrypt_key.reveal(),
+        settings.jwt_secret.reveal(),
+        previous.reveal() if previous is not None else None,
+    )
+
+
+@contextlib.asynccontextmanager
+async def context(settings: Settings) -> AsyncIterator[Context]:
+    """The parts of one process, connected."""
+    async with stored(settings) as opened:
+        keys = Keys(opened, vault(settings))
+        accounts = Accounts(opened, vault(settings))
+        prices = Prices.load(settings.prices_file, settings.price_multiplier)
+        upstreams = Upstreams(connect_timeout_s=settings.connect_timeout_s)
+        ctx = Context(
+            settings=settings,
+            store=opened,
+            keys=keys,
+            accounts=accounts,
+            prices=prices,
+            leases=Leases(opened, keys, accounts, prices),
+            upstreams=upstreams,
+            bodies=BodyBudget(settings.max_bodies_bytes),
+        )
+        try:
+            yield ctx
+        finally:
+            with trio.move_on_after(_LAST_SETTLEMENTS_S, shield=True):
+                await ctx.leases.settle_all()
+                await upstreams.aclose()
+
+
+async def serve(
+    settings: Settings,
+    *,
+    task_status: trio.TaskStatus[tuple[Context, str]] = trio.TASK_STATUS_IGNORED,
+    stop: trio.Event | None = None,
+) -> None:
+    """Serve until a signal (or `stop`) says to end; then drain and return.
+
+    Raises:
+        listener.ListenError: the port cannot be had.
+    """
+    stop = trio.Event() if stop is None else stop
+    # The port first: a second relay by mistake must not start anything else.
+    listeners = await listener.open_listeners(settings.host, settings.port)
+    async with context(settings) as ctx, trio.open_nursery() as nursery:
+        app = App(ctx)
+        nursery.start_soon(jobs.run, jobs.table(ctx))
+        nursery.start_soon(_stop_on_signal, stop, nursery.cancel_scope)
+        closing = trio.Event()
+        nursery.start_soon(_lead, settings, stop, closing, app)
+        urls = await nursery.start(_listen, settings, app, listeners, closing, nursery.cancel_scope)
+        # What start-up made lives to the end; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        sys.stderr.write(f"relay {relay.__version__} listening on {urls[0]}\n")
+        sys.stderr.flush()
+        _notify(settings.notify_socket, "READY=1")
+        task_status.started((ctx, urls[0]))
+
+
+async def _listen(
+    settings: Settings,
+    app: App,
+    listeners: list[trio.SocketListener],
+    closing: trio.Event,
+    whole: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    limits = listener.Limits(
+        write_timeout_s=settings.write_timeout_s,
+        keep_alive_s=settings.keep_alive_s,
+        headers_timeout_s=settings.headers_timeout_s,
+    )
+    await listener.serve(
+        app,
+        listeners,
+        limits,
+        stop=closing,
+        drain_timeout_s=settings.drain_timeout_s,
+        refuse=_refuse,
+        task_status=task_status,
+    )
+    whole.cancel()
+
+
+def _refuse(status: int) -> tuple[errors.Headers, bytes]:
+    return errors.refusal(status, new_request_id())
+
+
+async def _lead(settings: Settings, stop: trio.Event, closing: trio.Event, app: App) -> None:
+    """Answer /health with 503 for a while before the door closes, so that a proxy looks away."""
+    await stop.wait()
+    _notify(settings.notify_socket, "STOPPING=1")
+    log.info("stopping: no new requests in %.1f s, running ones may end", settings.drain_lead_s)
+    app.is_draining = True
+    await trio.sleep(settings.drain_lead_s)
+    closing.set()
+
+
+async def _stop_on_signal(stop: trio.Event, whole: trio.CancelScope) -> None:
+    """The first signal drains; a second one ends what still runs."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            if stop.is_set():
+                whole.cancel()
+            stop.set()
+
+
+def _notify(address: str, state: str) -> None:
+    """Tell systemd, if it asked (sd_notify(3)): a datagram to the socket it named."""
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.connect(address)
+        sender.send(state.encode())

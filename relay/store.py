@@ -1,0 +1,339 @@
+"""The relay's data in Redis: every key name and every script stands here and nowhere else.
+
+The other rooms see typed methods. Scripts lie in lua/ and decide atomically; `common.lua` and
+the table of names stand before each. All names share one hash tag, so the scripts run on a
+Cluster as well.
+"""
+
+import contextlib
+import hashlib
+import importlib.resources
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from relay.redis_link import Arg, RedisAway, RedisLink, ReplyError, linked
+
+__all__ = ["Admitted", "Booking", "Orphan", "RedisAway", "Refused", "ReplyError", "Store", "opened"]
+
+SCHEMA_VERSION = "1"
+
+NAMES = {
+    "schema": "{relay}:schema",
+    "key": "{relay}:key:%s",
+    "key_by_hash": "{relay}:key:by-hash",
+    "account": "{relay}:account:%s",
+    "accounts": "{relay}:accounts",
+    "lease": "{relay}:lease:%s",
+    "leases": "{relay}:leases",
+    "leases_seen": "{relay}:leases:seen",
+    "booked": "{relay}:booked:%s",
+    "inflight_key": "{relay}:inflight:key:%s",
+    "inflight_account": "{relay}:inflight:account:%s",
+    "object": "{relay}:object:%s",
+    "objects": "{relay}:objects:%s:%s",
+    "usage": "{relay}:usage",
+    "count": "{relay}:count:%s",
+    "decision": "{relay}:decision:%s",
+    "fsync": "{relay}:fsync",
+}
+
+_SCRIPTS = ("admit", "settle", "heartbeat", "orphans")
+_DECISION_LIFE_S = 7 * 24 * 3600
+_COUNTERS_LIFE_S = 400 * 24 * 3600
+_CORRECTION_LIFE_S = 24 * 3600
+# Three missed heartbeats and a little: a process that is silent this long is dead.
+_DEATH_MS = 10_000
+# Nobody looked for this long: Redis was away or its clock jumped.
+_GAP_MS = 8_000
+_FSYNC_DEADLINE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A lease was granted; `account_version` changes with each edit of the account."""
+
+    account_id: str
+    account_version: str
+    account_name: str
+    key_name: str
+    key_models: tuple[str, ...]
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """`code` is unknown, disabled, expired, model or no_account; `detail` belongs to it."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What settling a lease writes: counters, the record, the decision (JSON or empty)."""
+
+    lease: str
+    state: str
+    model: str
+    counters: Mapping[str, int]
+    record: bytes
+    decision: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A lease whose process died, with how far it is known to have come."""
+
+    lease: str
+    key_id: str
+    account_id: str
+    model: str
+    kind: str
+    started_at_ms: int
+    input_tokens: int
+    output_chars: int
+
+
+class _Script:
+    def __init__(self, name: str) -> None:
+        folder = importlib.resources.files("relay") / "lua"
+        names = ",".join(f"{kind}='{value}'" for kind, value in NAMES.items())
+        parts = [folder / "common.lua", folder / f"{name}.lua"]
+        self.text = f"local NAME = {{{names}}}\n" + "\n".join(
+            part.read_text(encoding="utf-8") for part in parts
+        )
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+def name(kind: str, *parts: str) -> str:
+    """The Redis key of `kind`, e.g. name("lease", "req_…")."""
+    return NAMES[kind] % parts if parts else NAMES[kind]
+
+
+class Store:
+    """Typed access to what the relay keeps. Raises RedisAway when Redis cannot serve."""
+
+    def __init__(self, link: RedisLink, scripts: Mapping[str, _Script]) -> None:
+        self._link = link
+        self._scripts = scripts
+
+    @property
+    def is_up(self) -> bool:
+        return self._link.is_up
+
+    async def ping(self) -> None:
+        """Raise RedisAway unless Redis answers."""
+        await self._link.call("PING")
+
+    async def _eval(self, script_name: str, keys: Sequence[str], args: Iterable[Arg]) -> Any:
+        script = self._scripts[script_name]
+        command = (len(keys), *keys, *args)
+        try:
+            return await self._link.call("EVALSHA", script.sha, *command)
+        except ReplyError as error:
+            if error.code != "NOSCRIPT":
+                raise
+        return await self._link.call("EVAL", script.text, *command)
+
+    # One request's way.
+
+    async def admit(
+        self,
+        lease: str,
+        process: str,
+        key_id: str,
+        key_hash: str,
+        model: str,
+        kind: str,
+        bound: str,
+    ) -> Admitted | Refused:
+        """Ask for a lease; see lua/admit.lua. `bound` is the account that must serve, or ''."""
+        reply = await self._eval(
+            "admit", [NAMES["leases"]], [lease, process, key_id, key_hash, model, kind, bound]
+        )
+        if reply[0] == b"refused":
+            return Refused(reply[1].decode(), reply[2].decode())
+        _, account, version, key_name, models, candidates, account_name = reply
+        return Admitted(
+            account.decode(),
+            version.decode(),
+            account_name.decode(),
+            key_name.decode(),
+            _lines(models.decode()),
+            candidates,
+        )
+
+    async def settle(self, booking: Booking) -> int:
+        """Book a lease once; see lua/settle.lua. Safe to repeat."""
+        figures: list[Arg] = []
+        for counter, amount in booking.counters.items():
+            figures += (counter, amount)
+        args: list[Arg] = [booking.lease, booking.state, booking.record, booking.decision]
+        args += [_DECISION_LIFE_S, _COUNTERS_LIFE_S, _CORRECTION_LIFE_S, booking.model]
+        return int(await self._eval("settle", [NAMES["leases"]], args + figures))
+
+    async def heartbeat(self, progress: Iterable[tuple[str, int, int]]) -> int:
+        """Keep leases alive: (lease, input tokens, characters sent). Returns how many still are."""
+        args = [part for row in progress for part in row]
+        return int(await self._eval("heartbeat", [NAMES["leases"]], args))
+
+    async def orphans(self) -> list[Orphan]:
+        """Leases of dead processes; looking also tells Redis that somebody looks."""
+        keys = [NAMES["leases"], NAMES["leases_seen"]]
+        rows = await self._eval("orphans", keys, [_DEATH_MS, _GAP_MS])
+        return [_orphan([part.decode() for part in row]) for row in rows]
+
+    # Keys.
+
+    async def key_id_of_hash(self, key_hash: str) -> str | None:
+        value = await self._link.call("HGET", NAMES["key_by_hash"], key_hash)
+        return None if value is None else value.decode()
+
+    async def key_ids(self) -> list[str]:
+        values = await self._link.call("HVALS", NAMES["key_by_hash"])
+        return sorted({value.decode() for value in values})
+
+    async def read_key(self, key_id: str) -> dict[str, str]:
+        return await self._read_hash(name("key", key_id))
+
+    async def add_key(self, key_id: str, fields: Mapping[str, str]) -> None:
+        await self._link.call("HSET", name("key", key_id), *_flat(fields))
+        await self._link.call("HSET", NAMES["key_by_hash"], fields["hash"], key_id)
+        await self.fsync()
+
+    async def change_key(self, key_id: str, fields: Mapping[str, str]) -> None:
+        await self._link.call("HSET", name("key", key_id), *_flat(fields))
+        await self.fsync()
+
+    async def remove_key(self, key_id: str, key_hash: str) -> None:
+        await self._link.call("HDEL", NAMES["key_by_hash"], key_hash)
+        await self._link.call("DEL", name("key", key_id))
+        await self.fsync()
+
+    # Accounts.
+
+    async def account_ids(self) -> list[str]:
+        values = await self._link.call("SMEMBERS", NAMES["accounts"])
+        return sorted(value.decode() for value in values)
+
+    async def read_account(self, account_id: str) -> dict[str, str]:
+        return await self._read_hash(name("account", account_id))
+
+    async def save_account(self, account_id: str, fields: Mapping[str, str]) -> None:
+        """Write `fields` and give the account a new version, so that no cache keeps the old one."""
+        await self._link.call("HSET", name("account", account_id), *_flat(fields))
+        await self._link.call("HINCRBY", name("account", account_id), "version", 1)
+        await self._link.call("SADD", NAMES["accounts"], account_id)
+        await self.fsync()
+
+    async def remove_account(self, account_id: str) -> None:
+        await self._link.call("SREM", NAMES["accounts"], account_id)
+        await self._link.call("DEL", name("account", account_id))
+        await self.fsync()
+
+    async def open_leases_of_account(self, account_id: str) -> int:
+        return int(await self._link.call("ZCARD", name("inflight_account", account_id)))
+
+    async def open_leases(self) -> int:
+        return int(await self._link.call("ZCARD", NAMES["leases"]))
+
+    # Batches and files.
+
+    async def remember_object(
+        self, object_id: str, kind: str, key_id: str, account_id: str, created_at_ms: int
+    ) -> None:
+        """Keep who made a batch or file, and where it lives, for as long as it exists."""
+        fields = {"key": key_id, "account": account_id, "kind": kind}
+        await self._link.call("HSET", name("object", object_id), *_flat(fields))
+        await self._link.call("ZADD", name("objects", key_id, kind), created_at_ms, object_id)
+
+    async def read_object(self, object_id: str) -> dict[str, str]:
+        return await self._read_hash(name("object", object_id))
+
+    async def object_ids(self, key_id: str, kind: str) -> list[str]:
+        """A key's objects of one kind, newest first."""
+        values = await self._link.call("ZREVRANGE", name("objects", key_id, kind), 0, -1)
+        return [value.decode() for value in values]
+
+    async def forget_object(self, object_id: str, key_id: str, kind: str) -> None:
+        await self._link.call("ZREM", name("objects", key_id, kind), object_id)
+        await self._link.call("DEL", name("object", object_id))
+
+    # Usage.
+
+    async def counters(self, day: str) -> dict[str, int]:
+        """All counters of a UTC day, `key|account|model|counter` → amount."""
+        fields = await self._read_hash(name("count", day))
+        return {field: int(amount) for field, amount in fields.items()}
+
+    async def records(self, count: int) -> list[bytes]:
+        """The newest usage records, newest first."""
+        rows = await self._link.call("XREVRANGE", NAMES["usage"], "+", "-", "COUNT", count)
+        return [fields[1] for _, fields in rows]
+
+    async def trim_records(self, older_than_ms: int) -> int:
+        return int(await self._link.call("XTRIM", NAMES["usage"], "MINID", "~", older_than_ms))
+
+    async def decision(self, request_id: str) -> bytes | None:
+        value: bytes | None = await self._link.call("GET", name("decision", request_id))
+        return value
+
+    async def fsync(self) -> None:
+        """Return once everything written so far would survive a power cut.
+
+        WAITAOF does it where Redis has it (7.2, Valkey). An older Redis is told to fsync each
+        write for the length of one write. Without an AOF there is nothing to wait for.
+        """
+        try:
+            await self._link.call("WAITAOF", 1, 0, 4000, deadline_s=_FSYNC_DEADLINE_S)
+        except ReplyError as error:
+            if "unknown command" in str(error):
+                await self._fsync_by_writing()
+
+    async def _fsync_by_writing(self) -> None:
+        with contextlib.suppress(ReplyError):
+            await self._link.call("CONFIG", "SET", "appendfsync", "always")
+            try:
+                await self._link.call("SET", NAMES["fsync"], "1", deadline_s=_FSYNC_DEADLINE_S)
+            finally:
+                with trio.move_on_after(_FSYNC_DEADLINE_S, shield=True):
+                    await self._link.call("CONFIG", "SET", "appendfsync", "everysec")
+
+    async def _read_hash(self, redis_key: str) -> dict[str, str]:
+        flat = await self._link.call("HGETALL", redis_key)
+        texts = [part.decode() for part in flat]
+        return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Store]:
+    """A Store over the Redis at `url`; connects by itself and reconnects when it must."""
+    scripts = {script: _Script(script) for script in _SCRIPTS}
+
+    async def prepare(link: RedisLink) -> None:
+        schema = await link.now("SET", NAMES["schema"], SCHEMA_VERSION, "NX", "GET")
+        if schema not in (None, SCHEMA_VERSION.encode()):
+            raise ReplyError(
+                f"SCHEMA the data is of schema {schema.decode()}, this relay reads {SCHEMA_VERSION}"
+            )
+        for script in scripts.values():
+            await link.now("SCRIPT", "LOAD", script.text)
+
+    async with linked(url, prepare) as link:
+        yield Store(link, scripts)
+
+
+def _flat(fields: Mapping[str, str]) -> list[str]:
+    return [part for pair in fields.items() for part in pair]
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(text.split("\n")) if text else ()
+
+
+def _orphan(row: Sequence[str]) -> Orphan:
+    lease, key, account, model, kind, started, tokens, chars = row
+    return Orphan(lease, key, account, model, kind, int(started), int(tokens), int(chars))

@@ -1,0 +1,103 @@
+"""One connection to an upstream, plain or TLS: sends, and tells whether it may be used again."""
+
+import ssl
+
+import trio
+
+# Looking for leftovers reads only what is there already, so this never runs out in practice.
+_PEEK_DEADLINE_S = 1.0
+
+
+class _NothingThereError(Exception):
+    """Raised through a TLS stream that is only to look at what it has."""
+
+
+class _Wire(trio.abc.Stream):
+    """The socket below a TLS stream, which must outlive a failed or abandoned send.
+
+    trio's SSLStream cannot be read any more once a send on it has failed, but the upstream's
+    reason for hanging up is to be read just then. So here such a send looks like any other,
+    and `is_broken` says that nothing more will leave.
+    """
+
+    def __init__(self, tcp: trio.SocketStream) -> None:
+        self._tcp = tcp
+        self._sending: trio.CancelScope | None = None
+        self.is_broken = False
+        self.is_peeking = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self.is_broken:
+            return
+        with trio.CancelScope() as self._sending:
+            try:
+                await self._tcp.send_all(data)
+            except trio.BrokenResourceError:
+                self.is_broken = True
+        self.is_broken = self.is_broken or self._sending.cancelled_caught
+        self._sending = None
+
+    def abandon_send(self) -> bool:
+        """End a send under way. Returns whether there was one."""
+        if self._sending is not None:
+            self._sending.cancel()
+        return self._sending is not None
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self.is_peeking and not self._tcp.socket.is_readable():
+            raise _NothingThereError
+        return await self._tcp.receive_some(max_bytes)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._tcp.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._tcp.aclose()
+
+
+class Connection:
+    """One connection to an upstream; `wire` is what lies under its TLS stream, if it has one."""
+
+    def __init__(self, address: tuple[str, str, int], tcp: trio.SocketStream) -> None:
+        self.address = address
+        self.idle_since = 0.0
+        self.stream: trio.abc.Stream = tcp
+        self.wire: _Wire | None = None
+        self._socket = tcp.socket
+
+    async def start_tls(self, tcp: trio.SocketStream, host: str, context: ssl.SSLContext) -> None:
+        self.wire = _Wire(tcp)
+        tls = trio.SSLStream(self.wire, context, server_hostname=host, https_compatible=True)
+        self.stream = tls
+        await tls.do_handshake()
+
+    async def send(self, data: bytes | memoryview) -> bool:
+        """Send `data`. Returns whether all of it left; an answer may be there even if not."""
+        try:
+            await self.stream.send_all(data)
+        except trio.BrokenResourceError:
+            return False
+        return self.wire is None or not self.wire.is_broken
+
+    async def is_stale(self) -> bool:
+        """Whether an idle connection was closed, or has bytes that nobody asked for."""
+        wire = self.wire
+        if wire is None:
+            return self._socket.is_readable()
+        # TLS may hold bytes that the socket no longer shows, and a session ticket, which makes
+        # the socket readable, is no reason to let go.
+        wire.is_peeking = True
+        try:
+            with trio.move_on_after(_PEEK_DEADLINE_S):
+                await self.stream.receive_some(1)
+        except _NothingThereError:
+            return False
+        except trio.BrokenResourceError:
+            return True
+        finally:
+            wire.is_peeking = False
+        return True
+
+    def close(self) -> None:
+        # A socket closes at once and without an await, so no cancellation can get in between.
+        self._socket.close()

