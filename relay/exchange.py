@@ -64,7 +64,6 @@ async def forward(
     async with outcome(ctx, client, lease), answered(ctx, client, lease, body) as reply:
         meter = dialect.meter(reply.status, reply.headers, stream=call.stream)
         lease.meter = meter
-        await client.start(reply.status, answer_headers(client, lease, reply))
         if call.stream and reply.status == 200:
             await _stream(ctx, client, dialect, lease, reply, meter)
         else:
@@ -143,6 +142,7 @@ def _note_answer(client: Client, lease: Lease, reply: Reply) -> None:
 async def _stream(
     ctx: Context, client: Client, dialect: Dialect, lease: Lease, reply: Reply, meter: Meter
 ) -> None:
+    await client.start(reply.status, answer_headers(client, lease, reply))
     # Push the head out: the first event may be long in coming.
     await client.write(b"")
     try:
@@ -200,7 +200,12 @@ async def _break_off(
 async def _pass_body(
     ctx: Context, client: Client, lease: Lease, reply: Reply, meter: Meter | None
 ) -> None:
-    """Pass a body on, its last piece only once the lease is settled."""
+    """Pass a body on, its last piece only once the lease is settled.
+
+    The head waits for what follows the first piece: a short answer that breaks off can then
+    still be answered with a proper error.
+    """
+    headers = answer_headers(client, lease, reply)
     held = b""
     while data := await reply.receive():
         if lease.first_byte_at is None:
@@ -208,11 +213,15 @@ async def _pass_body(
         if meter is not None:
             meter.feed(data)
         if held:
+            if client.status is None:
+                await client.start(reply.status, headers)
             await client.write(held)
         held = data
     if meter is not None:
         meter.finish()
     await ctx.leases.settle(lease)
+    if client.status is None:
+        await client.start(reply.status, headers)
     await client.end(held)
 
 
@@ -221,7 +230,6 @@ async def pass_through(
 ) -> None:
     """Like `forward`, for answers that cost nothing: no byte of them is looked at."""
     async with outcome(ctx, client, lease), answered(ctx, client, lease, body) as reply:
-        await client.start(reply.status, answer_headers(client, lease, reply))
         await _pass_body(ctx, client, lease, reply, None)
 
 

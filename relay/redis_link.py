@@ -231,11 +231,20 @@ def _reply_error(text: str) -> Exception:
 async def linked(
     url: str, on_connect: Callable[[RedisLink], Awaitable[None]] | None = None
 ) -> AsyncIterator[RedisLink]:
-    """A RedisLink that reconnects for as long as the block runs."""
+    """A RedisLink that reconnects for as long as the block runs.
+
+    Cancellation: the block's own clean-up may still use the link; it ends after the block.
+    """
     link = RedisLink(url, on_connect)
+    lifetime = trio.CancelScope(shield=True)
+
+    async def run() -> None:
+        with lifetime:
+            await link.run()
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(link.run)
+        nursery.start_soon(run)
         try:
             yield link
         finally:
-            nursery.cancel_scope.cancel()
+            lifetime.cancel()

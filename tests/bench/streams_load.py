@@ -124,15 +124,15 @@ async def _read_stream(client: _Client, contender: Contender, chunks: int, start
     await trio.sleep_until(start_at)
     asked_at = trio.current_time()
     # A refused or broken connection leaves the stream incomplete, and that is counted.
-    with contextlib.suppress(OSError, httptools.HttpParserError):
-        with trio.socket.socket() as connection:
-            await connection.connect((url.hostname, url.port))
-            await connection.send(request)
-            while not client.is_over:
-                await trio.lowlevel.wait_readable(connection)
-                client.read_from(connection.fileno(), parser)
-                if client.ttfb_s is None:
-                    client.ttfb_s = trio.current_time() - asked_at
+    broken = contextlib.suppress(OSError, httptools.HttpParserError)
+    with broken, trio.socket.socket() as connection:
+        await connection.connect((url.hostname, url.port))
+        await connection.send(request)
+        while not client.is_over:
+            await trio.lowlevel.wait_readable(connection)
+            client.read_from(connection.fileno(), parser)
+            if client.ttfb_s is None:
+                client.ttfb_s = trio.current_time() - asked_at
 
 
 def _request(host: str, path: str, key: str, chunks: int) -> bytes:

@@ -1,6 +1,7 @@
 """A whole relay in this process: real Redis, real sockets, the simulator as its upstream."""
 
 import dataclasses
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -46,10 +47,26 @@ class Running:
         given = {"base_url": self.url, "headers": self.headers, "timeout": SOON_S, **options}
         return httpx.AsyncClient(trust_env=False, **given)
 
+    async def raw(self, body: object, **headers: str) -> trio.SocketStream:
+        """The socket of a messages request that was sent; the caller reads and closes it."""
+        content = json.dumps(body).encode()
+        given = {**self.headers, "host": "relay", "content-length": str(len(content)), **headers}
+        lines = [f"{name.replace('_', '-')}: {value}" for name, value in given.items()]
+        head = "\r\n".join(["POST /v1/messages HTTP/1.1", *lines, "", ""])
+        stream = await trio.open_tcp_stream("127.0.0.1", int(self.url.rpartition(":")[2]))
+        await stream.send_all(head.encode() + content)
+        return stream
+
     async def report(self) -> Report:
         """Today's usage once every lease is settled."""
         await self.settled()
         return await report(self.ctx.store)
+
+    async def sim_got_a_request(self) -> None:
+        """Wait until the upstream has a request."""
+        with trio.fail_after(SOON_S):
+            while not self.sim.requests:  # noqa: ASYNC110
+                await trio.sleep(0.005)
 
     async def settled(self) -> None:
         """Wait until no lease is open, here and in Redis."""

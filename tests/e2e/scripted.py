@@ -17,6 +17,7 @@ class Scripted:
     status: int = 200
     headers: Sequence[tuple[bytes, bytes]] = ()
     pieces: Sequence[bytes] = ()
+    holds_open: bool = False
     bodies: list[bytes] = field(default_factory=list)
 
     @property
@@ -33,6 +34,8 @@ class Scripted:
                 if data:
                     await stream.send_all(data)
                 await trio.lowlevel.checkpoint()
+            if self.holds_open:
+                await trio.sleep_forever()
             await stream.send_all(connection.send(h11.EndOfMessage()) or b"")
             if connection.our_state is not h11.DONE:
                 return

@@ -1,0 +1,114 @@
+"""The benchmark's command line; tests/bench/run prepares what it needs and calls it.
+
+It prints tables and asserts nothing: figures of one machine and one hour are not a test.
+"""
+
+import json
+import signal
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+
+from tests.bench import measure, table
+from tests.bench.contenders import Caddy, Contender, Direct, Hypercorn, Nginx
+from tests.bench.processes import StartError
+from tests.bench.relay_contender import Relay
+from tests.bench.streams_load import Shape
+
+BARE = "bare answer"
+YARDSTICKS = (BARE, Caddy.name)
+PARTS = ("requests", "streams")
+USUAL_SHAPES = (Shape(50, 50), Shape(200, 50))
+MORE_SHAPES = (Shape(500, 50), Shape(50, 500))
+
+
+def everyone() -> list[Contender]:
+    """All contenders in the order of the tables."""
+    return [
+        Direct(),
+        Hypercorn(BARE, "answer"),
+        Hypercorn("bare httpx", "passthrough"),
+        Nginx(),
+        Caddy(),
+        Relay(),
+    ]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--quick", is_flag=True, help="A smoke run of seconds: is everything in order?")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 20))
+@click.option(
+    "--seconds", default=3, show_default=True, type=click.IntRange(1, 30),
+    help="How long one round of requests is.",
+)  # fmt: skip
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="Only this part.")
+@click.option(
+    "--only", multiple=True, type=click.Choice([one.name for one in everyone()]),
+    help="Only this contender; may be repeated.",
+)  # fmt: skip
+@click.option("--more-streams", is_flag=True, help="Also 500 streams, and 50 long ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@click.option("--strict", is_flag=True, help="Exit with 1 when a contender failed.")
+def main(
+    quick: bool,
+    rounds: int,
+    seconds: int,
+    parts: tuple[str, ...],
+    only: tuple[str, ...],
+    more_streams: bool,
+    as_json: bool,
+    strict: bool,
+) -> None:
+    """Measure the relay, its bare stack, and plain proxies, side by side on this machine."""
+    plan = _plan(quick, rounds, seconds, parts or PARTS, more_streams)
+    contenders = [one for one in everyone() if not only or one.name in only]
+    results = trio.run(_run, contenders, plan)
+    if as_json:
+        click.echo(json.dumps(table.values(results), indent=2, ensure_ascii=False))
+    else:
+        click.echo(table.text(results, YARDSTICKS))
+    sys.exit(1 if strict and any(one.failure for one in results) else 0)
+
+
+def _plan(
+    quick: bool, rounds: int, seconds: int, parts: tuple[str, ...], more_streams: bool
+) -> measure.Plan:
+    shapes = (Shape(10, 10, spread_s=0.2),) if quick else USUAL_SHAPES
+    return measure.Plan(
+        rounds=1 if quick else rounds,
+        seconds=1 if quick else seconds,
+        clients=((32,) if quick else (1, 32)) if "requests" in parts else (),
+        shapes=shapes + (MORE_SHAPES if more_streams else ()) if "streams" in parts else (),
+        warm_up=not quick,
+    )
+
+
+async def _run(contenders: list[Contender], plan: measure.Plan) -> list[measure.Result]:
+    say = partial(click.echo, err=True)
+    results = None
+    # A unix socket's path is short, so the folder's is as well.
+    with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder:  # noqa: ASYNC240
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_on_sigterm, nursery)
+            try:
+                results = await measure.run(contenders, plan, Path(folder), say)
+            except* StartError as group:
+                raise click.ClickException(f"an upstream {group.exceptions[0]}") from None
+            nursery.cancel_scope.cancel()
+    if results is None:
+        raise click.ClickException("ended by a signal")
+    return results
+
+
+async def _end_on_sigterm(nursery: trio.Nursery) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    main()
