@@ -125,6 +125,7 @@ class Leases:
                 )  # fmt: skip
             except RedisAway as error:
                 log.warning("request=%s refused: %s", request_id, error)
+                self._keep(_void(request_id))
                 raise errors.Unavailable(AWAY) from None
             if isinstance(answer, Refused):
                 raise self._refusal(answer, key)
@@ -133,14 +134,12 @@ class Leases:
                     answer.account_id, answer.account_version
                 )
             except (AccountProblem, RedisAway) as error:
-                await self._give_back(request_id)  # noqa: ASYNC120  # shielded
+                self._keep(_void(request_id))
                 log.warning("request=%s account=%s: %s", request_id, answer.account_name, error)
                 raise errors.Unavailable(AWAY) from None
             return Lease(request_id, key, call, answer, credential)
+        self._keep(_void(request_id))
         raise errors.Unavailable(AWAY)
-
-    async def _give_back(self, request_id: str) -> None:
-        await self._book(Booking(request_id, "settled", "", {}, b"", b""))
 
     def _refusal(self, answer: Refused, key: KeyRef) -> errors.RelayError:
         match answer.code:
@@ -182,6 +181,10 @@ class Leases:
                 return
             except RedisAway as error:
                 log.warning("request=%s settles later: %s", booking.lease, error)
+        self._keep(booking)
+
+    def _keep(self, booking: Booking) -> None:
+        """Write a booking later: Redis is away, or may not have understood."""
         if len(self._unsettled) >= _MOST_UNSETTLED:
             lost = self._unsettled.popleft()
             log.error("request=%s not booked: too many settlements wait for Redis", lost.lease)
@@ -238,6 +241,11 @@ class Leases:
                 orphan.lease, "recovered", orphan.model, counters(record), record.to_json(), b""
             )
         )
+
+
+def _void(request_id: str) -> Booking:
+    """Takes back an admission whose outcome is not known."""
+    return Booking(request_id, "void", "", {}, b"", b"")
 
 
 def new_request_id() -> str:

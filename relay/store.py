@@ -65,7 +65,7 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """`code` is unknown, disabled, expired, model or no_account; `detail` belongs to it."""
+    """`code` is unknown, disabled, expired, model, no_account or void; `detail` belongs to it."""
 
     code: str
     detail: str
@@ -73,7 +73,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What settling a lease writes: counters, the record, the decision (JSON or empty)."""
+    """What settling a lease writes: counters, the record, the decision (JSON or empty).
+
+    `state` is settled, recovered (a floor estimate, open to correction) or void (never to run).
+    """
 
     lease: str
     state: str

@@ -9,6 +9,7 @@
 --           number of candidates, account name}
 local lease, process, key, hash, model, kind, bound = unpack(ARGV)
 local now = now_ms()
+if redis.call('EXISTS', named('lease', lease)) == 1 then return {'refused', 'void', ''} end
 
 local k = redis.call('HMGET', named('key', key), 'name', 'enabled', 'expires_at', 'models', 'hash')
 if not k[1] or k[5] ~= hash then return {'refused', 'unknown', ''} end

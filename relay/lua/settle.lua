@@ -1,15 +1,22 @@
 -- Ends a lease: frees its slots, books its figures, keeps its record and its decision.
 -- Guarantees: the same lease is booked once, however often this runs. A lease that was
--- recovered for dead and settles after all has its estimate taken back first.
+-- recovered for dead and settles after all has its estimate taken back first. A lease that is
+-- voided before its admission arrives (the connection broke between) is not admitted any more.
 -- KEYS[1]  open leases
--- ARGV     1 lease  2 'settled' or 'recovered'  3 record ('' = none is kept)
+-- ARGV     1 lease  2 'settled', 'recovered' or 'void'  3 record ('' = none is kept)
 --          4 decision ('' = none)  5 decision's life in seconds  6 counters' life in seconds
 --          7 how long a recovered lease stays open to correction, in seconds
 --          8 model to count under  9… counter name, amount, counter name, amount, …
 -- Returns  1 booked, 2 estimate replaced, 0 there was nothing to settle
 local lease, state, record, decision = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local l = redis.call('HMGET', named('lease', lease), 'key', 'account', 'started_at', 'state')
-if not l[1] then return 0 end
+if not l[1] then
+  if state == 'void' then
+    redis.call('HSET', named('lease', lease), 'state', 'void')
+    redis.call('EXPIRE', named('lease', lease), ARGV[7])
+  end
+  return 0
+end
 local late = l[4] == 'recovered'
 if late and state == 'recovered' then return 0 end
 local key, account = l[1], l[2]

@@ -21,7 +21,7 @@ from tests.bench.streams_load import Shape, StreamsRound
 
 _WARM_UP_S = 1
 # What a round leaves behind (closing connections, settling) shall not fall into the next.
-_PAUSE_S = 0.2
+_PAUSE_S = 0.1
 # What is not the middle of its rounds: no error and no lost stream may hide behind it.
 _NOT_MIDDLE: dict[str, Callable[[list[float]], float]] = {"errors": sum, "completed": min}
 

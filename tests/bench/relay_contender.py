@@ -23,14 +23,14 @@ _NOT_OURS = re.compile(r"(RELAY_|REDIS_|CLAUDE_|ANTHROPIC_|LOG_)|(HOST|PORT|REQU
 
 
 class Relay(Contender):
-    """`python relay.py serve` with one account for each upstream and one key."""
+    """`python relay.py serve` with one key, and an account at the upstream of the hour."""
 
     name = "relay"
     aside = frozenset({"valkey-server", "redis-server"})
 
     async def prepare_streams(self) -> None:
         await self._command("account", "disable", "requests")
-        await self._command("account", "enable", "streams")
+        await self._add_account("streams", self._streams_url)
 
     async def store_counts(self) -> tuple[int, int] | None:
         """Each read is a round trip where one request runs at a time.
@@ -50,8 +50,7 @@ class Relay(Contender):
         self._roots = (program.pid,)
         await program.until(lambda: bool(_READY.search(program.log.read_text())))
         self.requests_url = self.streams_url = _READY.search(program.log.read_text())[1]
-        await self._add_account("streams", upstreams.streams_url)
-        await self._command("account", "disable", "streams")
+        self._streams_url = upstreams.streams_url
         await self._add_account("requests", upstreams.requests_url)
         made = await self._command("key", "create", "--name", "bench", "--json")
         self.key = json.loads(made)["key"]

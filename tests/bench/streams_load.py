@@ -87,7 +87,7 @@ async def run(contender: Contender, shape: Shape) -> StreamsRound:
     with trio.move_on_after(shape.ideal_s + _SPARE_S), _no_collection():
         async with trio.open_nursery() as nursery:
             for number, client in enumerate(clients):
-                start_at = began + shape.spread_s * number / shape.streams
+                start_at = began + shape.spread_s * number / max(1, shape.streams - 1)
                 nursery.start_soon(_read_stream, client, contender, shape.chunks, start_at)
     wall_s = trio.current_time() - began
     ttfbs_ms = [client.ttfb_s * 1000 for client in clients if client.ttfb_s is not None]
