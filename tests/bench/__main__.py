@@ -89,23 +89,23 @@ def _plan(
 
 async def _run(contenders: list[Contender], plan: measure.Plan) -> list[measure.Result]:
     say = partial(click.echo, err=True)
-    results = None
+    results, reason = None, "ended by a signal"
     # A unix socket's path is short, so the folder's is as well.
-    with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder:  # noqa: ASYNC240
+    with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_on_sigterm, nursery)
+            nursery.start_soon(_end_on_signal, nursery)
             try:
                 results = await measure.run(contenders, plan, Path(folder), say)
             except* StartError as group:
-                raise click.ClickException(f"an upstream {group.exceptions[0]}") from None
+                reason = f"an upstream {group.exceptions[0]}"
             nursery.cancel_scope.cancel()
     if results is None:
-        raise click.ClickException("ended by a signal")
+        raise click.ClickException(reason)
     return results
 
 
-async def _end_on_sigterm(nursery: trio.Nursery) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+async def _end_on_signal(nursery: trio.Nursery) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:
             nursery.cancel_scope.cancel()
 

@@ -5,7 +5,7 @@ neighbour or a machine that slows down meets them all alike.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -26,6 +26,9 @@ _PAUSE_S = 0.1
 _NOT_MIDDLE: dict[str, Callable[[list[float]], float]] = {"errors": sum, "completed": min}
 
 Round = TypeVar("Round", RequestsRound, StreamsRound)
+Amount = TypeVar("Amount", int, Shape)
+Load = Callable[[Contender, Amount], Awaitable[Round]]
+Step = Callable[[Contender], Awaitable[object]]
 Say = Callable[[str], None]
 
 
@@ -125,20 +128,22 @@ class _Measurement:
         seconds = self.plan.seconds
         return await requests_load.run(contender, self.folder, clients=clients, seconds=seconds)
 
-    async def _rounds(self, what, load, amount) -> dict[str, list]:
+    async def _rounds(
+        self, what: str, load: Load[Amount, Round], amount: Amount
+    ) -> dict[str, list[Round]]:
         """Take turns, every second time in the other direction."""
-        found = {contender.name: [] for contender in self.contenders}
+        found: dict[str, list[Round]] = {contender.name: [] for contender in self.contenders}
+
+        async def take(contender: Contender) -> None:
+            found[contender.name].append(await load(contender, amount))
+            await trio.sleep(_PAUSE_S)
+
         for number in range(self.plan.rounds):
             self.say(f"{what}: round {number + 1} of {self.plan.rounds}")
-
-            async def take(contender: Contender) -> None:
-                found[contender.name].append(await load(contender, amount))
-                await trio.sleep(_PAUSE_S)
-
             await self._each(take, backwards=number % 2 == 1)
         return found
 
-    async def _each(self, do, *, backwards: bool = False) -> None:
+    async def _each(self, do: Step, *, backwards: bool = False) -> None:
         """Do it with every contender that has not failed; a failure is noted and stays alone."""
         for contender in self.contenders[:: -1 if backwards else 1]:
             if contender.failure is None:

@@ -43,7 +43,7 @@ def answer() -> bytes:
     """A Messages answer of about 1.1 KB."""
     message = {
         **_message(),
-        "content": [{"type": "text", "text": (_SENTENCE * 10).strip()}],
+        "content": [{"type": "text", "text": (_SENTENCE * 11).strip()}],
         "stop_reason": "end_turn",
         "usage": {"input_tokens": 412, "output_tokens": 180},
     }

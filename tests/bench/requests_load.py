@@ -30,7 +30,7 @@ class RequestsRound:
     p99_ms: float
     cpu_ms: float
     aside_cpu_ms: float
-    store_trips: float
+    store_reads: float
     store_commands: float
     errors: int
 
@@ -49,7 +49,7 @@ async def run(contender: Contender, folder: Path, *, clients: int, seconds: int)
     requests = figures["requests"]
     if not requests:
         raise LoadError("answered no request")
-    trips, commands = (
+    reads, commands = (
         (after - before) / requests
         for before, after in zip(counts_before or (0, 0), counts_after or (0, 0), strict=True)
     )
@@ -59,7 +59,7 @@ async def run(contender: Contender, folder: Path, *, clients: int, seconds: int)
         p99_ms=figures["p99_us"] / 1000,
         cpu_ms=(cpu_s(own) - own_before) / requests * 1000,
         aside_cpu_ms=(cpu_s(aside) - aside_before) / requests * 1000,
-        store_trips=trips,
+        store_reads=reads,
         store_commands=commands,
         errors=figures["errors"],
     )

@@ -12,6 +12,11 @@ from tests.bench.requests_load import RequestsRound
 from tests.bench.streams_load import Shape, StreamsRound
 
 NOTHING = "-"
+LEGEND = """\
+Added: beside `direct`, which is the load on the upstream itself. / NAME: CPU compared with NAME's.
+Redis reads: round trips where one request runs at a time; fewer where commands travel together.
+Redis commands: with those that scripts call. RSS: sum over a contender's processes.
+The figures are medians of the rounds; errors are summed, and completed is the worst round's."""
 Cells = list[str]
 
 
@@ -50,6 +55,7 @@ def _tables(results: Sequence[Result], yardsticks: Sequence[str]) -> Iterator[st
         found = {one.name: one.streams.get(shape) for one in results}
         yield _streams_table(shape, results, found, yardsticks)
     yield _memory_table(results)
+    yield LEGEND
 
 
 def _requests_table(
@@ -60,7 +66,7 @@ def _requests_table(
 ) -> str:
     head = ["req/s", "p50 ms", "p99 ms", "p50 added", "errors"]
     head += ["CPU ms/req", "+ Redis", *(f"/ {name}" for name in yardsticks)]
-    head += ["Redis trips/req", "commands/req"]
+    head += ["Redis reads/req", "commands/req"]
     direct = found.get("direct")
 
     def cells(name: str) -> Cells:
@@ -74,7 +80,7 @@ def _requests_table(
             _figure(one.cpu_ms),
             _figure(one.aside_cpu_ms or None),
             *(_ratio(one.cpu_ms, found.get(yard), "cpu_ms") for yard in yardsticks),
-            _figure(one.store_trips or None),
+            _figure(one.store_reads or None),
             _figure(one.store_commands or None),
         ]
 
