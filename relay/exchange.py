@@ -130,6 +130,13 @@ def _note_answer(client: Client, lease: Lease, reply: Reply) -> None:
     lease.status = reply.status
     lease.upstream_request_id = _value(reply.headers, b"request-id").decode("latin-1")
     client.trail.upstream_request_id = lease.upstream_request_id
+    if reply.status >= 400:
+        lease.error = f"status_{reply.status}"
+    if 300 <= reply.status < 400:
+        lease.error = "upstream_redirects"
+        client.trail.error = f"upstream_redirects: status {reply.status}; is the base URL right?"
+        # A client that followed it would take its key to another host.
+        raise errors.BadGateway("The upstream account's address only redirects elsewhere.")
     if reply.status == 401:
         lease.error = "credential_refused"
         client.trail.error = "credential_refused: the upstream answered 401 to the account's secret"

@@ -36,6 +36,7 @@ _RETRY_S = 0.2
 # The floor estimate: one token per four characters.
 CHARS_PER_TOKEN = 4
 
+UNKNOWN_MODEL = "unknown"
 AWAY = "The relay cannot reach its database just now. Nothing was sent; try again in a moment."
 
 
@@ -194,18 +195,23 @@ class Leases:
         if lease.call.kind != "messages":
             return Booking(lease.id, "settled", "", {}, b"", b"")
         lease.tokens, is_estimated = lease.used()
-        model = (lease.meter.model if lease.meter else "") or lease.call.model
-        lease.cost_micros = self._prices.cost(model, lease.tokens)
+        served = lease.meter.model if lease.meter else ""
+        if lease.tokens != Tokens():
+            lease.cost_micros = self._prices.cost(served or lease.call.model, lease.tokens)
         record = _record(lease, is_estimated)
         why = decision(record, lease.account.candidates, _reason(lease))
         return Booking(
             lease.id,
             "settled",
-            record.billed_model,
+            self._counted_model(served, lease.call.model),
             counters(record),
             record.to_json(),
             why.to_json(),
         )
+
+    def _counted_model(self, served: str, asked: str) -> str:
+        """The model to count under; names that nobody serves are the client's to invent."""
+        return served or (asked if self._prices.is_known(asked) else UNKNOWN_MODEL)
 
     async def settle_all(self) -> None:
         """Write every settlement that waits; for the end of the process."""
@@ -238,7 +244,12 @@ class Leases:
         record = _orphan_record(orphan, tokens, self._prices.cost(orphan.model, tokens))
         await self._store.settle(
             Booking(
-                orphan.lease, "recovered", orphan.model, counters(record), record.to_json(), b""
+                orphan.lease,
+                "recovered",
+                self._counted_model("", orphan.model),
+                counters(record),
+                record.to_json(),
+                b"",
             )
         )
 

@@ -74,11 +74,6 @@ class Record:
         """The record as one JSON object."""
         return msgspec.json.encode(self)
 
-    @property
-    def billed_model(self) -> str:
-        """The model whose price counts: the one that answered, else the one asked for."""
-        return self.model_served or self.model
-
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -3,7 +3,9 @@
 A program is ended by the process id that it was started with, never by a name.
 """
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -90,10 +92,12 @@ class Program:
 
 
 async def _end(process: trio.Process) -> None:
-    """Stop it in peace, else by force; cancelled as soon as it has ended."""
+    """Stop it in peace, else it and its children by force; cancelled as soon as it has ended."""
     process.terminate()
     await trio.sleep(STOP_DEADLINE_S)
-    process.kill()
+    for pid in tree(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _listens(port: int) -> bool:

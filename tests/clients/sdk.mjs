@@ -137,9 +137,18 @@ const scenarios = {
     return errorOf(() => client().messages.create(asking("spoil it"), spoiled(fault)));
   },
 
-  async cut_stream() {
-    const spoil = spoiled({ cut_at: 2200 });
+  async error_event() {
+    const spoil = spoiled({ error_event: "overloaded_error", message: "Busy.", after_events: 4 });
     return errorOf(() => client().messages.stream(asking("spoil it"), spoil).finalMessage());
+  },
+
+  async cut_stream() {
+    const running = client().messages.stream(asking("spoil it"), spoiled({ cut_at: 2200 }));
+    try {
+      return { text: await running.finalText() };
+    } catch (error) {
+      return { raised: error.constructor.name };
+    }
   },
 
   async leaving() {
@@ -188,7 +197,7 @@ const scenarios = {
   },
 };
 
-const told = { version: require(`${packageName}/package.json`).version };
+const told = {};
 for (const [name, scenario] of Object.entries(scenarios)) {
   try {
     told[name] = await scenario();

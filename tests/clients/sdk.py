@@ -144,12 +144,21 @@ def overloaded() -> Told:
     return error_of(lambda: client(max_retries=0).messages.create(**fault))
 
 
-def cut_stream() -> Told:
-    def call() -> None:
-        with client(max_retries=0).messages.stream(**failing(cut_at=2200)) as running:
-            running.until_done()
+def error_event() -> Told:
+    spoiled = failing(error_event="overloaded_error", message="Busy.", after_events=4)
+    return error_of(lambda: whole_stream(spoiled))
 
-    return error_of(call)
+
+def cut_stream() -> Told:
+    try:
+        return {"text": whole_stream(failing(cut_at=2200))}
+    except Exception as error:  # noqa: BLE001  # whatever it is, a program sees a failure
+        return {"raised": type(error).__name__}
+
+
+def whole_stream(asked: dict[str, Any]) -> str:
+    with client(max_retries=0).messages.stream(**asked) as running:
+        return running.get_final_text()
 
 
 def leaving() -> Told:
@@ -192,7 +201,7 @@ def file() -> Told:
 
 SCENARIOS = (
     message, stream, thinking, tools, count_tokens, models, wrong_key, unknown_model,
-    rate_limited, overloaded, cut_stream, leaving, batch, file,
+    rate_limited, overloaded, error_event, cut_stream, leaving, batch, file,
 )  # fmt: skip
 
 

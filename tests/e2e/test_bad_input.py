@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 
+from relay.simulator import Fault
+
 from .conftest import BODY, SOON_S, Running, relay_running
 
 MIB = 1024 * 1024
@@ -256,3 +258,20 @@ async def test_no_answer_and_no_log_line_shows_a_key(
     assert canary not in answer.text
     assert canary not in caplog.text
     assert relay.key not in caplog.text
+
+
+async def test_an_upstream_that_redirects_is_a_502_and_not_followed(relay: Running):
+    relay.sim.script.append(Fault(status=307, headers={"location": "https://elsewhere/"}))
+    async with relay.client() as client:
+        answer = await client.post("/api/v1/messages", json=BODY)
+    assert answer.status_code == 502
+    assert "location" not in answer.headers
+
+
+async def test_names_of_models_that_nobody_serves_do_not_fill_the_counters(relay: Running):
+    async with relay.client() as client:
+        for number in range(3):
+            answer = await client.post("/v1/messages", json={**BODY, "model": f"invented-{number}"})
+            assert answer.status_code == 404
+    (row,) = (await relay.report()).rows
+    assert (row.model, row.counters["requests"], row.counters["errors"]) == ("unknown", 3, 3)

@@ -65,6 +65,8 @@ def make(root: Path, checkout: Path) -> Machine:
         copy = root / path.lstrip("/")
         copy.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-aT", path, copy], check=True)
+    # An installer writes it; debootstrap does not.
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     _copy_checkout(checkout, root / CHECKOUT.lstrip("/"))
     return Machine(root)
 
