@@ -7,14 +7,13 @@ import click
 
 from relay.cli.common import (
     as_dict,
-    confirm,
     json_flag,
+    on_one,
     print_json,
     sentences,
     show,
     table,
     with_context,
-    yes_flag,
 )
 
 
@@ -93,30 +92,22 @@ def account_test(name_or_id: str, as_json: bool) -> None:
         sys.exit(1)
 
 
-@account.command("enable")
-@click.argument("name_or_id")
-@json_flag
-@sentences
-def account_enable(name_or_id: str, as_json: bool) -> None:
-    """Give a disabled account requests again."""
-    show(with_context(lambda ctx: ctx.accounts.set_enabled(name_or_id, enabled=True)), as_json)
-
-
-@account.command("disable")
-@click.argument("name_or_id")
-@json_flag
-@sentences
-def account_disable(name_or_id: str, as_json: bool) -> None:
-    """Give an account no new requests; running ones end in peace."""
-    show(with_context(lambda ctx: ctx.accounts.set_enabled(name_or_id, enabled=False)), as_json)
-
-
-@account.command("remove")
-@click.argument("name_or_id")
-@yes_flag
-@json_flag
-@sentences
-def account_remove(name_or_id: str, yes: bool, as_json: bool) -> None:
-    """Remove an account for good, once no request runs on it."""
-    confirm(f"Remove the account {name_or_id} for good?", yes)
-    show(with_context(lambda ctx: ctx.accounts.remove(name_or_id)), as_json)
+on_one(
+    account,
+    "enable",
+    "Give a disabled account requests again.",
+    lambda ctx, one: ctx.accounts.set_enabled(one, enabled=True),
+)
+on_one(
+    account,
+    "disable",
+    "Give an account no new requests; running ones end in peace.",
+    lambda ctx, one: ctx.accounts.set_enabled(one, enabled=False),
+)
+on_one(
+    account,
+    "remove",
+    "Remove an account for good, once no request runs on it.",
+    lambda ctx, one: ctx.accounts.remove(one),
+    question="Remove the account {} for good?",
+)

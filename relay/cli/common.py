@@ -18,7 +18,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
-yes_flag = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def sentences(command: Callable[P, T]) -> Callable[P, T]:
@@ -113,9 +112,29 @@ def as_dict(value: Any) -> dict[str, object]:
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
-def confirm(question: str, yes: bool) -> None:
-    if not yes:
-        click.confirm(question, abort=True)
+def on_one(
+    group: click.Group,
+    name: str,
+    summary: str,
+    do: "Callable[[Context, str], Awaitable[Any]]",
+    *,
+    question: str = "",
+) -> None:
+    """Add a command that does something with one thing, named by name or id, and shows it.
+
+    Args:
+        question: asked first unless --yes is given; for what cannot be undone.
+    """
+
+    @sentences
+    def command(name_or_id: str, as_json: bool, yes: bool = False) -> None:
+        if question and not yes:
+            click.confirm(question.format(name_or_id), abort=True)
+        show(with_context(lambda ctx: do(ctx, name_or_id)), as_json)
+
+    if question:
+        command = click.option("--yes", is_flag=True, help="Do not ask.")(command)
+    group.command(name, help=summary)(json_flag(click.argument("name_or_id")(command)))
 
 
 def show(value: Any, as_json: bool) -> None:

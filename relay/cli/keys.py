@@ -4,17 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from relay.cli.common import (
-    as_dict,
-    confirm,
-    json_flag,
-    print_json,
-    sentences,
-    show,
-    table,
-    with_context,
-    yes_flag,
-)
+from relay.cli.common import as_dict, json_flag, on_one, print_json, sentences, table, with_context
 
 
 @click.group()
@@ -86,39 +76,23 @@ def key_list(as_json: bool) -> None:
     )
 
 
-@key.command("show")
-@click.argument("name_or_id")
-@json_flag
-@sentences
-def key_show(name_or_id: str, as_json: bool) -> None:
-    """Show one key's settings."""
-    show(with_context(lambda ctx: ctx.keys.find(name_or_id)), as_json)
-
-
-@key.command("disable")
-@click.argument("name_or_id")
-@json_flag
-@sentences
-def key_disable(name_or_id: str, as_json: bool) -> None:
-    """Refuse a key from its next request on."""
-    show(with_context(lambda ctx: ctx.keys.set_enabled(name_or_id, enabled=False)), as_json)
-
-
-@key.command("enable")
-@click.argument("name_or_id")
-@json_flag
-@sentences
-def key_enable(name_or_id: str, as_json: bool) -> None:
-    """Let a disabled key in again."""
-    show(with_context(lambda ctx: ctx.keys.set_enabled(name_or_id, enabled=True)), as_json)
-
-
-@key.command("delete")
-@click.argument("name_or_id")
-@yes_flag
-@json_flag
-@sentences
-def key_delete(name_or_id: str, yes: bool, as_json: bool) -> None:
-    """Delete a key for good. Its usage stays on the books."""
-    confirm(f"Delete the key {name_or_id} for good?", yes)
-    show(with_context(lambda ctx: ctx.keys.delete(name_or_id)), as_json)
+on_one(key, "show", "Show one key's settings.", lambda ctx, one: ctx.keys.find(one))
+on_one(
+    key,
+    "disable",
+    "Refuse a key from its next request on.",
+    lambda ctx, one: ctx.keys.set_enabled(one, enabled=False),
+)
+on_one(
+    key,
+    "enable",
+    "Let a disabled key in again.",
+    lambda ctx, one: ctx.keys.set_enabled(one, enabled=True),
+)
+on_one(
+    key,
+    "delete",
+    "Delete a key for good. Its usage stays on the books.",
+    lambda ctx, one: ctx.keys.delete(one),
+    question="Delete the key {} for good?",
+)

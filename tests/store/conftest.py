@@ -95,3 +95,12 @@ async def opened(redis_url: str) -> AsyncIterator[Store]:
     """A store over an empty Redis."""
     async with store.opened(redis_url) as one:
         yield one
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    """A Redis that this test alone may stop, pause and configure."""
+    server = RedisProcess(tmp_path)
+    server.start()
+    yield server
+    server.kill()

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,6 @@ from relay.redis_link import RedisAway, linked
 from .conftest import RedisProcess
 
 SOON_S = 10.0
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    """A Redis that this test alone may break."""
-    server = RedisProcess(tmp_path)
-    server.start()
-    yield server
-    server.kill()
 
 
 async def test_concurrent_calls_get_their_own_answers(redis_url: str):
