@@ -1,25 +1,20 @@
-"""What the simulated API answers: pure functions from a request to JSON and events.
+"""What the simulated API answers to messages: pure functions from a request to JSON and events.
 
-The rules are simple, so that figures can be checked by hand: a token is four characters begun,
-of the request's body for input and of the answer's text for output.
+The rules are simple, so that figures can be checked by hand. A token is four characters begun: for
+input those of `system`, `messages` and `tools` as compact JSON, for output those of each block.
+A stream and a plain answer to the same request say the same.
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 CHARS_PER_TOKEN = 4
+MAX_BODY_BYTES = 32 * 1000 * 1000
 SIGNATURE = "c2ltdWxhdGVkIHNpZ25hdHVyZQ=="
-MODELS = (
-    ("claude-opus-5-5", "Claude Opus 5.5"),
-    ("claude-opus-5", "Claude Opus 5"),
-    ("claude-sonnet-5-5", "Claude Sonnet 5.5"),
-    ("claude-sonnet-4-5-20250929", "Claude Sonnet 4.5"),
-    ("claude-haiku-5-5", "Claude Haiku 5.5"),
-    ("claude-haiku-4-5", "Claude Haiku 4.5"),
-)
+_INPUT_FIELDS = ("system", "messages", "tools")
+_TEXT_OF = {"text": "text", "thinking": "thinking"}
 
 Json = dict[str, Any]
 
@@ -34,15 +29,44 @@ class ApiError(Exception):
         self.message = message
 
 
-def error_body(kind: str, message: str, request_id: str) -> Json:
-    return {
-        "type": "error",
-        "error": {"type": kind, "message": message},
-        "request_id": request_id,
-    }
+def invalid(message: str) -> ApiError:
+    return ApiError(400, "invalid_request_error", message)
 
 
-@dataclass(slots=True)
+def not_found(message: str) -> ApiError:
+    return ApiError(404, "not_found_error", message)
+
+
+def error_body(kind: str, message: str, request_id: str, details: Json | None = None) -> Json:
+    error: Json = {"type": kind, "message": message}
+    if details is not None:
+        error["details"] = details
+    return {"type": "error", "error": error, "request_id": request_id}
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What a client or a test wants the answer to be.
+
+    Attributes:
+        text: said instead of the echo.
+        usage: figures that are reported instead of the rule's.
+        chunks: deltas of a stream's text. A text with fewer characters is said so many times;
+            max_tokens does not cut that.
+        delay_s: before each event.
+        citations: how many of them the text carries.
+        is_open_batch: a batch stays in progress until it is cancelled or the test ends it.
+    """
+
+    text: str | None = None
+    usage: Json = field(default_factory=dict)
+    chunks: int = 4
+    delay_s: float = 0.0
+    citations: int = 0
+    is_open_batch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """One message: its content blocks, how it stops, and its exact usage."""
 
@@ -50,9 +74,8 @@ class Answer:
     model: str
     content: list[Json]
     stop_reason: str
+    stop_sequence: str | None
     usage: Json
-    stop_sequence: str | None = None
-    citations: list[Json] = field(default_factory=list)
 
     def to_json(self) -> Json:
         return {
@@ -72,189 +95,216 @@ def tokens_of(text: str) -> int:
     return -(-len(text) // CHARS_PER_TOKEN)
 
 
-def checked(body: bytes, *required: str) -> Json:
-    """The request's fields. Raises ApiError where the real API would refuse."""
+def input_tokens_of(fields: Json) -> int:
+    """How many tokens of input a request is, by the simulator's rule."""
+    counted = {name: fields[name] for name in _INPUT_FIELDS if name in fields}
+    return tokens_of(json.dumps(counted, separators=(",", ":"), ensure_ascii=False))
+
+
+def parse(body: bytes) -> Json:
+    """The fields of a JSON body. Raises ApiError."""
+    if len(body) > MAX_BODY_BYTES:
+        raise ApiError(413, "request_too_large", "Request exceeds the maximum size")
     try:
         fields = json.loads(body)
-    except ValueError:
-        raise ApiError(400, "invalid_request_error", "The body is not valid JSON.") from None
+    except (ValueError, RecursionError):
+        raise invalid("The body is not valid JSON.") from None
+    if not isinstance(fields, dict):
+        raise invalid("The body is not a JSON object.")
+    return fields
+
+
+def check(fields: Json, *required: str) -> None:
+    """Raises ApiError where the real API would refuse a message of these fields."""
     for name in required:
-        if not isinstance(fields, dict) or name not in fields:
-            raise ApiError(400, "invalid_request_error", f"{name}: Field required")
-    if "model" in required and "claude" not in str(fields["model"]):
-        raise ApiError(404, "not_found_error", f"model: {fields['model']}")
-    return dict(fields)
+        if name not in fields:
+            raise invalid(f"{name}: Field required")
+    most = fields.get("max_tokens", 1)
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise invalid("max_tokens: Input should be an integer of at least 1")
+    messages = fields["messages"]
+    if not isinstance(messages, list) or not messages:
+        raise invalid("messages: at least one message is required")
+    if not all(isinstance(one, dict) and {"role", "content"} <= one.keys() for one in messages):
+        raise invalid("messages: each needs a role and content")
+    if "claude" not in str(fields["model"]):
+        raise not_found(f"model: {fields['model']}")
 
 
-def last_text(fields: Json) -> str:
-    """The text that the user said last."""
-    for message in reversed(fields.get("messages") or []):
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, str):
-            return content
-        texts = [
-            str(block.get("text", ""))
-            for block in content or []
-            if isinstance(block, dict) and block.get("type") == "text"
-        ]
-        if texts:
-            return texts[-1]
-    return ""
-
-
-def answer(fields: Json, body: bytes, number: int, figures: Mapping[str, Any]) -> Answer:
-    """The message that answers a request.
-
-    Args:
-        number: makes ids unique.
-        figures: usage figures that are to be reported instead of the rule's.
-    """
-    asked = last_text(fields)
-    text = f"Simulated answer to: {asked}"
-    content: list[Json] = []
-    if (fields.get("thinking") or {}).get("type") in ("enabled", "adaptive"):
-        content.append({"type": "thinking", "thinking": "Let me see.", "signature": SIGNATURE})
-    stop_reason, stop_sequence = "end_turn", None
-    for sequence in fields.get("stop_sequences") or []:
-        if sequence in text:
-            text, stop_reason, stop_sequence = text.split(sequence)[0], "stop_sequence", sequence
-    most = int(fields["max_tokens"])
-    if tokens_of(text) > most:
-        text, stop_reason, stop_sequence = text[: most * CHARS_PER_TOKEN], "max_tokens", None
-    content.append({"type": "text", "text": text})
-    if use := _tool_use(fields, asked, number):
-        content.append(use)
-        stop_reason = "tool_use"
+def answer(fields: Json, number: int, steering: Steering) -> Answer:
+    """The message that answers a request which `check` let pass; `number` makes ids unique."""
+    content, stop_reason, stop_sequence = _content(fields, number, steering)
     usage = {
-        "input_tokens": tokens_of(body.decode("utf-8", "replace")),
+        "input_tokens": input_tokens_of(fields),
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
         "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
         "output_tokens": sum(tokens_of(_plain(block)) for block in content),
         "service_tier": "standard",
-        **figures,
+        **steering.usage,
     }
-    return Answer(
-        f"msg_sim{number:08d}", fields["model"], content, stop_reason, usage, stop_sequence
-    )
+    name = str(fields["model"])
+    return Answer(f"msg_sim{number:08d}", name, content, stop_reason, stop_sequence, usage)
 
 
-def _tool_use(fields: Json, asked: str, number: int) -> Json | None:
-    tools = fields.get("tools") or []
-    choice = fields.get("tool_choice") or {}
-    if not tools or not (choice.get("type") in ("any", "tool") or "use tool" in asked):
+def _content(fields: Json, number: int, steering: Steering) -> tuple[list[Json], str, str | None]:
+    """The blocks, the stop reason, and the stop sequence that was met."""
+    asked, has_result = _last_said(fields["messages"])
+    said = f"Simulated answer to: {asked}" if steering.text is None else steering.text
+    text, met = _stopped(said, fields.get("stop_sequences"))
+    blocks: list[Json] = []
+    if _object(fields.get("thinking")).get("type") in ("enabled", "adaptive"):
+        blocks.append({"type": "thinking", "thinking": "Let me see.", "signature": SIGNATURE})
+    blocks.append({"type": "text", "text": text})
+    use = None if met else _tool_use(fields, asked, number, may_ask=not has_result)
+    blocks += [use] if use else []
+    fitting = _fitting(blocks, fields["max_tokens"])
+    for block in fitting:
+        if block["type"] == "text":
+            block |= _cited(block["text"], steering)
+    if fitting != blocks:
+        return fitting, "max_tokens", None
+    return fitting, "stop_sequence" if met else "tool_use" if use else "end_turn", met
+
+
+def _last_said(messages: list[Json]) -> tuple[str, bool]:
+    """The text that the user said last, and whether a tool's result came with it."""
+    content = next((one["content"] for one in reversed(messages) if one["role"] == "user"), "")
+    if isinstance(content, str):
+        return content, False
+    blocks = [block for block in content if isinstance(block, dict)] if content else []
+    texts = [str(block.get("text", "")) for block in blocks if block.get("type") == "text"]
+    results = [block.get("content") for block in blocks if block.get("type") == "tool_result"]
+    said = texts or [one if isinstance(one, str) else json.dumps(one) for one in results]
+    return said[-1] if said else "", bool(results)
+
+
+def _stopped(text: str, sequences: object) -> tuple[str, str | None]:
+    """The text up to the first stop sequence in it, and that sequence."""
+    listed = sequences if isinstance(sequences, list) else []
+    met = [one for one in listed if isinstance(one, str) and one and one in text]
+    if not met:
+        return text, None
+    first = min(met, key=text.index)
+    return text[: text.index(first)], first
+
+
+def _fitting(blocks: list[Json], left: int) -> list[Json]:
+    """As much of the blocks as `left` tokens hold; half a tool call is none."""
+    kept = []
+    for block in blocks:
+        text = _plain(block)
+        if tokens_of(text) <= left:
+            kept.append(dict(block))
+            left -= tokens_of(text)
+            continue
+        if left and (name := _TEXT_OF.get(block["type"])):
+            kept.append({**block, name: text[: left * CHARS_PER_TOKEN]})
+        break
+    return kept
+
+
+def _cited(text: str, steering: Steering) -> Json:
+    """The text block's final fields: said often enough for its chunks, with its citations."""
+    if len(text) < steering.chunks:
+        text *= steering.chunks
+    citation = {
+        "type": "char_location",
+        "cited_text": text[:20],
+        "document_index": 0,
+        "document_title": "Simulated",
+        "start_char_index": 0,
+        "end_char_index": len(text[:20]),
+    }
+    return {"text": text} | ({"citations": [citation] * steering.citations} if steering.citations else {})
+
+
+def _tool_use(fields: Json, asked: str, number: int, *, may_ask: bool) -> Json | None:
+    tools = fields.get("tools")
+    listed = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    choice = _object(fields.get("tool_choice"))
+    is_forced = choice.get("type") in ("any", "tool")
+    is_asked = may_ask and choice.get("type") != "none" and "use tool" in asked.lower()
+    if not listed or not (is_forced or is_asked):
         return None
-    name = choice.get("name") or tools[0].get("name")
-    return {"type": "tool_use", "id": f"toolu_sim{number:08d}", "name": name,
-            "input": {"text": asked}}  # fmt: skip
+    tool = next((one for one in listed if one.get("name") == choice.get("name")), listed[0])
+    schema = _object(tool.get("input_schema"))
+    given = {
+        name: _sample(_object(_object(schema.get("properties")).get(name)), asked)
+        for name in schema.get("required") or ()
+    }
+    return {"type": "tool_use", "id": f"toolu_sim{number:08d}", "name": tool.get("name"),
+            "input": given or {"text": asked}}  # fmt: skip
+
+
+def _sample(schema: Json, asked: str) -> Any:
+    """A value that a plain JSON schema allows."""
+    if schema.get("enum"):
+        return schema["enum"][0]
+    samples = {"integer": 1, "number": 1, "boolean": True, "array": [], "object": {}}
+    return samples.get(str(schema.get("type")), asked)
+
+
+def _object(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
 
 
 def _plain(block: Json) -> str:
     if block["type"] == "tool_use":
         return json.dumps(block["input"])
-    return str(block.get("text") or block.get("thinking") or "")
+    return str(block[_TEXT_OF[block["type"]]])
 
 
-def events(message: Answer, pieces: int) -> Iterator[tuple[str, Json]]:
-    """The stream of a message: each block's text in at most `pieces` deltas.
+def events(message: Answer, chunks: int) -> Iterator[tuple[str, Json]]:
+    """The stream of a message: each block's text in at most `chunks` deltas.
 
-    `message_start` reports one token of output and `message_delta` the final figures, as the
-    real API does.
+    `message_start` reports at most one token of output and `message_delta` the final figures, as
+    the real API does.
     """
     start = message.to_json()
     start |= {"content": [], "stop_reason": None, "stop_sequence": None}
-    start["usage"] = {**message.usage, "output_tokens": 1}
+    start["usage"] = {**message.usage, "output_tokens": min(1, message.usage["output_tokens"])}
     yield "message_start", {"type": "message_start", "message": start}
     yield "ping", {"type": "ping"}
     for index, block in enumerate(message.content):
-        yield from _block_events(index, block, pieces)
-    usage = {
-        name: value
-        for name, value in message.usage.items()
-        if name not in ("cache_creation", "service_tier")
-    }
+        yield from _block_events(index, block, chunks)
+    left_out = ("cache_creation", "service_tier")
+    usage = {name: value for name, value in message.usage.items() if name not in left_out}
     end = {"stop_reason": message.stop_reason, "stop_sequence": message.stop_sequence}
     yield "message_delta", {"type": "message_delta", "delta": end, "usage": usage}
     yield "message_stop", {"type": "message_stop"}
 
 
-def _block_events(index: int, block: Json, pieces: int) -> Iterator[tuple[str, Json]]:
-    kind = block["type"]
-    empty = {
-        "text": {"type": "text", "text": ""},
-        "thinking": {"type": "thinking", "thinking": "", "signature": ""},
-        "tool_use": {**block, "input": {}},
-    }[kind]
-    yield (
-        "content_block_start",
-        {"type": "content_block_start", "index": index, "content_block": empty},
-    )
-    name, field_name = {
-        "text": ("text_delta", "text"),
-        "thinking": ("thinking_delta", "thinking"),
-        "tool_use": ("input_json_delta", "partial_json"),
-    }[kind]
-    for part in _parts(_plain(block), pieces):
-        yield _delta(index, {"type": name, field_name: part})
-    if kind == "thinking":
-        yield _delta(index, {"type": "signature_delta", "signature": block["signature"]})
+def _block_events(index: int, block: Json, chunks: int) -> Iterator[tuple[str, Json]]:
+    empty, name, field_name = {
+        "text": ({"type": "text", "text": ""}, "text_delta", "text"),
+        "thinking": (
+            {"type": "thinking", "thinking": "", "signature": ""},
+            "thinking_delta",
+            "thinking",
+        ),
+        "tool_use": ({**block, "input": {}}, "input_json_delta", "partial_json"),
+    }[block["type"]]
+    deltas = [{"type": name, field_name: part} for part in _parts(_plain(block), chunks)]
+    if "signature" in block:
+        deltas.append({"type": "signature_delta", "signature": block["signature"]})
     for citation in block.get("citations", ()):
-        yield _delta(index, {"type": "citations_delta", "citation": citation})
+        deltas.append({"type": "citations_delta", "citation": citation})
+    named = {"type": "content_block_start", "index": index, "content_block": empty}
+    yield "content_block_start", named
+    for delta in deltas:
+        yield "content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta}
     yield "content_block_stop", {"type": "content_block_stop", "index": index}
 
 
-def _delta(index: int, delta: Json) -> tuple[str, Json]:
-    return (
-        "content_block_delta",
-        {"type": "content_block_delta", "index": index, "delta": delta},
-    )
-
-
-def _parts(text: str, pieces: int) -> list[str]:
-    """`text` in `pieces` parts; a text that is too short for that is repeated to fill them."""
-    if len(text) < pieces:
-        return [text] * pieces
-    size = -(-len(text) // pieces)
-    return [text[start : start + size] for start in range(0, len(text), size)]
+def _parts(text: str, count: int) -> list[str]:
+    """`text` in `count` parts of nearly one length, none of them empty."""
+    count = min(count, len(text))
+    return [
+        text[place * len(text) // count : (place + 1) * len(text) // count]
+        for place in range(count)
+    ]
 
 
 def frame(event: str, data: Json) -> bytes:
     return f"event: {event}\ndata: {json.dumps(data)}\n\n".encode()
-
-
-def model_page(query: Mapping[str, str]) -> Json:
-    """`GET /v1/models` with limit and after_id."""
-    listed = [model(model_id) for model_id, _ in MODELS]
-    ids = [model_id for model_id, _ in MODELS]
-    start = ids.index(query["after_id"]) + 1 if query.get("after_id") in ids else 0
-    limit = int(query.get("limit", "20"))
-    page = listed[start : start + limit]
-    return {
-        "data": page,
-        "has_more": start + limit < len(listed),
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-    }
-
-
-def model(model_id: str) -> Json:
-    """One model. Raises ApiError when there is none of that id."""
-    for known, name in MODELS:
-        if known == model_id:
-            return {
-                "type": "model",
-                "id": known,
-                "display_name": name,
-                "created_at": "2026-01-01T00:00:00Z",
-            }
-    raise ApiError(404, "not_found_error", f"model: {model_id}")
-
-
-def uploaded(body: bytes) -> tuple[str, bytes]:
-    """Name and content of the file in a multipart upload (RFC 7578). Raises ApiError."""
-    boundary = body.split(b"\r\n", 1)[0]
-    for part in body.split(boundary)[1:]:
-        head, found, content = part.partition(b"\r\n\r\n")
-        if found and (name := re.search(rb'filename="([^"]*)"', head)):
-            return name[1].decode("utf-8", "replace"), content.removesuffix(b"\r\n")
-    raise ApiError(400, "invalid_request_error", "file: Field required")

@@ -118,9 +118,13 @@ class Upstream:
         trio.from_thread.run_sync(self._scope.cancel, trio_token=self._token)
         self._thread.join()
 
+    def journal(self) -> list[simulator.Received]:
+        """All requests until now, the oldest first."""
+        return list(self._simulator.requests)
+
     def received(self, words: str) -> simulator.Received:
         """The one request whose body has these words."""
-        (found,) = (one for one in self._simulator.requests if words.encode() in one.body)
+        (found,) = (one for one in self.journal() if words.encode() in one.body)
         return found
 
     def wait_until_left(self, received: simulator.Received) -> None:

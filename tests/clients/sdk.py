@@ -168,22 +168,26 @@ def leaving() -> Told:
     return {"first": first}
 
 
+def made_batch() -> Any:
+    one = {"custom_id": "one", "params": asking("in bulk")}
+    return client().messages.batches.create(requests=[one])
+
+
 def batch() -> Told:
-    params = {"model": HAIKU, "max_tokens": 50,
-              "messages": [{"role": "user", "content": "in bulk"}]}  # fmt: skip
     batches, others = client().messages.batches, client(os.environ["OTHER_KEY"]).messages.batches
-    made = batches.create(requests=[{"custom_id": "one", "params": params}])
+    made = made_batch()
     return {
         "status": batches.retrieve(made.id).processing_status,
-        "results": [
-            [line.custom_id, line.result.message.content[0].text]
-            for line in batches.results(made.id)
-        ],
         "is_listed": made.id in [one.id for one in batches.list()],
         "others": [one.id for one in others.list()],
         "others_error": error_of(lambda: others.retrieve(made.id)),
         "deleted": batches.delete(made.id).type,
     }
+
+
+def batch_results() -> Told:
+    lines = client().messages.batches.results(made_batch().id)
+    return {line.custom_id: line.result.message.content[0].text for line in lines}
 
 
 def file() -> Told:
@@ -201,7 +205,8 @@ def file() -> Told:
 
 SCENARIOS = (
     message, stream, thinking, tools, count_tokens, models, wrong_key, unknown_model,
-    rate_limited, overloaded, error_event, cut_stream, leaving, batch, file,
+    rate_limited, overloaded, error_event, cut_stream, leaving, batch,
+    batch_results, file,
 )  # fmt: skip
 
 

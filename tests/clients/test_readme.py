@@ -12,7 +12,9 @@ from .conftest import NODE_MODULES, ROOT, Relay, node, run
 
 README = (ROOT / "README.md").read_text()
 CURLS = [
-    block for block in re.findall(r"^```sh\n(.+?)^```", README, re.M | re.S) if "curl" in block
+    block
+    for block in re.findall(r"^```sh\n(.+?)^```", README, re.MULTILINE | re.DOTALL)
+    if "curl" in block
 ]
 
 

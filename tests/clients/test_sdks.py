@@ -202,11 +202,14 @@ def test_what_the_sdk_says_of_itself_reaches_the_upstream(sdk: Sdk, upstream: Up
 def test_a_batch_goes_through_its_life_unseen_by_other_keys(sdk: Sdk):
     batch = sdk["batch"]
     assert batch["status"] == "ended"
-    assert batch["results"] == [["one", "Simulated answer to: in bulk"]]
     assert batch["is_listed"]
     assert batch["others"] == []
     assert "NotFoundError" in batch["others_error"]["classes"]
     assert batch["deleted"] == "message_batch_deleted"
+
+
+def test_a_batchs_results_come_through_the_relay(sdk: Sdk):
+    assert sdk["batch_results"] == {"one": "Simulated answer to: in bulk"}
 
 
 def test_a_file_goes_through_its_life_unseen_by_other_keys(sdk: Sdk):
@@ -216,3 +219,8 @@ def test_a_file_goes_through_its_life_unseen_by_other_keys(sdk: Sdk):
     assert file["others"] == []
     assert "NotFoundError" in file["others_error"]["classes"]
     assert file["deleted"]
+
+
+def test_no_key_of_the_relay_reaches_the_upstream(sdk: Sdk, upstream: Upstream):
+    for received in upstream.journal():
+        assert sdk.key not in str(received.headers), f"{received.method} {received.target}"

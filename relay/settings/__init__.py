@@ -1,0 +1,116 @@
+"""The one place that reads the environment, RELAY_HOME/.env and relay.toml.
+
+Everything else is handed a Settings. Nothing is guessed: an unknown name or a wrong value stops
+the start with one sentence that says what stands where. Secrets that nobody gave are made once
+and kept in RELAY_HOME/secrets.env; no message and no repr ever shows one.
+"""
+
+import contextlib
+import os
+import pwd
+import secrets
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from relay.settings.options import (
+    OPTIONS,
+    REDIS_FOLDER,
+    Option,
+    Secret,
+    Settings,
+    SettingsError,
+)
+from relay.settings.sources import BY_FIELD, from_environment, from_lines, from_toml, parsed
+
+__all__ = ["OPTIONS", "Option", "Secret", "Settings", "SettingsError", "load"]
+
+# What must be there before anything is encrypted or hashed.
+_SECRETS = {"jwt_secret", "encrypt_key"}
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """The settings by the environment, then RELAY_HOME/.env, then relay.toml, then the defaults.
+
+    Missing secrets are made and kept in RELAY_HOME, which is created for it.
+
+    Raises:
+        SettingsError: a name or a value is wrong, or the data folder cannot be used.
+    """
+    home = _home(environ)
+    config = environ.get("RELAY_CONFIG")
+    kept = home / "secrets.env"
+    given = {
+        **from_toml(Path(config or home / "relay.toml"), required=bool(config)),
+        **from_lines(home / ".env"),
+        **from_environment(environ),
+    }
+    if _SECRETS - given.keys():
+        _make_secrets(home, kept)
+        given = {**from_lines(kept), **given}
+    if _SECRETS - given.keys():
+        raise SettingsError(f"{kept} lacks JWT_SECRET or ENCRYPT_KEY; restore it from a backup.")
+    values = {name: parsed(one, BY_FIELD[name]) for name, one in given.items()}
+    values["notify_socket"] = environ.get("NOTIFY_SOCKET", "")
+    return _settings(home, values)
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    if named := environ.get("RELAY_HOME"):
+        return Path(named).absolute()
+    try:
+        return Path(environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir).absolute() / ".relay"
+    except KeyError:
+        raise SettingsError("Set RELAY_HOME to a folder for the relay's data.") from None
+
+
+def _settings(home: Path, values: dict[str, Any]) -> Settings:
+    host, port = values.pop("redis_host", None), values.pop("redis_port", None)
+    password, db = values.pop("redis_password", None), values.pop("redis_db", None)
+    if "redis_url" not in values and any(part is not None for part in (host, port, password, db)):
+        host = f"[{host}]" if ":" in (host or "") else host or "127.0.0.1"
+        login = f":{quote(password, safe='')}@" if password else ""
+        values["redis_url"] = f"redis://{login}{host}:{port or 6379}/{db or 0}"
+    values["log_directory"] = home / values.get("log_directory", "logs")
+    if "prices_file" in values:
+        values["prices_file"] = home / values["prices_file"]
+    return Settings(home=home, **values)
+
+
+def _make_secrets(home: Path, kept: Path) -> None:
+    """Write both secrets to `kept`, whole or not at all, unless they are there already."""
+    # Looked at first: who made it had made the secrets before.
+    has_data = (home / REDIS_FOLDER).exists()
+    if kept.exists():
+        return
+    if has_data:
+        raise SettingsError(
+            f"{home} holds data but no secrets: give the JWT_SECRET and ENCRYPT_KEY of before,"
+            f" or restore {kept.name}."
+        )
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=home, prefix=".secrets-") as draft:
+            draft.write(f"JWT_SECRET={secrets.token_hex(32)}\n")
+            draft.write(f"ENCRYPT_KEY={secrets.token_hex(16)}\n")
+            draft.flush()
+            os.fsync(draft.fileno())
+            # Of two processes that start at once the second finds the first one's file.
+            with contextlib.suppress(FileExistsError):
+                os.link(draft.name, kept)
+        _sync_folder(home)
+    except OSError as error:
+        raise SettingsError(
+            f"The data folder {home} cannot be used: {error.strerror}; set RELAY_HOME to another."
+        ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name survive a power cut: without its secrets the data is worthless."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

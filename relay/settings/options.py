@@ -1,0 +1,219 @@
+"""What can be set: the values, their defaults, and the table of names and parsers."""
+
+import contextlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+MIB = 1024 * 1024
+_DAY_MS = 24 * 60 * 60 * 1000
+REDIS_FOLDER = "redis"
+
+
+class SettingsError(Exception):
+    """One sentence about what is wrong with the settings, and where it stands."""
+
+
+class Secret:
+    """A text that repr, str and logs show as ***; reveal() gives it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every option with its default; what each one means stands in OPTIONS.
+
+    `redis_url` is None when the relay runs a Redis of its own.
+    """
+
+    home: Path
+    log_directory: Path
+    jwt_secret: Secret
+    encrypt_key: Secret
+    previous_encrypt_key: Secret | None = None
+    host: str = "127.0.0.1"
+    port: int = 3000
+    cors_origins: tuple[str, ...] = ()
+    # Longer than a proxy in front keeps its idle connections, so that the proxy closes first.
+    keep_alive_s: float = 75.0
+    headers_timeout_s: float = 35.0
+    body_timeout_s: float = 60.0
+    write_timeout_s: float = 60.0
+    drain_lead_s: float = 2.0
+    drain_timeout_s: float = 300.0
+    max_body_bytes: int = 32 * MIB
+    max_bodies_bytes: int = 128 * MIB
+    # Left out of the repr: it may hold the password.
+    redis_url: str | None = field(default=None, repr=False)
+    base_url: str = "https://api.anthropic.com"
+    request_timeout_s: float = 600.0
+    connect_timeout_s: float = 10.0
+    stream_headers_timeout_s: float = 120.0
+    silence_timeout_s: float = 300.0
+    ping_interval_s: float = 15.0
+    log_level: str = "info"
+    log_to_file: bool = False
+    prices_file: Path | None = None
+    price_multiplier: str = "1"
+    usage_retention_days: int = 90
+    # Where systemd wants to hear that the service is ready; not an option of ours.
+    notify_socket: str = ""
+
+    @property
+    def redis_folder(self) -> Path:
+        """Where the relay's own Redis keeps its data."""
+        return self.home / REDIS_FOLDER
+
+
+# Parsers: a value as it was found becomes the option's own type. What their ValueError says
+# completes the sentence "NAME must be …".
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable() or value != value.strip():
+        raise ValueError("a line of text without spaces around it")
+    return value
+
+
+def _whole(least: int, most: int, unit: str = "") -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        if re.fullmatch(r"[0-9]{1,18}", str(value)) and least <= int(str(value)) <= most:
+            return int(str(value))
+        raise ValueError(f"a whole number{unit} from {least} to {most}")
+
+    return parse
+
+
+def _ms(least: int) -> Callable[[object], float]:
+    whole = _whole(least, _DAY_MS, " of milliseconds")
+    return lambda value: whole(value) / 1000
+
+
+def _yes_or_no(value: object) -> bool:
+    words = {"true": True, "1": True, "yes": True, "on": True}
+    words |= {"false": False, "0": False, "no": False, "off": False}
+    if (word := str(value).lower()) not in words:
+        raise ValueError("true or false")
+    return words[word]
+
+
+def _level(value: object) -> str:
+    level = {"warn": "warning"}.get(str(value).lower(), str(value).lower())
+    if level not in {"debug", "info", "warning", "error"}:
+        raise ValueError("debug, info, warning or error")
+    return level
+
+
+def _origin(value: object) -> str:
+    if value == "*" or re.fullmatch(r"https?://[^/\s,]+", str(value)):
+        return str(value)
+    raise ValueError('a list such as ["https://console.example.com"], or ["*"]')
+
+
+def _origins(value: object) -> tuple[str, ...]:
+    return tuple(_origin(one) for one in (value if isinstance(value, list) else [value]))
+
+
+def _api_url(value: object) -> str:
+    if re.fullmatch(r"https?://[^/\s?#@]+(/[^\s?#]*)?", str(value)):
+        return str(value).rstrip("/")
+    raise ValueError("an http or https address without user name, query or fragment")
+
+
+def _redis_address(value: object) -> str:
+    if re.fullmatch(r"rediss?://[^\s/]+(:[0-9]+)?(/\S*)?|unix://[^\s/]*/\S+", str(value)):
+        return str(value)
+    raise ValueError("redis://, rediss:// or unix:// with an address")
+
+
+def _factor(value: object) -> str:
+    with contextlib.suppress(InvalidOperation):
+        if 0 < Decimal(str(value)) <= 1000:
+            return str(value)
+    raise ValueError("a number above 0 and up to 1000")
+
+
+def _jwt_secret(value: object) -> Secret:
+    return _secret(value, "at least 32 characters long", 32, lambda length: length >= 32)
+
+
+def _encrypt_key(value: object) -> Secret:
+    return _secret(value, "exactly 32 characters long", 16, lambda length: length == 32)
+
+
+def _secret(value: object, rule: str, random_bytes: int, fits: Callable[[int], bool]) -> Secret:
+    text = str(value)
+    if fits(len(text)):
+        return Secret(text)
+    command = f"python3 -c 'import secrets; print(secrets.token_hex({random_bytes}))'"
+    raise ValueError(f"{rule} and has {len(text)}; make one with `{command}`")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its field of Settings, its name in relay.toml and in the environment."""
+
+    field: str
+    toml: str
+    env: str
+    parse: Callable[[object], Any]
+    help: str
+    secret: bool = False
+
+
+OPTIONS = (
+    Option("host", "server.host", "HOST", _text, "address to listen on"),
+    Option("port", "server.port", "PORT", _whole(0, 65535), "port to listen on, 0 for any"),
+    Option("cors_origins", "server.corsOrigins", "", _origins, "origins of web pages let in"),
+    Option("keep_alive_s", "server.keepAliveTimeout", "", _ms(1), "how long idle clients stay"),
+    Option("headers_timeout_s", "server.headersTimeout", "", _ms(1), "for a request's headers"),
+    Option("body_timeout_s", "server.bodyTimeout", "", _ms(1), "silence within a request's body"),
+    Option("write_timeout_s", "server.writeTimeout", "", _ms(1), "for a client that does not read"),
+    Option("drain_lead_s", "server.drainLead", "", _ms(0), "/health warns so long before a stop"),
+    Option("drain_timeout_s", "server.drainTimeout", "", _ms(0), "what runs at a stop may take it"),
+    Option("max_body_bytes", "server.maxBodyBytes", "", _whole(1024, 1024 * MIB, " of bytes"),
+           "largest request body"),
+    Option("max_bodies_bytes", "server.maxBodiesBytes", "",
+           _whole(1024, 64 * 1024 * MIB, " of bytes"), "all request bodies held at one time"),
+    Option("redis_url", "redis.url", "REDIS_URL", _redis_address, "Redis; wins over its parts",
+           secret=True),
+    Option("redis_host", "redis.host", "REDIS_HOST", _text, "Redis' address"),
+    Option("redis_port", "redis.port", "REDIS_PORT", _whole(1, 65535), "Redis' port"),
+    Option("redis_password", "redis.password", "REDIS_PASSWORD", _text, "Redis' password",
+           secret=True),
+    Option("redis_db", "redis.db", "REDIS_DB", _whole(0, 65535), "Redis' database"),
+    Option("base_url", "claude.baseUrl", "", _api_url, "the API of accounts that name none"),
+    Option("request_timeout_s", "claude.timeout", "REQUEST_TIMEOUT", _ms(1000),
+           "the most that an answer may take that is not streamed"),
+    Option("connect_timeout_s", "claude.connectTimeout", "", _ms(1), "to connect to the API"),
+    Option("stream_headers_timeout_s", "claude.streamHeadersTimeout", "", _ms(1),
+           "until a stream begins"),
+    Option("silence_timeout_s", "claude.silenceTimeout", "", _ms(1), "silence within a stream"),
+    Option("ping_interval_s", "claude.pingInterval", "", _ms(1), "silence before a ping is sent"),
+    Option("log_level", "logging.level", "LOG_LEVEL", _level, "what is logged"),
+    Option("log_to_file", "logging.file", "LOG_TO_FILE", _yes_or_no, "log to a file, not stderr"),
+    Option("log_directory", "logging.directory", "", _text, "folder of the log file"),
+    Option("prices_file", "pricing.file", "", _text, "prices that replace the built-in ones"),
+    Option("price_multiplier", "pricing.multiplier", "", _factor, "times every price"),
+    Option("usage_retention_days", "usage.retention", "", _whole(1, 3650, " of days"),
+           "how long usage records are kept"),
+    Option("jwt_secret", "", "JWT_SECRET", _jwt_secret, "keys the hash of keys", secret=True),
+    Option("encrypt_key", "", "ENCRYPT_KEY", _encrypt_key, "encrypts accounts' secrets",
+           secret=True),
+    Option("previous_encrypt_key", "", "ENCRYPT_KEY_PREVIOUS", _encrypt_key,
+           "still decrypts during a rotation", secret=True),
+)  # fmt: skip

@@ -1,0 +1,209 @@
+"""The real Claude Code, from npm, through the relay to an upstream that we did not write.
+
+The upstream is aimock: it takes only the account's secret, answers by the fixtures below, and
+keeps a journal of what it got.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ..process.conftest import line_with
+from .conftest import MACHINE, NODE_MODULES, UPSTREAM_KEY, Home, Relay, needed, node, run, serve
+
+pytestmark = pytest.mark.npm
+
+# The promise: a key that is wrong is told at once, not after minutes of retries.
+FAILS_WITHIN_S = 10.0
+NOTE = "the word is marzipan\n"
+CUT = {"chunkSize": 5, "truncateAfterChunks": 4}
+FORBIDDEN = {"error": {"type": "permission_error", "message": "No more of this."}, "status": 403}
+CALL_OF_TOOL = {"name": "Bash", "arguments": {"command": "tr a-z A-Z < note.txt"}}
+
+
+def fixture(words: str, response: dict[str, Any], match: Any = None, **how: Any) -> dict[str, Any]:
+    return {"match": {"userMessage": words, **(match or {})}, "response": response, **how}
+
+
+def saying(content: str, input_tokens: int = 1000, output_tokens: int = 10) -> dict[str, Any]:
+    usage = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    return {"content": content, "usage": usage}
+
+
+FIXTURES = [
+    fixture("say hello", saying("Hello from the fixture.")),
+    fixture("shout the note", saying("Shouted.", 1500, 20), {"toolResultContains": "MARZIPAN"}),
+    fixture(
+        "shout the note",
+        {"toolCalls": [CALL_OF_TOOL], "usage": {"input_tokens": 1200, "output_tokens": 30}},
+        {"hasToolResult": False},
+    ),
+    fixture("break once", saying("Half of an answer."), {"sequenceIndex": 0}, **CUT),
+    fixture("break once", saying("Whole at the second try.")),
+    fixture("break for good", saying("Half of an answer."), {"sequenceIndex": 0}, **CUT),
+    fixture("break for good", FORBIDDEN),
+]
+
+
+@dataclass
+class Aimock:
+    """The running upstream."""
+
+    url: str
+
+    def journal(self, words: str) -> list[dict[str, Any]]:
+        """The requests that were answered by the fixtures for these words."""
+        answer = httpx.get(
+            f"{self.url}/__aimock/journal", headers={"x-api-key": UPSTREAM_KEY}, trust_env=False
+        )
+        entries: list[dict[str, Any]] = answer.json()
+        return [
+            entry
+            for entry in entries
+            if entry["response"]["fixture"]["match"]["userMessage"] == words
+        ]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    one = Home(tmp_path_factory.mktemp("claude"))
+    yield one
+    one.end()
+
+
+@pytest.fixture(scope="module")
+def aimock(home: Home) -> Aimock:
+    fixtures = home.folder / "fixtures.json"
+    fixtures.write_text(json.dumps({"fixtures": FIXTURES}))
+    program = needed(NODE_MODULES / "@copilotkit" / "aimock" / "dist" / "cli.js")
+    process = subprocess.Popen(
+        [node(), str(program), "-p", "0", "-f", str(fixtures), "--validate-on-load"],
+        env={"PATH": os.environ["PATH"], "AIMOCK_API_KEYS": UPSTREAM_KEY},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    home.started.append(process)
+    return Aimock(line_with(process, "listening on").rpartition(" ")[2])
+
+
+@pytest.fixture(scope="module")
+def relay(home: Home, aimock: Aimock) -> Relay:
+    """A relay whose upstream is aimock."""
+    return serve(home, aimock.url)
+
+
+@dataclass
+class Said:
+    """What one `claude -p` came to; `result` is what it says with --output-format json."""
+
+    status: int
+    result: dict[str, Any]
+    stderr: str
+    seconds: float
+
+
+@dataclass
+class Claude:
+    """Claude Code in a folder of its own, pointed at the relay."""
+
+    folder: Path
+    relay: Relay
+
+    def ask(self, words: str, *options: str, **credential: str) -> Said:
+        program = needed(NODE_MODULES / "@anthropic-ai" / f"claude-code-{MACHINE}" / "claude")
+        began = time.monotonic()
+        done = run(
+            [str(program), "-p", words, "--output-format", "json", *options],
+            self.folder,
+            ANTHROPIC_BASE_URL=self.relay.url,
+            CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
+            DISABLE_TELEMETRY="1",
+            **credential,
+        )
+        seconds = time.monotonic() - began
+        return Said(done.returncode, json.loads(done.stdout or "{}"), done.stderr, seconds)
+
+
+@pytest.fixture
+def claude(tmp_path: Path, relay: Relay) -> Claude:
+    return Claude(tmp_path, relay)
+
+
+@pytest.mark.parametrize("variable", ["ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"])
+def test_it_prints_the_answer_and_counts_what_the_relay_counts(
+    claude: Claude, relay: Relay, variable: str
+):
+    key = relay.key(variable)
+    said = claude.ask("say hello", **{variable: key})
+    assert said.status == 0, said.stderr
+    assert said.result["result"] == "Hello from the fixture."
+    (record,) = relay.records(variable)
+    assert record["session"] == said.result["session_id"]
+    assert record["client"].startswith("claude-cli/")
+    assert (record["stream"], record["status"], record["error"]) == (True, 200, "")
+    assert record["cost_micros"] == round(said.result["total_cost_usd"] * 1_000_000) > 0
+
+
+def test_the_upstream_gets_its_headers_and_none_of_its_credential(
+    claude: Claude, relay: Relay, aimock: Aimock
+):
+    key = relay.key("headers")
+    said = claude.ask("say hello", ANTHROPIC_AUTH_TOKEN=key)
+    assert said.status == 0, said.stderr
+    entry = aimock.journal("say hello")[-1]
+    assert entry["path"] == "/v1/messages?beta=true"
+    assert entry["headers"]["user-agent"].startswith("claude-cli/")
+    assert "claude-code-20250219" in entry["headers"]["anthropic-beta"]
+    assert "authorization" not in entry["headers"]
+    assert key not in json.dumps(entry)
+
+
+def test_the_tool_loop_runs_the_tool_and_books_both_turns(claude: Claude, relay: Relay):
+    (claude.folder / "note.txt").write_text(NOTE)
+    key = relay.key("tools")
+    said = claude.ask("shout the note", "--allowedTools", "Bash", ANTHROPIC_AUTH_TOKEN=key)
+    assert said.status == 0, said.stderr
+    assert said.result["result"] == "Shouted."
+    records = relay.records("tools", lambda found: len(found) >= 2)
+    assert [record["stop_reason"] for record in records] == ["tool_use", "end_turn"]
+    assert {record["session"] for record in records} == {said.result["session_id"]}
+    cost = sum(record["cost_micros"] for record in records)
+    assert cost == round(said.result["total_cost_usd"] * 1_000_000)
+
+
+def test_a_wrong_key_is_told_at_once(claude: Claude, relay: Relay):
+    said = claude.ask("say hello", ANTHROPIC_AUTH_TOKEN="sk-relay-" + "x" * 43)
+    assert said.status != 0
+    assert said.result["is_error"]
+    assert "Invalid API key" in said.result["result"]
+    assert said.seconds < FAILS_WITHIN_S
+    assert sum("status=401" in line for line in relay.log()) == 1
+
+
+def test_a_stream_that_breaks_once_is_asked_for_again(claude: Claude, relay: Relay, aimock: Aimock):
+    said = claude.ask("break once", ANTHROPIC_AUTH_TOKEN=relay.key("once"))
+    assert said.status == 0, said.stderr
+    assert said.result["result"] == "Whole at the second try."
+    broken, whole = relay.records("once", lambda found: len(found) >= 2)
+    assert broken["error"].startswith("upstream_body_failed")
+    assert whole["error"] == ""
+    assert len(aimock.journal("break once")) == 2
+
+
+def test_half_an_answer_is_never_shown_as_one(claude: Claude, relay: Relay, aimock: Aimock):
+    said = claude.ask("break for good", ANTHROPIC_AUTH_TOKEN=relay.key("for-good"))
+    assert said.status != 0
+    assert said.result["is_error"]
+    assert "No more of this." in said.result["result"]
+    assert "Half" not in said.result["result"]
+    assert len(aimock.journal("break for good")) == 2
