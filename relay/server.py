@@ -31,6 +31,8 @@ from relay.vault import Vault
 log = logging.getLogger("relay.server")
 
 _LAST_SETTLEMENTS_S = 10.0
+# At boot Redis may come up after us; what is still away then needs its operator.
+_REDIS_PATIENCE_S = 10.0
 
 
 @contextlib.asynccontextmanager
@@ -90,11 +92,13 @@ async def serve(
 
     Raises:
         listener.ListenError: the port cannot be had.
+        store.RedisAway: Redis refuses us, or does not come up.
     """
     stop = trio.Event() if stop is None else stop
     # The port first: a second relay by mistake must not start anything else.
     listeners = await listener.open_listeners(settings.host, settings.port)
     async with context(settings) as ctx, trio.open_nursery() as nursery:
+        await ctx.store.ping(_REDIS_PATIENCE_S)
         app = App(ctx)
         nursery.start_soon(jobs.run, jobs.table(ctx))
         nursery.start_soon(_stop_on_signal, stop, nursery.cancel_scope)

@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 
-from relay.redis_link import Arg, RedisAway, RedisLink, ReplyError, linked
+from relay.redis_link import CALL_DEADLINE_S, Arg, RedisAway, RedisLink, ReplyError, linked
 
 __all__ = ["Admitted", "Booking", "Orphan", "RedisAway", "Refused", "ReplyError", "Store", "opened"]
 
@@ -127,9 +127,9 @@ class Store:
     def is_up(self) -> bool:
         return self._link.is_up
 
-    async def ping(self) -> None:
-        """Raise RedisAway unless Redis answers."""
-        await self._link.call("PING")
+    async def ping(self, patience_s: float = CALL_DEADLINE_S) -> None:
+        """Raise RedisAway unless Redis answers within `patience_s`; at once if it refuses us."""
+        await self._link.call("PING", deadline_s=patience_s)
 
     async def _eval(self, script_name: str, keys: Sequence[str], args: Iterable[Arg]) -> Any:
         script = self._scripts[script_name]

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import threading
 from pathlib import Path
 
 import httpx
@@ -134,6 +136,28 @@ def test_a_redis_that_is_not_there_is_said_in_one_sentence(home: Home):
     assert "topsecret" not in done.stderr
 
 
+def test_a_redis_that_refuses_the_password_ends_the_start_in_one_sentence(home: Home):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        home.env["REDIS_URL"] = f"redis://:topsecret@127.0.0.1:{server.getsockname()[1]}/0"
+        refusing = threading.Thread(target=refuse_once, args=(server,))
+        refusing.start()
+        done = home.relay("serve", "--port", "0", check=False)
+        refusing.join()
+    assert done.returncode == 1
+    assert "WRONGPASS" in done.stderr
+    assert "topsecret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def refuse_once(server: socket.socket) -> None:
+    """Answer the first command of a connection as a Redis with another password does."""
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(1000)
+        connection.sendall(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n")
+        connection.recv(1000)
+
+
 @pytest.mark.slow
 def test_secrets_lie_in_files_that_nobody_else_may_read(home: Home):
     home.relay("key", "create", "--name", "alice")
@@ -157,8 +181,6 @@ def test_a_log_file_is_written_when_it_is_asked_for(home: Home):
 
 @pytest.mark.slow
 def test_systemd_is_told_when_the_relay_is_ready_and_when_it_stops(home: Home, tmp_path: Path):
-    import socket
-
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox:
         inbox.bind(str(tmp_path / "notify"))
         inbox.settimeout(20)
