@@ -20,7 +20,8 @@ START_DEADLINE_S = 10.0
 class RedisProcess:
     """A Redis that a test may stop, pause and start again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: str = "") -> None:
+        self.program = program or binary()
         self.folder = folder
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}"
@@ -36,7 +37,7 @@ class RedisProcess:
             "logfile": str(self.folder / "redis.log"),
         }
         flat = [word for name, value in options.items() for word in (f"--{name}", value)]
-        self.process = subprocess.Popen([binary(), *flat])
+        self.process = subprocess.Popen([self.program, *flat])
         self._wait_for_pong()
 
     def _wait_for_pong(self) -> None:
