@@ -1,4 +1,4 @@
-"""`python -m relay.simulator --port N`: the simulated API by itself."""
+"""`python -m relay.simulator --port N [--host H]`: the simulated API by itself."""
 
 import argparse
 import sys
@@ -21,4 +21,9 @@ if __name__ == "__main__":
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     given = parser.parse_args()
-    trio.run(_run, given.host, given.port)
+    try:
+        trio.run(_run, given.host, given.port)
+    except* KeyboardInterrupt:
+        pass
+    except* OSError as group:
+        sys.exit(f"Cannot listen on {given.host}:{given.port}: {group.exceptions[0]}")

@@ -1,4 +1,4 @@
-"""What the simulated API answers to messages: pure functions from a request to JSON and events.
+"""What the simulated API answers to messages: pure functions from a request to a message.
 
 The rules are simple, so that figures can be checked by hand. A token is four characters begun: for
 input those of `system`, `messages` and `tools` as compact JSON, for output those of each block.
@@ -6,7 +6,6 @@ A stream and a plain answer to the same request say the same.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,7 +138,7 @@ def answer(fields: Json, number: int, steering: Steering) -> Answer:
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
         "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-        "output_tokens": sum(tokens_of(_plain(block)) for block in content),
+        "output_tokens": sum(tokens_of(plain(block)) for block in content),
         "service_tier": "standard",
         **steering.usage,
     }
@@ -159,12 +158,11 @@ def _content(fields: Json, number: int, steering: Steering) -> tuple[list[Json],
     use = None if met else _tool_use(fields, asked, number, may_ask=not has_result)
     blocks += [use] if use else []
     fitting = _fitting(blocks, fields["max_tokens"])
-    for block in fitting:
-        if block["type"] == "text":
-            block |= _cited(block["text"], steering)
-    if fitting != blocks:
-        return fitting, "max_tokens", None
-    return fitting, "stop_sequence" if met else "tool_use" if use else "end_turn", met
+    is_cut = fitting != blocks
+    content = [_steered(block, steering) for block in fitting]
+    if is_cut:
+        return content, "max_tokens", None
+    return content, "stop_sequence" if met else "tool_use" if use else "end_turn", met
 
 
 def _last_said(messages: list[Json]) -> tuple[str, bool]:
@@ -172,7 +170,7 @@ def _last_said(messages: list[Json]) -> tuple[str, bool]:
     content = next((one["content"] for one in reversed(messages) if one["role"] == "user"), "")
     if isinstance(content, str):
         return content, False
-    blocks = [block for block in content if isinstance(block, dict)] if content else []
+    blocks = [block for block in _list(content) if isinstance(block, dict)]
     texts = [str(block.get("text", "")) for block in blocks if block.get("type") == "text"]
     results = [block.get("content") for block in blocks if block.get("type") == "tool_result"]
     said = texts or [one if isinstance(one, str) else json.dumps(one) for one in results]
@@ -181,8 +179,7 @@ def _last_said(messages: list[Json]) -> tuple[str, bool]:
 
 def _stopped(text: str, sequences: object) -> tuple[str, str | None]:
     """The text up to the first stop sequence in it, and that sequence."""
-    listed = sequences if isinstance(sequences, list) else []
-    met = [one for one in listed if isinstance(one, str) and one and one in text]
+    met = [one for one in _list(sequences) if isinstance(one, str) and one and one in text]
     if not met:
         return text, None
     first = min(met, key=text.index)
@@ -193,9 +190,9 @@ def _fitting(blocks: list[Json], left: int) -> list[Json]:
     """As much of the blocks as `left` tokens hold; half a tool call is none."""
     kept = []
     for block in blocks:
-        text = _plain(block)
+        text = plain(block)
         if tokens_of(text) <= left:
-            kept.append(dict(block))
+            kept.append(block)
             left -= tokens_of(text)
             continue
         if left and (name := _TEXT_OF.get(block["type"])):
@@ -204,10 +201,15 @@ def _fitting(blocks: list[Json], left: int) -> list[Json]:
     return kept
 
 
-def _cited(text: str, steering: Steering) -> Json:
-    """The text block's final fields: said often enough for its chunks, with its citations."""
+def _steered(block: Json, steering: Steering) -> Json:
+    """A text block said often enough for its chunks, with its citations; others as they are."""
+    if block["type"] != "text":
+        return block
+    text = block["text"]
     if len(text) < steering.chunks:
         text *= steering.chunks
+    if not steering.citations:
+        return {"type": "text", "text": text}
     citation = {
         "type": "char_location",
         "cited_text": text[:20],
@@ -216,12 +218,11 @@ def _cited(text: str, steering: Steering) -> Json:
         "start_char_index": 0,
         "end_char_index": len(text[:20]),
     }
-    return {"text": text} | ({"citations": [citation] * steering.citations} if steering.citations else {})
+    return {"type": "text", "text": text, "citations": [citation] * steering.citations}
 
 
 def _tool_use(fields: Json, asked: str, number: int, *, may_ask: bool) -> Json | None:
-    tools = fields.get("tools")
-    listed = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    listed = [tool for tool in _list(fields.get("tools")) if isinstance(tool, dict)]
     choice = _object(fields.get("tool_choice"))
     is_forced = choice.get("type") in ("any", "tool")
     is_asked = may_ask and choice.get("type") != "none" and "use tool" in asked.lower()
@@ -229,18 +230,17 @@ def _tool_use(fields: Json, asked: str, number: int, *, may_ask: bool) -> Json |
         return None
     tool = next((one for one in listed if one.get("name") == choice.get("name")), listed[0])
     schema = _object(tool.get("input_schema"))
-    given = {
-        name: _sample(_object(_object(schema.get("properties")).get(name)), asked)
-        for name in schema.get("required") or ()
-    }
+    properties = _object(schema.get("properties"))
+    required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+    given = {name: _sample(_object(properties.get(name)), asked) for name in required}
     return {"type": "tool_use", "id": f"toolu_sim{number:08d}", "name": tool.get("name"),
             "input": given or {"text": asked}}  # fmt: skip
 
 
 def _sample(schema: Json, asked: str) -> Any:
     """A value that a plain JSON schema allows."""
-    if schema.get("enum"):
-        return schema["enum"][0]
+    if allowed := _list(schema.get("enum")):
+        return allowed[0]
     samples = {"integer": 1, "number": 1, "boolean": True, "array": [], "object": {}}
     return samples.get(str(schema.get("type")), asked)
 
@@ -249,62 +249,12 @@ def _object(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _plain(block: Json) -> str:
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def plain(block: Json) -> str:
+    """What a block says, as its deltas add up to it."""
     if block["type"] == "tool_use":
         return json.dumps(block["input"])
     return str(block[_TEXT_OF[block["type"]]])
-
-
-def events(message: Answer, chunks: int) -> Iterator[tuple[str, Json]]:
-    """The stream of a message: each block's text in at most `chunks` deltas.
-
-    `message_start` reports at most one token of output and `message_delta` the final figures, as
-    the real API does.
-    """
-    start = message.to_json()
-    start |= {"content": [], "stop_reason": None, "stop_sequence": None}
-    start["usage"] = {**message.usage, "output_tokens": min(1, message.usage["output_tokens"])}
-    yield "message_start", {"type": "message_start", "message": start}
-    yield "ping", {"type": "ping"}
-    for index, block in enumerate(message.content):
-        yield from _block_events(index, block, chunks)
-    left_out = ("cache_creation", "service_tier")
-    usage = {name: value for name, value in message.usage.items() if name not in left_out}
-    end = {"stop_reason": message.stop_reason, "stop_sequence": message.stop_sequence}
-    yield "message_delta", {"type": "message_delta", "delta": end, "usage": usage}
-    yield "message_stop", {"type": "message_stop"}
-
-
-def _block_events(index: int, block: Json, chunks: int) -> Iterator[tuple[str, Json]]:
-    empty, name, field_name = {
-        "text": ({"type": "text", "text": ""}, "text_delta", "text"),
-        "thinking": (
-            {"type": "thinking", "thinking": "", "signature": ""},
-            "thinking_delta",
-            "thinking",
-        ),
-        "tool_use": ({**block, "input": {}}, "input_json_delta", "partial_json"),
-    }[block["type"]]
-    deltas = [{"type": name, field_name: part} for part in _parts(_plain(block), chunks)]
-    if "signature" in block:
-        deltas.append({"type": "signature_delta", "signature": block["signature"]})
-    for citation in block.get("citations", ()):
-        deltas.append({"type": "citations_delta", "citation": citation})
-    named = {"type": "content_block_start", "index": index, "content_block": empty}
-    yield "content_block_start", named
-    for delta in deltas:
-        yield "content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta}
-    yield "content_block_stop", {"type": "content_block_stop", "index": index}
-
-
-def _parts(text: str, count: int) -> list[str]:
-    """`text` in `count` parts of nearly one length, none of them empty."""
-    count = min(count, len(text))
-    return [
-        text[place * len(text) // count : (place + 1) * len(text) // count]
-        for place in range(count)
-    ]
-
-
-def frame(event: str, data: Json) -> bytes:
-    return f"event: {event}\ndata: {json.dumps(data)}\n\n".encode()

@@ -5,7 +5,6 @@ fields below) or from a test through the simulator's script. It only says what s
 connection.py and api.py let it happen.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -68,14 +67,16 @@ class Fault:
         if text in NAMED:
             return NAMED[text]
         try:
-            given = json.loads(text)
-            unknown = given.keys() - {one.name for one in fields(cls)}
-            if unknown:
-                raise ValueError(f"there is no {min(unknown)}")
-            return msgspec.convert(given, cls)
-        except (ValueError, AttributeError, RecursionError, msgspec.ValidationError) as error:
-            wanted = f"a JSON object or one of {', '.join(NAMED)}"
-            raise ValueError(f"{error}; a fault is {wanted}") from None
+            given = msgspec.json.decode(text, type=dict[str, Any])
+            fault = msgspec.convert(given, cls)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            known = ", ".join(NAMED)
+            raise ValueError(f"{error}; a fault is a JSON object or one of {known}") from None
+        if unknown := given.keys() - {one.name for one in fields(cls)}:
+            raise ValueError(f"there is no {min(unknown)}")
+        if min(fault.delay_s, fault.drip or 0, fault.breaks_at or 0) < 0:
+            raise ValueError("a fault has no negative place or time")
+        return fault
 
     @property
     def breaks_at(self) -> int | None:

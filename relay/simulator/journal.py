@@ -59,9 +59,9 @@ class Journal:
     def add(self, received: Received) -> None:
         self.requests.append(received)
         self.total += 1
-        self._body_bytes = sum(len(one.body) for one in self.requests)
-        while len(self.requests) > _MOST_REQUESTS or (
-            self._body_bytes > _MOST_BYTES and len(self.requests) > 1
+        self._body_bytes += len(received.body)
+        while len(self.requests) > 1 and (
+            len(self.requests) > _MOST_REQUESTS or self._body_bytes > _MOST_BYTES
         ):
             self._body_bytes -= len(self.requests.popleft().body)
         self._grown.set()

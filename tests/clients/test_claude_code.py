@@ -6,6 +6,7 @@ keeps a journal of what it got.
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ..process.conftest import line_with
+from ..process.conftest import ROOT, line_with
 from .conftest import MACHINE, NODE_MODULES, UPSTREAM_KEY, Home, Relay, needed, node, run, serve
 
 pytestmark = pytest.mark.npm
@@ -24,7 +25,8 @@ pytestmark = pytest.mark.npm
 # The promise: a key that is wrong is told at once, not after minutes of retries.
 FAILS_WITHIN_S = 10.0
 NOTE = "the word is marzipan\n"
-CUT = {"chunkSize": 5, "truncateAfterChunks": 4}
+# Slowly, so that what comes before the cut is on its way when the connection goes.
+CUT = {"chunkSize": 5, "latency": 20, "truncateAfterChunks": 5}
 FORBIDDEN = {"error": {"type": "permission_error", "message": "No more of this."}, "status": 403}
 CALL_OF_TOOL = {"name": "Bash", "arguments": {"command": "tr a-z A-Z < note.txt"}}
 
@@ -102,6 +104,10 @@ def relay(home: Home, aimock: Aimock) -> Relay:
     return serve(home, aimock.url)
 
 
+def claude_folder() -> Path:
+    return needed(NODE_MODULES / "@anthropic-ai" / f"claude-code-{MACHINE}")
+
+
 @dataclass
 class Said:
     """What one `claude -p` came to; `result` is what it says with --output-format json."""
@@ -120,7 +126,7 @@ class Claude:
     relay: Relay
 
     def ask(self, words: str, *options: str, **credential: str) -> Said:
-        program = needed(NODE_MODULES / "@anthropic-ai" / f"claude-code-{MACHINE}" / "claude")
+        program = claude_folder() / "claude"
         began = time.monotonic()
         done = run(
             [str(program), "-p", words, "--output-format", "json", *options],
@@ -179,6 +185,21 @@ def test_the_tool_loop_runs_the_tool_and_books_both_turns(claude: Claude, relay:
     assert {record["session"] for record in records} == {said.result["session_id"]}
     cost = sum(record["cost_micros"] for record in records)
     assert cost == round(said.result["total_cost_usd"] * 1_000_000)
+
+
+def test_the_readmes_line_connects(claude: Claude, relay: Relay):
+    (line,) = re.findall(
+        r"^ +(ANTHROPIC_.* claude)$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    done = run(
+        ["bash", "-euc", f"{line} -p 'say hello'"],
+        claude.folder,
+        PATH=f"{claude_folder()}:{os.environ['PATH']}",
+        RELAY_URL=relay.url,
+        RELAY_KEY=relay.key("reader"),
+        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
+    )
+    assert done.stdout == "Hello from the fixture.\n", done.stderr
 
 
 def test_a_wrong_key_is_told_at_once(claude: Claude, relay: Relay):
