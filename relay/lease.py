@@ -231,8 +231,8 @@ class Leases:
 
     async def recover(self) -> None:
         """Settle the leases of dead processes with the floor estimate of what was sent."""
-        for orphan in await self._store.orphans():
-            if orphan.lease not in self._open:
+        while orphans := await self._store.orphans():
+            for orphan in orphans:
                 await self._recover(orphan)
 
     async def _recover(self, orphan: Orphan) -> None:
