@@ -19,13 +19,22 @@ log = logging.getLogger("relay.pricing")
 # One USD per million tokens is a micro-dollar, which is a million pico-dollars, per token.
 _PICO_PER_UNIT = 1_000_000
 _PICO_PER_MICRO = 1_000_000
-_PICO_PER_USD = 1_000_000_000_000
 _FAMILIES = ("fable", "mythos", "opus", "sonnet", "haiku")
-_MOST_REMEMBERED = 4096
 
-_PREFIX = re.compile(r"^(?:(?:[a-z-]+\.)?anthropic[./]|[a-z-]+/)*")
-_SUFFIX = re.compile(r"(?:\[1m\])?$")
-_VERSION = re.compile(r"(?:[-@]\d{8}|-latest)?(?:-v\d+(?::\d+)*)?(?:@default)?$")
+# Ids come from clients: neither their number nor their length may fill the memory.
+_MOST_REMEMBERED = 4096
+_LONGEST_ID = 256
+
+# A dollar per token; keeps the arithmetic of 28 decimal digits exact.
+_DEAREST = 1_000_000
+
+_VENDOR = re.compile(r"^(?:[a-z0-9-]+\.)?anthropic\.")
+_EDITION = re.compile(r"(?:[-@](?:\d{8}|latest|default)|-v\d+|:\d+k?)+$")
+_DOTTED = re.compile(r"(?<=\d)\.(?=\d)")
+
+_HEAD_FIELDS = {"batch", "web_search", "cache_write_5m", "cache_write_1h", "unknown", "row"}
+_ROW_FIELDS = {"name", "models", "input", "output", "cache_read", "above"}
+_ABOVE_FIELDS = {"tokens", "input", "output", "cache_read"}
 
 
 class PricesError(Exception):
@@ -57,9 +66,9 @@ class PriceRow:
     above_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class _Rates:
-    """Pico-dollars per token."""
+    """Pico-dollars per token. In order of dearness."""
 
     input: int
     output: int
@@ -83,7 +92,14 @@ class _Row:
 
     @property
     def dearest(self) -> _Rates:
-        return self.above or self.rates
+        return max(self.rates, self.above or self.rates)
+
+    def is_for(self, names: tuple[str, ...]) -> bool:
+        return any(pattern.fullmatch(name) for pattern in self.patterns for name in names)
+
+    def is_of(self, family: str) -> bool:
+        texts = (self.name, *(pattern.pattern for pattern in self.patterns))
+        return any(family in text.lower() for text in texts)
 
 
 class Prices:
@@ -99,6 +115,8 @@ class Prices:
     def load(cls, override: Path | None = None, multiplier: str = "1") -> "Prices":
         """The built-in table, with the rows of `override` before its own.
 
+        What `override` says outside of its rows counts for all rows.
+
         Args:
             multiplier: a decimal; every price is multiplied by it.
 
@@ -107,12 +125,12 @@ class Prices:
         """
         factor = _decimal(multiplier, "the multiplier")
         shipped = importlib.resources.files("relay") / "prices.toml"
-        own = tomllib.loads(shipped.read_text(encoding="utf-8"))
-        table = _Table("prices.toml", own, factor)
-        rows = table.rows(own)
+        documents = {"prices.toml": _parse(shipped.read_text(encoding="utf-8"))}
         if override is not None:
-            rows = _Table(str(override), own, factor).rows(_read(override)) + rows
-        return cls(table, rows)
+            documents = {str(override): _read(override), **documents}
+        head = {**documents["prices.toml"], **next(iter(documents.values()))}
+        tables = [(_Table(source, head, factor), own) for source, own in documents.items()]
+        return cls(tables[0][0], [row for table, own in tables for row in table.rows(own)])
 
     def cost(self, model: str, tokens: Tokens, *, batch: bool = False) -> int:
         """Micro-dollars, rounded up once."""
@@ -134,7 +152,7 @@ class Prices:
 
     def is_known(self, model: str) -> bool:
         """Whether a row of the table names the model."""
-        return self._match(model) is not None
+        return self._match(model[:_LONGEST_ID]) is not None
 
     def rows(self) -> list[PriceRow]:
         """The rows in the order in which they count."""
@@ -146,6 +164,7 @@ class Prices:
         return shown
 
     def _find(self, model: str) -> _Row:
+        model = model[:_LONGEST_ID]
         row = self._match(model)
         if row is None:
             row = self._stand_in(model)
@@ -158,35 +177,33 @@ class Prices:
         return row
 
     def _match(self, model: str) -> _Row | None:
-        plain = _SUFFIX.sub("", _PREFIX.sub("", model.lower()), count=1)
-        plain = _VERSION.sub("", plain, count=1)
-        for row in self._rows:
-            if any(pattern.fullmatch(plain) for pattern in row.patterns):
-                return row
-        return None
+        names = _names(model)
+        return next((row for row in self._rows if row.is_for(names)), None)
 
     def _stand_in(self, model: str) -> _Row:
         """The dearest row of the model's family, else the table's `unknown`."""
         name = model.lower()
         family = next((one for one in _FAMILIES if one in name), None)
-        kin = [row for row in self._rows if family and family in row.name.lower()]
+        kin = [row for row in self._rows if family and row.is_of(family)]
         if not kin:
             return self._table.unknown
-        return max(kin, key=lambda row: (row.dearest.output, row.dearest.input))
+        return max(kin, key=lambda row: row.dearest)
 
 
 class _Table:
-    """Reads rows, and holds what counts for all of them."""
+    """Reads the rows of one file, and holds what counts for all rows."""
 
-    def __init__(self, source: str, shared: Mapping[str, Any], factor: Decimal) -> None:
+    def __init__(self, source: str, head: Mapping[str, Any], factor: Decimal) -> None:
         self._source = source
         self._factor = factor
-        self._write_5m = self._number(shared, "cache_write_5m", "its head")
-        self._write_1h = self._number(shared, "cache_write_1h", "its head")
-        self.batch = self._number(shared, "batch", "its head").as_integer_ratio()
-        search = self._number(shared, "web_search", "its head") * factor * _PICO_PER_USD
-        self.web_search = int(search)
-        self.unknown = self._row({"name": "unknown", "models": [], **shared["unknown"]}, 0)
+        place = "outside of the rows"
+        self._fields(head, _HEAD_FIELDS, place)
+        self._write_5m = self._number(head, "cache_write_5m", place)
+        self._write_1h = self._number(head, "cache_write_1h", place)
+        self.batch = self._number(head, "batch", place).as_integer_ratio()
+        self.web_search = self._pico(self._number(head, "web_search", place) * 1_000_000)
+        unknown = self._fields(head["unknown"], _ROW_FIELDS - {"models", "name"}, "[unknown]")
+        self.unknown = self._priced("unknown", (), unknown, "[unknown]")
 
     def rows(self, document: Mapping[str, Any]) -> list[_Row]:
         listed = document.get("row", [])
@@ -194,25 +211,39 @@ class _Table:
             raise PricesError(f"{self._source}: rows are written as [[row]].")
         return [self._row(fields, number) for number, fields in enumerate(listed, 1)]
 
-    def _row(self, fields: Mapping[str, Any], number: int) -> _Row:
-        place = f"row {number} ({fields.get('name', 'no name')})"
-        known = {"name", "models", "input", "output", "cache_read", "above"}
-        if unknown := set(fields) - known:
-            raise PricesError(f"{self._source}, {place}: there is no field {min(unknown)}.")
+    def _row(self, written: object, number: int) -> _Row:
+        fields = self._fields(written, _ROW_FIELDS, f"row {number}")
+        name = fields.get("name")
+        if not isinstance(name, str) or not name:
+            raise PricesError(f"{self._source}, row {number}: name must be a text.")
+        place = f"row {number} ({name})"
+        return self._priced(name, self._patterns(fields.get("models"), place), fields, place)
+
+    def _priced(
+        self,
+        name: str,
+        patterns: tuple[re.Pattern[str], ...],
+        fields: Mapping[str, Any],
+        place: str,
+    ) -> _Row:
+        if "above" not in fields:
+            return _Row(name, patterns, self._rates(fields, place), None, None)
+        place_above = f"{place}, above"
+        above = self._fields(fields["above"], _ABOVE_FIELDS, place_above)
+        tokens = above.get("tokens")
+        if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 0:
+            raise PricesError(f"{self._source}, {place_above}: tokens must be a whole number.")
+        rates = self._rates(fields, place)
+        return _Row(name, patterns, rates, tokens, self._rates(above, place_above))
+
+    def _patterns(self, models: object, place: str) -> tuple[re.Pattern[str], ...]:
+        where = f"{self._source}, {place}: models"
+        if not isinstance(models, list) or not models:
+            raise PricesError(f"{where} must be a list of regular expressions.")
         try:
-            patterns = tuple(re.compile(pattern) for pattern in fields["models"])
-        except (KeyError, TypeError, re.error) as error:
-            raise PricesError(
-                f"{self._source}, {place}: models must list regular expressions: {error}."
-            ) from None
-        above = fields.get("above")
-        return _Row(
-            name=str(fields.get("name", "")),
-            patterns=patterns,
-            rates=self._rates(fields, place),
-            above_tokens=int(above["tokens"]) if above else None,
-            above=self._rates(above, place) if above else None,
-        )
+            return tuple(re.compile(pattern, re.IGNORECASE) for pattern in models)
+        except (TypeError, re.error) as error:
+            raise PricesError(f"{where} must be a list of regular expressions: {error}.") from None
 
     def _rates(self, fields: Mapping[str, Any], place: str) -> _Rates:
         price = self._number(fields, "input", place)
@@ -224,6 +255,13 @@ class _Table:
             cache_write_5m=self._pico(price * self._write_5m),
             cache_write_1h=self._pico(price * self._write_1h),
         )
+
+    def _fields(self, written: object, known: set[str], place: str) -> Mapping[str, Any]:
+        if not isinstance(written, dict):
+            raise PricesError(f"{self._source}, {place}: must be a table of fields.")
+        if strange := set(written) - known:
+            raise PricesError(f"{self._source}, {place}: there is no field {min(strange)}.")
+        return written
 
     def _number(self, fields: Mapping[str, Any], name: str, place: str) -> Decimal:
         if name not in fields:
@@ -240,14 +278,25 @@ def _decimal(value: object, what: str) -> Decimal:
         number = Decimal(str(value))
     except InvalidOperation:
         number = Decimal("NaN")
-    if not number.is_finite() or number < 0:
-        raise PricesError(f"{what} must be a number that is not negative, not {value!r}.")
+    if not number.is_finite() or not 0 <= number <= _DEAREST:
+        raise PricesError(f"{what} must be a number from 0 to {_DEAREST}, not {str(value)[:40]!r}.")
     return number
+
+
+def _names(model: str) -> tuple[str, ...]:
+    """What a row may call the model: as it is, without its provider, without its edition."""
+    whole = model.lower()
+    bare = _VENDOR.sub("", whole.rpartition("/")[2].removesuffix("[1m]"))
+    return whole, bare, _DOTTED.sub("-", _EDITION.sub("", bare))
+
+
+def _parse(text: str) -> Mapping[str, Any]:
+    return tomllib.loads(text, parse_float=Decimal)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PricesError(f"{path} cannot be read as a price table: {error}.") from None
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import trio
@@ -16,6 +17,14 @@ from tests.bench.processes import Program, StartError, free_port, tree
 from tests.bench.upstreams import Upstreams, start_nginx
 
 _ANSWER_DEADLINE_S = 10.0
+
+
+class StoreCounts(NamedTuple):
+    """What a contender's database has done so far."""
+
+    scripts: int
+    reads: int
+    commands: int
 
 
 class Contender:
@@ -45,8 +54,8 @@ class Contender:
     async def prepare_streams(self) -> None:
         """Turn from the upstream for requests to the one for streams, where that takes a step."""
 
-    async def store_counts(self) -> tuple[int, int] | None:
-        """Reads and commands of the contender's database so far; None where it has none."""
+    async def store_counts(self) -> StoreCounts | None:
+        """What the contender's database has done so far; None where it has none."""
         return None
 
     def pids(self) -> tuple[set[int], set[int]]:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import trio
 
-from tests.bench.contenders import Contender
+from tests.bench.contenders import Contender, StoreCounts
 from tests.bench.processes import Program, StartError
 from tests.bench.upstreams import Upstreams
 
 _COMMAND_DEADLINE_S = 30.0
 _INFO_DEADLINE_S = 2.0
+_CALLS = re.compile(r"calls=(\d+)")
 _READY = re.compile(r"listening on (http://\S+)")
 # Whoever runs the benchmark may have settings of a relay of theirs.
 _NOT_OURS = re.compile(r"(RELAY_|REDIS_|CLAUDE_|ANTHROPIC_|LOG_)|(HOST|PORT|REQUEST_TIMEOUT)$")
@@ -32,13 +33,15 @@ class Relay(Contender):
         await self._command("account", "disable", "requests")
         await self._add_account("streams", self._streams_url)
 
-    async def store_counts(self) -> tuple[int, int] | None:
-        """Each read is a round trip where one request runs at a time.
-
-        Commands include those that scripts call.
-        """
+    async def store_counts(self) -> StoreCounts | None:
+        """Each script is one call of the relay's; commands include those that scripts call."""
         info = await _info(self._home / "redis.sock")
-        return int(info["total_reads_processed"]), int(info["total_commands_processed"])
+        scripts = _CALLS.search(info.get("cmdstat_evalsha", ""))
+        return StoreCounts(
+            scripts=int(scripts[1]) if scripts else 0,
+            reads=int(info["total_reads_processed"]),
+            commands=int(info["total_commands_processed"]),
+        )
 
     async def _start(self, nursery: trio.Nursery, upstreams: Upstreams) -> None:
         self._home = upstreams.folder / "relay"
@@ -87,7 +90,7 @@ async def _info(path: Path) -> dict[str, str]:
     data = b""
     with trio.fail_after(_INFO_DEADLINE_S):
         async with await trio.open_unix_socket(str(path)) as stream:
-            await stream.send_all(b"INFO stats\r\nQUIT\r\n")
+            await stream.send_all(b"INFO stats\r\nINFO commandstats\r\nQUIT\r\n")
             async for piece in stream:
                 data += piece
     pairs = (line.partition(":") for line in data.decode().splitlines())

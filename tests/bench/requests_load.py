@@ -10,7 +10,7 @@ from pathlib import Path
 import trio
 
 from tests.bench import payloads
-from tests.bench.contenders import Contender
+from tests.bench.contenders import Contender, StoreCounts
 from tests.bench.processes import cpu_s
 
 _SCRIPT = Path(__file__).with_name("post.lua")
@@ -30,6 +30,7 @@ class RequestsRound:
     p99_ms: float
     cpu_ms: float
     aside_cpu_ms: float
+    store_scripts: float
     store_reads: float
     store_commands: float
     errors: int
@@ -49,9 +50,10 @@ async def run(contender: Contender, folder: Path, *, clients: int, seconds: int)
     requests = figures["requests"]
     if not requests:
         raise LoadError("answered no request")
-    reads, commands = (
+    none = StoreCounts(0, 0, 0)
+    scripts, reads, commands = (
         (after - before) / requests
-        for before, after in zip(counts_before or (0, 0), counts_after or (0, 0), strict=True)
+        for before, after in zip(counts_before or none, counts_after or none, strict=True)
     )
     return RequestsRound(
         requests_per_s=requests / (figures["duration_us"] / 1e6),
@@ -59,6 +61,7 @@ async def run(contender: Contender, folder: Path, *, clients: int, seconds: int)
         p99_ms=figures["p99_us"] / 1000,
         cpu_ms=(cpu_s(own) - own_before) / requests * 1000,
         aside_cpu_ms=(cpu_s(aside) - aside_before) / requests * 1000,
+        store_scripts=scripts,
         store_reads=reads,
         store_commands=commands,
         errors=figures["errors"],

@@ -90,7 +90,8 @@ async def run(contender: Contender, shape: Shape) -> StreamsRound:
                 start_at = began + shape.spread_s * number / max(1, shape.streams - 1)
                 nursery.start_soon(_read_stream, client, contender, shape.chunks, start_at)
     wall_s = trio.current_time() - began
-    ttfbs_ms = [client.ttfb_s * 1000 for client in clients if client.ttfb_s is not None]
+    # Whoever refuses is quick to answer: only streams that had a chunk count.
+    ttfbs_ms = [one.ttfb_s * 1000 for one in clients if one.ttfb_s is not None and one.delays_ns]
     delays_ms = [delay / 1e6 for client in clients for delay in client.delays_ns]
     thousands = len(delays_ms) / 1000
     return StreamsRound(

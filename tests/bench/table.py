@@ -14,8 +14,8 @@ from tests.bench.streams_load import Shape, StreamsRound
 NOTHING = "-"
 LEGEND = """\
 Added: beside `direct`, which is the load on the upstream itself. / NAME: CPU compared with NAME's.
-Redis reads: round trips where one request runs at a time; fewer where commands travel together.
-Redis commands: with those that scripts call. RSS: sum over a contender's processes.
+Redis scripts: what the relay calls, each a round trip. Reads: fewer, where calls travel together.
+Commands: with those that scripts call. RSS: sum over a contender's processes.
 The figures are medians of the rounds; errors are summed, and completed is the worst round's."""
 Cells = list[str]
 
@@ -66,7 +66,7 @@ def _requests_table(
 ) -> str:
     head = ["req/s", "p50 ms", "p99 ms", "p50 added", "errors"]
     head += ["CPU ms/req", "+ Redis", *(f"/ {name}" for name in yardsticks)]
-    head += ["Redis reads/req", "commands/req"]
+    head += ["Redis scripts/req", "reads/req", "commands/req"]
     direct = found.get("direct")
 
     def cells(name: str) -> Cells:
@@ -80,6 +80,7 @@ def _requests_table(
             _figure(one.cpu_ms),
             _figure(one.aside_cpu_ms or None),
             *(_ratio(one.cpu_ms, found.get(yard), "cpu_ms") for yard in yardsticks),
+            _figure(one.store_scripts or None),
             _figure(one.store_reads or None),
             _figure(one.store_commands or None),
         ]

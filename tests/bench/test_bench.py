@@ -10,11 +10,11 @@ import pytest
 import trio
 
 from relay.sse import Framer
-from tests.bench import payloads, table
+from tests.bench import payloads, streams_load, table
 from tests.bench.contenders import Contender
 from tests.bench.measure import Result
 from tests.bench.processes import Program, cpu_s, rss_mib, tree
-from tests.bench.streams_load import percentile
+from tests.bench.streams_load import Shape, percentile
 from tests.bench.upstreams import Upstreams
 
 RUN = Path(__file__).with_name("run")
@@ -83,10 +83,25 @@ def test_a_percentile_is_a_value_that_was_seen() -> None:
     assert percentile([], 99) is None
 
 
+async def test_a_refusal_is_an_incomplete_stream_and_no_quick_first_byte() -> None:
+    async def refuse(connection: trio.SocketStream) -> None:
+        await connection.receive_some()
+        await connection.send_all(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio.serve_tcp, refuse, 0, host="127.0.0.1")
+        [listener] = await nursery.start(serve)
+        contender = Contender()
+        contender.streams_url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        seen = await streams_load.run(contender, Shape(5, 10, spread_s=0.1))
+        nursery.cancel_scope.cancel()
+    assert (seen.completed, seen.ttfb_p50_ms) == (0, None)
+
+
 @pytest.mark.slow
 def test_a_quick_run_has_figures_for_every_contender() -> None:
     done = subprocess.run(
-        [RUN, "--quick", "--strict", "--json"],
+        [RUN, "--quick", "--json"],
         capture_output=True,
         text=True,
         timeout=QUICK_DEADLINE_S,
@@ -98,3 +113,4 @@ def test_a_quick_run_has_figures_for_every_contender() -> None:
         assert [(one["clients"], one["errors"]) for one in row["requests"]] == [(32, 0)]
         assert [one["completed"] for one in row["streams"]] == [10]
     assert rows["relay"]["loaded"]["aside_mib"] > 0
+    assert rows["relay"]["requests"][0]["store_scripts"] > 0

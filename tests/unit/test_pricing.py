@@ -1,0 +1,202 @@
+"""Tokens to micro-dollars, by hand-computed figures."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.pricing import Prices, PricesError, Tokens
+
+PRICES = Prices.load()
+MILLION = 1_000_000
+
+# USD per million tokens: input, output, cache read.
+LIST_PRICES = [
+    ("claude-fable-5-1", "10", "50", "0.25"),
+    ("claude-mythos-5-1", "10", "50", "0.25"),
+    ("claude-fable-5", "10", "50", "1.00"),
+    ("claude-mythos-5", "10", "50", "1.00"),
+    ("claude-opus-5-5", "4", "20", "0.20"),
+    ("claude-opus-5", "5", "25", "0.50"),
+    ("claude-opus-4-5-20251101", "5", "25", "0.50"),
+    ("claude-opus-4-6", "5", "25", "0.50"),
+    ("claude-opus-4-1-20250805", "15", "75", "1.50"),
+    ("claude-opus-4-20250514", "15", "75", "1.50"),
+    ("claude-3-opus-20240229", "15", "75", "1.50"),
+    ("claude-3-opus-latest", "15", "75", "1.50"),
+    ("claude-sonnet-5-5", "2", "10", "0.10"),
+    ("claude-sonnet-5", "2", "10", "0.20"),
+    ("claude-sonnet-4-6", "3", "15", "0.30"),
+    ("claude-sonnet-4-5-20250929", "3", "15", "0.30"),
+    ("claude-sonnet-4-20250514", "3", "15", "0.30"),
+    ("claude-3-7-sonnet-latest", "3", "15", "0.30"),
+    ("claude-3-5-sonnet-20241022", "3", "15", "0.30"),
+    ("claude-3-sonnet-20240229", "3", "15", "0.30"),
+    ("claude-haiku-5-5", "0.50", "2.50", "0.05"),
+    ("claude-haiku-4-5-20251001", "1", "5", "0.10"),
+    ("claude-3-5-haiku-20241022", "0.80", "4", "0.08"),
+    ("claude-3-haiku-20240307", "0.25", "1.25", "0.03"),
+]
+
+
+def micros(usd_per_million: str) -> int:
+    """What a million tokens cost, in micro-dollars."""
+    whole, _, part = usd_per_million.partition(".")
+    return int(whole) * MILLION + int(part.ljust(6, "0") or "0")
+
+
+@pytest.mark.parametrize(("model", "given_", "output", "read"), LIST_PRICES)
+def test_each_model_costs_its_list_price(model: str, given_: str, output: str, read: str):
+    assert PRICES.is_known(model)
+    assert PRICES.cost(model, Tokens(input=MILLION)) == micros(given_)
+    assert PRICES.cost(model, Tokens(cache_read=MILLION)) == micros(read)
+    # Output alone is no prompt, so a price by the prompt's size is the lower one.
+    lower = {"claude-haiku-5-5": "0.50"}.get(model, output)
+    assert PRICES.cost(model, Tokens(output=MILLION)) == micros(lower)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "anthropic/claude-sonnet-4",
+        "anthropic.claude-sonnet-4-20250514-v1:0",
+        "us.anthropic.claude-sonnet-4-20250514-v1:0",
+        "claude-sonnet-4@20250514",
+        "claude-sonnet-4-20250514[1m]",
+        "Claude-Sonnet-4-Latest",
+    ],
+)
+def test_a_model_is_known_under_every_providers_name_for_it(model: str):
+    assert PRICES.is_known(model)
+    assert PRICES.cost(model, Tokens(input=MILLION)) == 3 * MILLION
+
+
+@pytest.mark.parametrize(("tokens", "cost"), [(100_000, 10_000), (100_001, 50_001)])
+def test_a_price_by_prompt_size_changes_above_the_limit(tokens: int, cost: int):
+    assert PRICES.cost("claude-haiku-5-5", Tokens(input=tokens)) == cost
+
+
+def test_what_was_cached_belongs_to_the_prompts_size():
+    parts = Tokens(input=1, output=10, cache_read=60_000, cache_write_5m=20_000,
+                   cache_write_1h=20_000)  # fmt: skip
+    pico = 500_000 + 10 * 2_500_000 + 60_000 * 50_000 + 20_000 * 625_000 + 20_000 * 1_000_000
+    assert PRICES.cost("claude-haiku-5-5", parts) == -(-pico // MILLION)
+
+
+def test_every_kind_of_token_by_hand():
+    tokens = Tokens(1000, 200, 50_000, 3000, 400, 2)
+    # 1000*5 + 200*25 + 50000*0.5 + 3000*6.25 + 400*10 micro-dollars, and two searches.
+    assert PRICES.cost("claude-opus-5", tokens) == 5000 + 5000 + 25_000 + 18_750 + 4000 + 20_000
+
+
+def test_a_batch_costs_half_and_its_searches_the_whole():
+    tokens = Tokens(input=1000, output=200, web_searches=1)
+    assert PRICES.cost("claude-opus-5", tokens, batch=True) == (5000 + 5000) // 2 + 10_000
+
+
+def test_a_fraction_of_a_micro_dollar_is_rounded_up_once():
+    # 0.03 each: three parts of a fraction are one micro-dollar, not three.
+    assert PRICES.cost("claude-3-haiku-20240307", Tokens(cache_read=1)) == 1
+    assert PRICES.cost("claude-3-haiku-20240307", Tokens(input=1, cache_read=1)) == 1
+    assert PRICES.cost("claude-3-haiku-20240307", Tokens()) == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "usd"),
+    [
+        ("claude-opus-9", 15),
+        ("claude-opus-4-10", 15),
+        ("claude-haiku-7-20300101", 1),
+        ("claude-sonnet-9-9", 3),
+        ("claude-whatever-1", 5),
+        ("gpt-6", 5),
+        ("", 5),
+    ],
+)
+def test_an_unknown_model_costs_what_the_dearest_of_its_family_does(model: str, usd: int):
+    assert not PRICES.is_known(model)
+    assert Prices.load().cost(model, Tokens(input=MILLION)) == usd * MILLION
+
+
+def test_an_unknown_model_is_warned_of_once(caplog: pytest.LogCaptureFixture):
+    prices = Prices.load()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            prices.cost("claude-opus-9", Tokens(input=1))
+    assert caplog.text.count("claude-opus-9") == 1
+
+
+def override(folder: Path, text: str) -> Path:
+    file = folder / "mine.toml"
+    file.write_text(text)
+    return file
+
+
+def test_an_operators_rows_win_over_the_built_in_ones(tmp_path: Path):
+    rows = '[[row]]\nname = "Ours"\nmodels = ["claude-opus-5"]\ninput = "1"\noutput = 2\n'
+    prices = Prices.load(override(tmp_path, rows))
+    assert prices.cost("claude-opus-5", Tokens(input=MILLION, cache_read=MILLION)) == 1_100_000
+    assert prices.cost("claude-opus-5-5", Tokens(input=MILLION)) == 4 * MILLION
+    assert prices.rows()[0].name == "Ours"
+
+
+def test_a_multiplier_changes_every_price():
+    prices = Prices.load(multiplier="1.1")
+    assert prices.cost("claude-opus-5", Tokens(input=MILLION, web_searches=1)) == 5_511_000
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nonsense", "cannot be read"),
+        ('[[row]]\nname = "X"\nmodels = ["a"]\noutput = 1', "row 1 (X): input is missing"),
+        ('[[row]]\nname = "X"\nmodels = ["a"]\ninput = -1\noutput = 1', "row 1 (X): input must"),
+        ('[[row]]\nname = "X"\nmodels = ["a"]\ninput = "x"\noutput = 1', "row 1 (X): input must"),
+        ('[[row]]\nname = "X"\ninput = 1\noutput = 1', "row 1 (X): models must"),
+        ('[[row]]\nname = "X"\nmodels = ["("]\ninput = 1\noutput = 1', "row 1 (X): models must"),
+        ('[[row]]\nname = "X"\nmodels = ["a"]\ninput = 1\noutput = 1\nx = 1', "no field x"),
+        ("row = 1", "rows are written as"),
+        (
+            '[[row]]\nname = "X"\nmodels = ["a"]\ninput = 1\noutput = 1\n[row.above]\ninput = 1',
+            "row 1 (X), above: tokens",
+        ),
+    ],
+)
+def test_a_wrong_table_is_told_with_file_row_and_field(tmp_path: Path, text: str, words: str):
+    with pytest.raises(PricesError) as caught:
+        Prices.load(override(tmp_path, text))
+    assert "mine.toml" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path):
+    with pytest.raises(PricesError, match=r"none\.toml cannot be read"):
+        Prices.load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("multiplier", ["x", "-1", "nan"])
+def test_a_wrong_multiplier_is_told(multiplier: str):
+    with pytest.raises(PricesError, match="multiplier"):
+        Prices.load(multiplier=multiplier)
+
+
+COUNTS = st.integers(0, 10**7)
+TOKENS = st.builds(Tokens, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, st.integers(0, 100))
+MODELS = st.sampled_from([row[0] for row in LIST_PRICES] + ["claude-unknown"])
+
+
+@given(MODELS, TOKENS, st.sampled_from(Tokens.__slots__), st.booleans())
+def test_more_of_anything_never_costs_less(model: str, tokens: Tokens, kind: str, batch: bool):
+    values = {name: getattr(tokens, name) for name in Tokens.__slots__}
+    more = Tokens(**{**values, kind: values[kind] + 1})
+    cost = PRICES.cost(model, tokens, batch=batch)
+    assert 0 <= cost <= PRICES.cost(model, more, batch=batch)
+
+
+@given(MODELS.filter(lambda model: model != "claude-haiku-5-5"), TOKENS, TOKENS)
+def test_two_parts_cost_at_least_the_whole(model: str, first: Tokens, second: Tokens):
+    whole = Tokens(*(getattr(first, name) + getattr(second, name) for name in Tokens.__slots__))
+    parts = PRICES.cost(model, first) + PRICES.cost(model, second)
+    assert parts - 1 <= PRICES.cost(model, whole) <= parts
