@@ -17,9 +17,9 @@ from relay.client import Client
 from relay.context import Context
 from relay.exchange import answer_headers, answered, collect, outcome, pass_through
 from relay.keys import KeyRef
-from relay.lease import AWAY, new_request_id
+from relay.lease import AWAY, Lease, new_request_id
 from relay.store import RedisAway
-from relay.upstream import UpstreamError
+from relay.upstream import Reply, UpstreamError
 
 KINDS = {"batch": b"/v1/messages/batches", "file": b"/v1/files"}
 _MOST_BYTES = {"batch": 256 * 1024 * 1024, "file": 500 * 1024 * 1024}
@@ -53,7 +53,7 @@ async def create(ctx: Context, client: Client, kind: str) -> None:
             if reply.status == 200:
                 await _remember(ctx, body, kind, key, lease.account.account_id)
             await ctx.leases.settle(lease)
-            await client.answer(reply.status, answer_headers(client, lease, reply), body)
+            await _answer(client, lease, reply, _as_ours(client, body))
 
 
 async def use(ctx: Context, client: Client, kind: str, object_id: str, rest: bytes) -> None:
@@ -71,9 +71,51 @@ async def use(ctx: Context, client: Client, kind: str, object_id: str, rest: byt
         settings = ctx.settings
         body = await client.body(settings.max_body_bytes, ctx.bodies, settings.body_timeout_s)
     async with ctx.leases.admit(client.request_id, key, call) as lease:
-        await pass_through(ctx, client, lease, body)
+        if kind == "batch" and rest != b"/results":
+            await _pass_described(ctx, client, lease, body)
+        else:
+            await pass_through(ctx, client, lease, body)
     if client.method == "DELETE" and client.status in (200, 404):
         await ctx.store.forget_object(object_id, key.id, kind)
+
+
+async def _pass_described(ctx: Context, client: Client, lease: Lease, body: bytes) -> None:
+    """Pass on an answer that describes a batch."""
+    async with (
+        outcome(ctx, client, lease),
+        answered(ctx, client, lease, body, plain=True) as reply,
+    ):
+        described = await collect(reply, _MOST_ANSWER_BYTES)
+        await ctx.leases.settle(lease)
+        await _answer(client, lease, reply, _as_ours(client, described))
+
+
+async def _answer(client: Client, lease: Lease, reply: Reply, body: bytes) -> None:
+    headers = [
+        header for header in answer_headers(client, lease, reply) if header[0] != b"content-length"
+    ]
+    await client.answer(reply.status, [*headers, (b"content-length", b"%d" % len(body))], body)
+
+
+def _as_ours(client: Client, body: bytes) -> bytes:
+    """A batch's description with the address of its results at the relay.
+
+    The SDKs fetch `results_url` as it stands, with the relay's key: left as it is, they would
+    send that key to the upstream. Host and scheme are the client's own words, told to itself.
+    """
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError):
+        return body
+    if bytes(fields.get("results_url", b"null")) == b"null":
+        return body
+    batch_id = msgspec.json.decode(fields["id"], type=str)
+    scheme = client.header(b"x-forwarded-proto").decode("latin-1")
+    base = client.path.partition(b"/messages/batches")[0].decode("latin-1")
+    host = client.header(b"host").decode("latin-1")
+    url = f"{scheme if scheme == 'https' else 'http'}://{host}{base}/messages/batches"
+    fields["results_url"] = msgspec.Raw(msgspec.json.encode(f"{url}/{batch_id}/results"))
+    return msgspec.json.encode(fields)
 
 
 async def listing(ctx: Context, client: Client, kind: str) -> None:
@@ -127,7 +169,7 @@ async def _read(
             answered(ctx, client, lease, b"", plain=True) as reply,
         ):
             body = await collect(reply, _MOST_ANSWER_BYTES)
-            return msgspec.Raw(body) if reply.status == 200 else None
+            return msgspec.Raw(_as_ours(client, body)) if reply.status == 200 else None
     except (errors.RelayError, UpstreamError):
         return None
 

@@ -63,7 +63,7 @@ class Framer:
 
     def _cut(self, blocks: list[bytes], rest: bytearray) -> list[Frame]:
         """The frames of finished blocks, up to the first that is too long."""
-        frames = []
+        frames: list[Frame] = []
         for block in blocks:
             if len(block) > self._max and len(block.lstrip(b"\n")) > self._max:
                 return self._break_off(frames)

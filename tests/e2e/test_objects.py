@@ -93,3 +93,17 @@ async def test_the_list_of_a_disabled_key_is_refused(relay: Running):
     async with relay.client() as client:
         answer = await client.get("/api/v1/files")
     assert answer.status_code == 401
+
+
+async def test_the_results_address_of_a_batch_is_the_relays_own(relay: Running):
+    batch_id = await make_batch(relay, relay.key)
+    async with relay.client(headers={**relay.headers, "x-forwarded-proto": "https"}) as client:
+        one = (await client.get(f"/api/v1/messages/batches/{batch_id}")).json()
+        listed = (await client.get("/v1/messages/batches")).json()["data"][0]
+    host = relay.url.removeprefix("http://")
+    path = f"/v1/messages/batches/{batch_id}/results"
+    assert one["results_url"] == f"https://{host}/api{path}"
+    assert listed["results_url"] == f"https://{host}{path}"
+    async with relay.client() as client:
+        results = await client.get(one["results_url"].replace("https", "http"))
+    assert results.status_code == 200
