@@ -27,7 +27,7 @@ async def _call(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]
     def read(body: bytes) -> Call:
         return messages.read(kind, client.method, target, body, client.headers)
 
-    await exchange.relay(ctx, client, messages, read, messages.NAME)
+    await exchange.relay(ctx, client, messages, read)
 
 
 async def _create(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:

@@ -79,6 +79,7 @@ class Meter(Protocol):
 class Dialect(Protocol):
     """What the exchange needs of an API's dialect."""
 
+    name: str
     ping: bytes
 
     def meter(self, status: int, headers: Headers, *, stream: bool) -> Meter:

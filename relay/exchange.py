@@ -38,13 +38,12 @@ BROKEN_OFF = "The upstream's answer broke off. What has come so far is not the w
 
 
 async def relay(
-    ctx: Context, client: Client, dialect: Dialect, read: Callable[[bytes], Call], name: str
+    ctx: Context, client: Client, dialect: Dialect, read: Callable[[bytes], Call]
 ) -> None:
     """Answer a call whose body is read whole, from the key to the settled lease.
 
     Args:
         read: makes the call of the body; raises errors.BadRequest.
-        name: the dialect's name, for the record.
     """
     key = await ctx.keys.authenticate(client.headers)
     settings = ctx.settings
@@ -52,7 +51,7 @@ async def relay(
     call = read(body)
     client.trail.model = call.model
     async with ctx.leases.admit(client.request_id, key, call) as lease:
-        lease.dialect = name
+        lease.dialect = dialect.name
         await forward(ctx, client, dialect, lease, body)
 
 
@@ -149,7 +148,11 @@ def _note_answer(client: Client, lease: Lease, reply: Reply) -> None:
 async def _stream(
     ctx: Context, client: Client, dialect: Dialect, lease: Lease, reply: Reply, meter: Meter
 ) -> None:
-    await client.start(reply.status, answer_headers(client, lease, reply))
+    # Without a length that pings and an error event of ours would break.
+    headers = [
+        header for header in answer_headers(client, lease, reply) if header[0] != b"content-length"
+    ]
+    await client.start(reply.status, headers)
     # Push the head out: the first event may be long in coming.
     await client.write(b"")
     try:

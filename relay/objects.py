@@ -131,7 +131,7 @@ async def listing(ctx: Context, client: Client, kind: str) -> None:
         "last_id": ids[-1] if ids else None,
     }
     body = msgspec.json.encode(page)
-    await client.answer(200, json_headers(client, body), body)
+    await client.answer(200, _json_headers(client, body), body)
 
 
 async def _read_all(
@@ -210,7 +210,7 @@ def _query(client: Client) -> bytes:
     return b"?" + client.query if client.query else b""
 
 
-def json_headers(client: Client, body: bytes) -> list[tuple[bytes, bytes]]:
+def _json_headers(client: Client, body: bytes) -> list[tuple[bytes, bytes]]:
     """The headers of an answer that the relay made itself."""
     return [
         (b"content-type", b"application/json"),

@@ -16,7 +16,7 @@ from relay import errors, sse
 from relay.call import Call, Headers
 from relay.pricing import Tokens
 
-NAME = "anthropic"
+name = "anthropic"
 ping = sse.encode("ping", b'{"type": "ping"}')
 
 _MOST_USAGE_BYTES = 64 * 1024 * 1024

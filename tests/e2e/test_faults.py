@@ -116,11 +116,14 @@ async def test_an_error_event_of_the_upstream_passes_and_is_booked_as_a_floor(re
     assert (await relay.report()).total["estimated"] == 1
 
 
-async def test_a_silent_stream_gets_pings_and_in_the_end_an_error(redis_url: str, tmp_path: Path):
+@pytest.mark.parametrize("length", [[], [(b"content-length", b"9999")]])
+async def test_a_silent_stream_gets_pings_and_in_the_end_an_error(
+    redis_url: str, tmp_path: Path, length: list[tuple[bytes, bytes]]
+):
     quick = {"ping_interval_s": 0.05, "silence_timeout_s": 0.3}
     async with relay_running(redis_url, tmp_path, **quick) as relay:
         async with scripted_upstream() as upstream:
-            upstream.headers = [(b"content-type", b"text/event-stream")]
+            upstream.headers = [(b"content-type", b"text/event-stream"), *length]
             upstream.pieces = [b"event: ping\ndata: {}\n\n"]
             upstream.holds_open = True
             await relay.ctx.accounts.set_enabled("main", enabled=False)
