@@ -102,10 +102,16 @@ except KeyError as unknown:
 PY
 }
 
+# The environment's own Python, if it works: another one found on PATH must not be mixed into it.
+usable_environment() {
+  "$venv/bin/python" -c 'import math, pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+    && echo "$venv/bin/python"
+}
+
 # Makes the environment, or leaves it alone if it already is what pyproject.toml asks for.
 make_environment() {
   local python missing wanted stamp
-  python=$(find_python)
+  python=$(usable_environment || find_python)
   wanted=$(requirements "$@")
   wanted+=$'\n'"# by $("$python" --version) at $venv"
   stamp=$venv/relay-requirements${*:+-}$(IFS=-; echo "$*").txt
@@ -116,7 +122,7 @@ make_environment() {
   # shellcheck disable=SC2086  # one word a package
   [[ -z $missing ]] || install_packages $missing
   say "making the private environment $venv (a minute, once)"
-  hush "$python" -m venv "$venv"
+  usable_environment >/dev/null || hush "$python" -m venv --clear "$venv"
   hush "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
     --requirement <(printf '%s\n' "$wanted")
   printf '%s\n' "$wanted" >"$stamp"

@@ -47,7 +47,7 @@ async def _use(
 
 async def _models(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
     """The models of an account, without those that the key may not use."""
-    key = await ctx.keys.authenticate(client.headers)
+    key = await exchange.authenticated(ctx, client)
     target = b"/v1/" + match.string + (b"?" + client.query if client.query else b"")
     call = Call("models", "GET", target)
     async with (

@@ -14,6 +14,7 @@ from relay import errors
 from relay.call import Call, Dialect, Meter
 from relay.client import Client
 from relay.context import Context
+from relay.keys import KeyRef
 from relay.lease import Lease
 from relay.upstream import Reply, UpstreamError, UpstreamTimeoutError
 
@@ -37,6 +38,13 @@ _QUOTA_PREFIX = b"anthropic-ratelimit-"
 BROKEN_OFF = "The upstream's answer broke off. What has come so far is not the whole answer."
 
 
+async def authenticated(ctx: Context, client: Client) -> KeyRef:
+    """Whose key the request carries; the access line names it by its id until it is admitted."""
+    key = await ctx.keys.authenticate(client.headers)
+    client.trail.key = key.id
+    return key
+
+
 async def relay(
     ctx: Context, client: Client, dialect: Dialect, read: Callable[[bytes], Call]
 ) -> None:
@@ -45,7 +53,7 @@ async def relay(
     Args:
         read: makes the call of the body; raises errors.BadRequest.
     """
-    key = await ctx.keys.authenticate(client.headers)
+    key = await authenticated(ctx, client)
     settings = ctx.settings
     body = await client.body(settings.max_body_bytes, ctx.bodies, settings.body_timeout_s)
     call = read(body)
@@ -161,6 +169,7 @@ async def _stream(
                 lease.first_byte_at = time.monotonic()
             meter.feed(data)
             if meter.has_ended:
+                lease.error = "" if meter.is_complete else "error_event"
                 # Before the client can see the end: its next request must find its slot free.
                 await ctx.leases.settle(lease)
             await client.write(data)

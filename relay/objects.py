@@ -15,7 +15,14 @@ from relay import errors
 from relay.call import Call
 from relay.client import Client
 from relay.context import Context
-from relay.exchange import answer_headers, answered, collect, outcome, pass_through
+from relay.exchange import (
+    answer_headers,
+    answered,
+    authenticated,
+    collect,
+    outcome,
+    pass_through,
+)
 from relay.keys import KeyRef
 from relay.lease import AWAY, Lease, new_request_id
 from relay.store import RedisAway
@@ -32,7 +39,7 @@ _REMEMBER_DEADLINE_S = 5.0
 
 async def create(ctx: Context, client: Client, kind: str) -> None:
     """Pass a new batch or file to an account and remember whose it is and where."""
-    key = await ctx.keys.authenticate(client.headers)
+    key = await authenticated(ctx, client)
     announced = client.header(b"content-length")
     if announced.isdigit() and int(announced) > _MOST_BYTES[kind]:
         raise errors.TooLarge(
@@ -62,7 +69,7 @@ async def use(ctx: Context, client: Client, kind: str, object_id: str, rest: byt
     Args:
         rest: what follows the id in the path, e.g. b"/results".
     """
-    key = await ctx.keys.authenticate(client.headers)
+    key = await authenticated(ctx, client)
     account_id = await _home_of(ctx, object_id, kind, key)
     target = KINDS[kind] + b"/" + object_id.encode() + rest + _query(client)
     call = Call(kind, client.method, target, account_id=account_id)
@@ -120,8 +127,8 @@ def _as_ours(client: Client, body: bytes) -> bytes:
 
 async def listing(ctx: Context, client: Client, kind: str) -> None:
     """Answer a list of the key's own objects, newest first, each read from its account."""
-    key = await ctx.keys.authenticate(client.headers)
-    await ctx.keys.check(key)
+    key = await authenticated(ctx, client)
+    client.trail.key = (await ctx.keys.check(key)).name
     ids, has_more = _page(await ctx.store.object_ids(key.id, kind), client)
     found = [value for value in await _read_all(ctx, client, kind, ids, key) if value is not None]
     page = {
