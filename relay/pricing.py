@@ -287,7 +287,8 @@ def _names(model: str) -> tuple[str, ...]:
     """What a row may call the model: as it is, without its provider, without its edition."""
     whole = model.lower()
     bare = _VENDOR.sub("", whole.rpartition("/")[2].removesuffix("[1m]"))
-    return whole, bare, _DOTTED.sub("-", _EDITION.sub("", bare))
+    plain = _DOTTED.sub("-", _EDITION.sub("", bare))
+    return tuple(dict.fromkeys((whole, bare, plain)))
 
 
 def _parse(text: str) -> Mapping[str, Any]:

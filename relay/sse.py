@@ -91,8 +91,6 @@ class Framer:
 
     def _with_newlines(self, data: bytes) -> bytes:
         """`data` with a newline for every line end; a pair cut in two is one line end."""
-        if not data:
-            return data
         if self._after_cr and data.startswith(b"\n"):
             data = data[1:]
         self._after_cr = data.endswith(b"\r")

@@ -6,7 +6,7 @@ What is answered is decided elsewhere.
 
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 
 import h11
@@ -58,7 +58,7 @@ class Connection:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, received, nursery.cancel_scope)
             reply = await self._reply_to(received)
-            received.answered = await self._send(reply, is_bare=received.method == "HEAD")
+            await self._send(reply, received)
             nursery.cancel_scope.cancel()
 
     async def _watch(self, received: Received, scope: trio.CancelScope) -> None:
@@ -66,8 +66,9 @@ class Connection:
         with suppress(*GONE):
             while data := await self._stream.receive_some(_RECEIVE_BYTES):
                 self._http.receive_data(data)
-        received.mark_closed()
-        scope.cancel()
+        if not received.answered:
+            received.mark_closed()
+            scope.cancel()
 
     async def _next(self) -> Received | None:
         """The next request with its whole body; None when no other comes."""
@@ -77,7 +78,7 @@ class Connection:
         except h11.RemoteProtocolError:
             if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 headers = {"content-type": "application/json", "connection": "close"}
-                await self._send(Reply(400, headers, _BAD_REQUEST), is_bare=False)
+                await self._send(Reply(400, headers, _BAD_REQUEST), Received("", "", [], b""))
         return None
 
     async def _receive(self) -> Received | None:
@@ -100,25 +101,42 @@ class Connection:
             else:
                 return None
 
-    async def _send(self, reply: Reply, *, is_bare: bool) -> bool:
-        """Send an answer, without its body when `is_bare`. Returns whether it left whole."""
+    async def _send(self, reply: Reply, received: Received) -> None:
+        """Send an answer, and note whether it left whole."""
         headers = dict(reply.headers)
-        pieces = reply.body
-        if isinstance(pieces, bytes):
-            headers.setdefault("content-length", str(len(pieces)))
-            pieces = iter([pieces])
-        encoded = [
+        if isinstance(reply.body, bytes):
+            headers.setdefault("content-length", str(len(reply.body)))
+        pairs = [
             (name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()
         ]
-        head = h11.Response(status_code=reply.status, headers=encoded)
         sender = Sender(self._stream, reply.fault)
+        head = h11.Response(status_code=reply.status, headers=pairs)
         is_going = await sender.send_head(self._http.send(head) or b"")
-        for piece in () if is_bare else pieces:
-            if not is_going:
+        last = b""
+        if received.method != "HEAD" and isinstance(reply.body, bytes):
+            last = self._http.send(h11.Data(data=reply.body)) or b""
+        elif not isinstance(reply.body, bytes) and received.method != "HEAD" and is_going:
+            is_going = await self._send_pieces(sender, reply.body, reply.pause_s)
+        if is_going:
+            last += self._http.send(h11.EndOfMessage()) or b""
+            await self._finish(sender, last, received)
+
+    async def _send_pieces(self, sender: "Sender", pieces: Iterator[bytes], pause_s: float) -> bool:
+        for piece in pieces:
+            await trio.sleep(pause_s)
+            if not await sender.send(self._http.send(h11.Data(data=piece)) or b""):
                 return False
-            await trio.sleep(reply.pause_s)
-            is_going = await sender.send(self._http.send(h11.Data(data=piece)) or b"")
-        return is_going and await sender.send(self._http.send(h11.EndOfMessage()) or b"")
+        return True
+
+    async def _finish(self, sender: "Sender", data: bytes, received: Received) -> None:
+        """Send the answer's last bytes."""
+        # A client may have them all and close before this task runs again: no early leaving.
+        received.answered = sender.is_sound
+        try:
+            received.answered = await sender.send(data)
+        except GONE:
+            received.answered = False
+            raise
 
 
 class Sender:
@@ -128,6 +146,11 @@ class Sender:
         self._stream = stream
         self._fault = fault
         self._left = fault.breaks_at
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether what is sent goes out whole and at once."""
+        return self._fault.breaks_at is None and self._fault.drip is None
 
     async def send_head(self, data: bytes) -> bool:
         """Send the head, which does not count where places are of the body."""

@@ -1,12 +1,17 @@
 """Tokens to micro-dollars, by hand-computed figures."""
 
 import logging
+import subprocess
+import sys
+import zipfile
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import relay
 from relay.pricing import Prices, PricesError, Tokens
 
 PRICES = Prices.load()
@@ -158,6 +163,26 @@ def test_a_multiplier_changes_every_price():
         ('[[row]]\nname = "X"\nmodels = ["("]\ninput = 1\noutput = 1', "row 1 (X): models must"),
         ('[[row]]\nname = "X"\nmodels = ["a"]\ninput = 1\noutput = 1\nx = 1', "no field x"),
         ("row = 1", "rows are written as"),
+        ("row = [1]", "row 1: must be a table"),
+        ('[[rows]]\nname = "X"', "there is no field rows"),
+        ('[[row]]\nmodels = ["a"]\ninput = 1\noutput = 1', "row 1: name must be"),
+        ('[[row]]\nname = "X"\nmodels = "a"\ninput = 1\noutput = 1', "row 1 (X): models must"),
+        ('[[row]]\nname = "X"\nmodels = ["a"]\ninput = "1e99999"\noutput = 1', "input must"),
+        ('[[row]]\nname = "X"\nmodels = ["a"]\ninput = true\noutput = 1', "input must"),
+        ('[[row]]\nname = "X"\nmodels = ["a"]\ninput = nan\noutput = 1', "input must"),
+        ('[[row]]\nname = "X"\nmodels = ["a"]\ninput = 1\noutput = 1\nabove = 5', "above: must be"),
+        (
+            '[[row]]\nname = "X"\nmodels = ["a"]\ninput = 1\noutput = 1\n'
+            "above = { tokens = 1.5, input = 1, output = 1 }",
+            "row 1 (X), above: tokens must be",
+        ),
+        (
+            '[[row]]\nname = "X"\nmodels = ["a"]\ninput = 1\noutput = 1\n'
+            "above = { tokens = 5, input = 1, output = 1, x = 1 }",
+            "above: there is no field x",
+        ),
+        ("web_search = -1", "outside of the rows: web_search must be"),
+        ("[unknown]\ninput = 1", "[unknown]: output is missing"),
         (
             '[[row]]\nname = "X"\nmodels = ["a"]\ninput = 1\noutput = 1\n[row.above]\ninput = 1',
             "row 1 (X), above: tokens",
@@ -200,3 +225,104 @@ def test_two_parts_cost_at_least_the_whole(model: str, first: Tokens, second: To
     whole = Tokens(*(getattr(first, name) + getattr(second, name) for name in Tokens.__slots__))
     parts = PRICES.cost(model, first) + PRICES.cost(model, second)
     assert parts - 1 <= PRICES.cost(model, whole) <= parts
+
+
+@pytest.mark.parametrize(
+    ("model", "same_as"),
+    [
+        ("claude-opus-4-0", "claude-opus-4"),
+        ("claude-opus-4-1@20250805", "claude-opus-4"),
+        ("claude-opus-4-5-20251101[1m]", "claude-opus-5"),
+        ("claude-opus-5-20260201", "claude-opus-5"),
+        ("claude-3-5-sonnet-v2@20241022", "claude-sonnet-4"),
+        ("anthropic.claude-3-5-haiku-20241022-v1:0", "claude-haiku-3-5"),
+        ("anthropic.claude-3-haiku-20240307-v1:0:48k", "claude-3-haiku"),
+        (
+            "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-opus-5-20260201-v1:0",
+            "claude-opus-5",
+        ),
+        ("anthropic/claude-opus-4.5", "claude-opus-5"),
+        ("anthropic/claude-3.5-haiku", "claude-haiku-3-5"),
+        ("publishers/anthropic/models/claude-sonnet-5-5", "claude-sonnet-5-5"),
+    ],
+)
+def test_the_spellings_of_a_model_have_one_price(model: str, same_as: str) -> None:
+    tokens = Tokens(1000, 100, 10_000)
+    assert PRICES.is_known(model)
+    assert PRICES.cost(model, tokens) == PRICES.cost(same_as, tokens)
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["claude-opus-4-15-20270101", "claude-opus-4-51", "claude-opus-5-50", "claude-opus-45",
+     "claude-opus-4-5-2025", "my-claude-opus-5-5", "claude-opus-5-5-tuned"],
+)  # fmt: skip
+def test_a_longer_version_is_another_model(model: str) -> None:
+    assert not PRICES.is_known(model)
+    assert PRICES.cost(model, Tokens(input=1000)) == 15_000
+
+
+@pytest.mark.parametrize("model", ["claude-mythos-preview", "claude-fable-6"])
+def test_of_two_rows_the_dearer_cache_read_is_the_dearer(model: str) -> None:
+    assert PRICES.cost(model, Tokens(cache_read=MILLION)) == MILLION
+
+
+def test_invented_ids_fill_neither_the_memory_nor_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    prices = Prices.load()
+    assert prices.cost("x" * MILLION, Tokens(1)) == prices.cost("x" * MILLION + "y", Tokens(1))
+    assert len(caplog.records) == 1
+    for number in range(4200):
+        prices.cost(f"invented-{number}", Tokens(1))
+    assert len(caplog.records) == 4096
+    assert prices.cost("claude-opus-5-5", Tokens(1)) == 4
+
+
+OURS = '[[row]]\nname = "Ours"\nmodels = ["{}"]\ninput = "{}"\noutput = 70\n'
+
+
+@pytest.mark.parametrize(
+    "pattern", ["CLAUDE-opus-4-5-20251101", "claude-opus-4-5", "claude-opus-.*"]
+)
+def test_an_operators_pattern_may_be_a_whole_id(tmp_path: Path, pattern: str) -> None:
+    prices = Prices.load(override(tmp_path, OURS.format(pattern, "7")))
+    assert prices.cost("claude-opus-4-5-20251101", Tokens(input=1000)) == 7000
+    assert prices.cost("anthropic/claude-opus-4-5-20251101", Tokens(input=1000)) == 7000
+
+
+def test_an_operators_row_counts_for_its_family(tmp_path: Path) -> None:
+    prices = Prices.load(override(tmp_path, OURS.format("claude-opus-9", "99")))
+    assert prices.cost("claude-opus-10", Tokens(input=1000)) == 99_000
+
+
+def test_what_an_operator_says_outside_of_rows_counts_for_all(tmp_path: Path) -> None:
+    text = 'web_search = "0.02"\nbatch = 1\n[unknown]\ninput = 50\noutput = 60\n'
+    prices = Prices.load(override(tmp_path, text))
+    tokens = Tokens(input=1000, web_searches=1)
+    assert prices.cost("claude-opus-5", tokens, batch=True) == 5000 + 20_000
+    assert prices.cost("somebody-else", Tokens(input=1000)) == 50_000
+
+
+def test_a_price_too_small_to_hold_is_rounded_up_not_away() -> None:
+    assert Prices.load(multiplier="1e-30").cost("claude-opus-5", Tokens(web_searches=1)) == 1
+
+
+def test_rows_are_shown_in_usd_per_million() -> None:
+    low, high = (row for row in PRICES.rows() if row.name == "Haiku 5.5")
+    assert (low.above_tokens, high.above_tokens) == (None, 100_000)
+    assert (low.input, high.input, high.cache_write_5m) == (
+        Decimal("0.1"), Decimal("0.5"), Decimal("0.625"),
+    )  # fmt: skip
+
+
+def test_the_table_is_found_within_an_archive(tmp_path: Path) -> None:
+    package = Path(relay.__file__).parent
+    with zipfile.ZipFile(tmp_path / "relay.zip", "w") as archive:
+        for name in ("__init__.py", "pricing.py", "prices.toml"):
+            archive.write(package / name, f"relay/{name}")
+    code = "from relay.pricing import *; print(Prices.load().cost('claude-opus-5', Tokens(7)))"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(tmp_path / "relay.zip")},
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert ran.stdout == "35\n"
