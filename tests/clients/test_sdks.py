@@ -15,6 +15,9 @@ import pytest
 
 from .conftest import Relay, Upstream, needed, node, run
 
+# One process an SDK plays all its scenarios, which takes seconds.
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 OLDER_PYTHON = Path(sys.prefix, "older-sdk")
 MODELS = ["claude-opus-5-5", "claude-opus-5", "claude-sonnet-5-5", "claude-sonnet-4-5-20250929",
@@ -66,7 +69,7 @@ def other_key(relay: Relay) -> str:
     scope="session",
     params=[
         "python",
-        pytest.param("older-python", marks=pytest.mark.slow),
+        pytest.param("older-python"),
         pytest.param("typescript", marks=pytest.mark.npm),
         pytest.param("older-typescript", marks=pytest.mark.npm),
     ],
