@@ -31,7 +31,10 @@ class AccountProblem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account as people see it: everything but the secret."""
+    """An account as people see it: everything but the secret.
+
+    `state` is "ok", or why it rests until `rests_until` (UTC): see balancer.py.
+    """
 
     id: str
     name: str
@@ -41,6 +44,8 @@ class Account:
     enabled: bool
     created_at: datetime
     note: str
+    state: str
+    rests_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,12 @@ class Accounts:
         await self._store.save_account(account.id, {"enabled": "1" if enabled else "0"})
         return await self.find(account.id)
 
+    async def reset(self, name_or_id: str) -> Account:
+        """Forget an account's failures: it may serve again at once."""
+        account = await self.find(name_or_id)
+        await self._store.reset_account(account.id)
+        return await self.find(account.id)
+
     async def remove(self, name_or_id: str) -> Account:
         """Remove an account for good; refused while requests still run on it."""
         account = await self.set_enabled(name_or_id, enabled=False)
@@ -249,6 +260,12 @@ def _account(account_id: str, fields: Mapping[str, str]) -> Account:
         base_url=fields["base_url"],
         auth=fields["auth"],
         enabled=fields["enabled"] == "1",
-        created_at=datetime.fromtimestamp(int(fields["created_at"]) / 1000, UTC),
+        created_at=_time(fields["created_at"]),
         note=fields["note"],
+        state=fields.get("state", "ok"),
+        rests_until=_time(fields["state_until"]) if "state_until" in fields else None,
     )
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromtimestamp(int(text) / 1000, UTC)

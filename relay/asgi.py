@@ -16,7 +16,7 @@ import relay
 from relay import api, errors, log
 from relay.client import Client, ClientGone, Receive, Send
 from relay.context import Context
-from relay.lease import AWAY, new_request_id
+from relay.leases import AWAY, new_request_id
 from relay.store import RedisAway
 
 _log = logging.getLogger("relay.access")
@@ -142,6 +142,7 @@ class App:
                 tokens_in=trail.tokens_in,
                 tokens_out=trail.tokens_out,
                 cost_micros=trail.cost_micros,
+                attempts=trail.attempts,
                 first_byte_s=trail.first_byte_s,
                 duration_s=time.monotonic() - client.started_at,
                 upstream_request=trail.upstream_request_id,

@@ -58,6 +58,7 @@ class Trail:
     tokens_in: int | None = None
     tokens_out: int | None = None
     cost_micros: int | None = None
+    attempts: int | None = None
     first_byte_s: float | None = None
     upstream_request_id: str | None = None
     error: str | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from relay.accounts import Accounts
 from relay.client import BodyBudget
 from relay.keys import Keys
-from relay.lease import Leases
+from relay.leases import Leases
 from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import Store

@@ -8,6 +8,7 @@ RelayError                     status  type
  ├─ MethodNotAllowed           405     invalid_request_error
  ├─ RequestTimeout             408     timeout_error
  ├─ TooLarge                   413     request_too_large
+ ├─ RateLimited                429     rate_limit_error
  ├─ HeadersTooLarge            431     request_too_large
  ├─ InternalError              500     api_error
  ├─ BadGateway                 502     api_error
@@ -86,6 +87,11 @@ class TooLarge(RelayError):
     type = "request_too_large"
     # The rest of the body is not read, so the connection cannot be used again.
     extra_headers = ((b"connection", b"close"),)
+
+
+class RateLimited(RelayError):
+    status = 429
+    type = "rate_limit_error"
 
 
 class HeadersTooLarge(RelayError):

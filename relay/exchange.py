@@ -7,10 +7,12 @@ read on the side. Whatever happens, the lease's own exit settles it.
 import contextlib
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 
 import trio
 
-from relay import errors
+from relay import balancer, errors
+from relay.balancer import Verdict
 from relay.call import Call, Dialect, Meter
 from relay.client import Client
 from relay.context import Context
@@ -35,6 +37,7 @@ _KEPT_FROM_CLIENT = frozenset(
 )  # fmt: skip
 _QUOTA_PREFIX = b"anthropic-ratelimit-"
 
+_MOST_REFUSAL_BYTES = 4 * 1024 * 1024
 BROKEN_OFF = "The upstream's answer broke off. What has come so far is not the whole answer."
 
 
@@ -63,18 +66,73 @@ async def relay(
         await forward(ctx, client, dialect, lease, body)
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An attempt that brought no answer: what follows from it, and what a client would be told."""
+
+    verdict: Verdict
+    status: int
+    headers: Headers
+    body: bytes
+
+    @property
+    def rank(self) -> int:
+        """Which of several failures tells the client most: the lowest, and the last of those."""
+        return {429: 0, 503: 1, 403: 1, 404: 2}.get(self.status, 3)
+
+
 async def forward(
     ctx: Context, client: Client, dialect: Dialect, lease: Lease, body: bytes
 ) -> None:
-    """Send an admitted call to its account and pass the answer on as it arrives."""
+    """Send an admitted call to its account and pass the answer on as it arrives.
+
+    Before the first byte has reached the client, a failure moves the call to another account
+    as long as there is one; after it nothing is sent twice.
+    """
+    async with outcome(ctx, client, lease):
+        failures: list[_Failure] = []
+        while failure := await _attempt(ctx, client, dialect, lease, body):
+            failures.append(failure)
+            if not failure.verdict.moves_on:
+                break
+            if not await ctx.leases.move_on(lease, failure.verdict):
+                failure = min(reversed(failures), key=lambda one: one.rank)
+                break
+        if failure:
+            await ctx.leases.settle(lease)
+            await client.answer(failure.status, failure.headers, failure.body)
+
+
+async def _attempt(
+    ctx: Context, client: Client, dialect: Dialect, lease: Lease, body: bytes
+) -> _Failure | None:
+    """Try the lease's account. Returns None once the client has its answer, or part of it."""
     call = lease.call
-    async with outcome(ctx, client, lease), answered(ctx, client, lease, body) as reply:
-        meter = dialect.meter(reply.status, reply.headers, stream=call.stream)
-        lease.meter = meter
-        if call.stream and reply.status == 200:
-            await _stream(ctx, client, dialect, lease, reply, meter)
-        else:
-            await _pass_body(ctx, client, lease, reply, meter)
+    try:
+        async with answered(ctx, client, lease, body) as reply:
+            if reply.status >= 400:
+                refusal = await collect(reply, _MOST_REFUSAL_BYTES)
+                verdict = balancer.of_reply(reply.status, reply.headers, refusal)
+                headers = answer_headers(client, lease, reply)
+                return _Failure(verdict, reply.status, headers, refusal)
+            meter = dialect.meter(reply.status, reply.headers, stream=call.stream)
+            lease.meter = meter
+            if call.stream and reply.status == 200:
+                await _stream(ctx, client, dialect, lease, reply, meter)
+            else:
+                await _pass_body(ctx, client, lease, reply, meter)
+            return None
+    except UpstreamError as error:
+        if client.status is not None:
+            raise
+        lease.error = _word_for(error)
+        client.trail.error = f"{lease.error}: {error.reason}"
+        was_timeout = isinstance(error, UpstreamTimeoutError)
+        verdict = balancer.of_break(call, was_timeout=was_timeout, has_left=not error.never_left)
+        return _Failure(verdict, *errors.response(own_error(error), client.request_id))
+    except errors.RelayError as error:
+        verdict = balancer.of_reply(lease.status or 500, (), b"")
+        return _Failure(verdict, *errors.response(error, client.request_id))
 
 
 @contextlib.asynccontextmanager
@@ -308,13 +366,14 @@ def _word_for(error: UpstreamError) -> str:
 
 def _fill_in(client: Client, lease: Lease) -> None:
     trail = client.trail
-    trail.error = trail.error or lease.error or None
-    if lease.call.kind == "messages":
-        tokens = lease.tokens
-        trail.tokens_in = tokens.input + tokens.cache_read
-        trail.tokens_in += tokens.cache_write_5m + tokens.cache_write_1h
-        trail.tokens_out = tokens.output
-        trail.cost_micros = lease.cost_micros
+    trail.error = lease.error or None if lease.attempts else trail.error or lease.error or None
+    trail.account = lease.account.account_name
+    if lease.attempts:
+        tokens = [attempt.tokens for attempt in lease.attempts]
+        trail.tokens_in = sum(one.prompt for one in tokens)
+        trail.tokens_out = sum(one.output for one in tokens)
+        trail.cost_micros = sum(attempt.cost_micros for attempt in lease.attempts)
+        trail.attempts = len(lease.attempts) if len(lease.attempts) > 1 else None
 
 
 def _value(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes:

@@ -9,7 +9,7 @@ import trio
 
 from relay import usage
 from relay.context import Context
-from relay.lease import HEARTBEAT_EVERY_S
+from relay.leases import HEARTBEAT_EVERY_S
 from relay.store import RedisAway
 
 log = logging.getLogger("relay.jobs")

@@ -24,7 +24,8 @@ from relay.exchange import (
     pass_through,
 )
 from relay.keys import KeyRef
-from relay.lease import AWAY, Lease, new_request_id
+from relay.lease import Lease
+from relay.leases import AWAY, new_request_id
 from relay.store import RedisAway
 from relay.upstream import Reply, UpstreamError
 

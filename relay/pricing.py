@@ -52,6 +52,19 @@ class Tokens:
     cache_write_1h: int = 0
     web_searches: int = 0
 
+    @property
+    def prompt(self) -> int:
+        """The whole prompt: what was read of it anew, from the cache and into the cache."""
+        return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to pay for."""
+        return self != _NOTHING
+
+
+_NOTHING = Tokens()
+
 
 @dataclass(frozen=True, slots=True)
 class PriceRow:
@@ -135,7 +148,7 @@ class Prices:
     def cost(self, model: str, tokens: Tokens, *, batch: bool = False) -> int:
         """Micro-dollars, rounded up once."""
         row = self._found.get(model) or self._find(model)
-        prompt = tokens.input + tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h
+        prompt = tokens.prompt
         rates = row.rates_for(prompt)
         pico = (
             tokens.input * rates.input

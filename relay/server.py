@@ -21,7 +21,7 @@ from relay.asgi import App
 from relay.client import BodyBudget
 from relay.context import Context
 from relay.keys import Keys
-from relay.lease import Leases, new_request_id
+from relay.leases import Leases, new_request_id
 from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import Store

@@ -9,14 +9,24 @@ import contextlib
 import hashlib
 import importlib.resources
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import trio
 
 from relay.redis_link import CALL_DEADLINE_S, Arg, RedisAway, RedisLink, ReplyError, linked
 
-__all__ = ["Admitted", "Booking", "Orphan", "RedisAway", "Refused", "ReplyError", "Store", "opened"]
+__all__ = [
+    "Admitted",
+    "Booking",
+    "Moved",
+    "Orphan",
+    "RedisAway",
+    "Refused",
+    "ReplyError",
+    "Store",
+    "opened",
+]
 
 SCHEMA_VERSION = "1"
 
@@ -40,7 +50,7 @@ NAMES = {
     "fsync": "{relay}:fsync",
 }
 
-_SCRIPTS = ("admit", "settle", "heartbeat", "orphans")
+_SCRIPTS = ("admit", "move_on", "settle", "heartbeat", "orphans")
 _DECISION_LIFE_S = 7 * 24 * 3600
 _COUNTERS_LIFE_S = 400 * 24 * 3600
 _CORRECTION_LIFE_S = 24 * 3600
@@ -64,8 +74,20 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """A lease goes on at another account."""
+
+    account_id: str
+    account_version: str
+    account_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
-    """`code` is unknown, disabled, expired, model, no_account or void; `detail` belongs to it."""
+    """`code` is unknown, disabled, expired, model, no_account, void, or the state of an account.
+
+    `detail` belongs to it: for a state it is the seconds until the first account is back.
+    """
 
     code: str
     detail: str
@@ -75,15 +97,17 @@ class Refused:
 class Booking:
     """What settling a lease writes: counters, the record, the decision (JSON or empty).
 
-    `state` is settled, recovered (a floor estimate, open to correction) or void (never to run).
+    `state` is settled, recovered (a floor estimate, open to correction) or void (never to run);
+    `counters` are by account and name; `is_well` clears the account's failures.
     """
 
     lease: str
     state: str
-    model: str
-    counters: Mapping[str, int]
-    record: bytes
-    decision: bytes
+    model: str = ""
+    counters: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    record: bytes = b""
+    decision: bytes = b""
+    is_well: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +193,23 @@ class Store:
             candidates,
         )
 
+    async def move_on(
+        self, lease: str, state: str, rest_ms: int, longest_ms: int, failures: int,
+        tried: Sequence[str],
+    ) -> Moved | None:  # fmt: skip
+        """Another account for a lease, or None; see lua/move_on.lua."""
+        args: list[Arg] = [lease, state, rest_ms, longest_ms, failures, *tried]
+        reply = await self._eval("move_on", [NAMES["leases"]], args)
+        return None if reply[0] == b"none" else Moved(*(part.decode() for part in reply[1:]))
+
     async def settle(self, booking: Booking) -> int:
         """Book a lease once; see lua/settle.lua. Safe to repeat."""
         figures: list[Arg] = []
-        for counter, amount in booking.counters.items():
-            figures += (counter, amount)
+        for (account_id, counter), amount in booking.counters.items():
+            figures += (account_id, counter, amount)
         args: list[Arg] = [booking.lease, booking.state, booking.record, booking.decision]
-        args += [_DECISION_LIFE_S, _COUNTERS_LIFE_S, _CORRECTION_LIFE_S, booking.model]
+        args += [_DECISION_LIFE_S, _COUNTERS_LIFE_S, _CORRECTION_LIFE_S]
+        args += [int(booking.is_well), booking.model]
         return int(await self._eval("settle", [NAMES["leases"]], args + figures))
 
     async def heartbeat(self, progress: Iterable[tuple[str, int, int]]) -> int:
@@ -231,6 +265,11 @@ class Store:
         await self._link.call("HINCRBY", name("account", account_id), "version", 1)
         await self._link.call("SADD", NAMES["accounts"], account_id)
         await self.fsync()
+
+    async def reset_account(self, account_id: str) -> None:
+        """Forget how an account failed; the same fields as in lua/settle.lua."""
+        fields = ("state", "state_since", "state_until", "strikes", "probe")
+        await self._link.call("HDEL", name("account", account_id), *fields)
 
     async def remove_account(self, account_id: str) -> None:
         await self._link.call("SREM", NAMES["accounts"], account_id)

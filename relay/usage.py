@@ -105,21 +105,25 @@ def decision(record: Record, candidates: int, reason: str) -> Decision:
     )
 
 
-def counters(record: Record) -> dict[str, int]:
-    """What a record adds to the counters; zeros are left out."""
-    total: dict[str, int] = defaultdict(int)
-    total["requests"] = 1
-    total["errors"] = int(bool(record.error))
+def counters(record: Record) -> dict[tuple[str, str], int]:
+    """What a record adds, by account and counter; zeros are left out.
+
+    The request counts at the account that had it last, each attempt's tokens at its own.
+    """
+    total: dict[tuple[str, str], int] = defaultdict(int)
+    last = record.attempts[-1].account_id
+    total[last, "requests"] = 1
+    total[last, "errors"] = int(bool(record.error))
     for attempt in record.attempts:
-        tokens = attempt.tokens
-        total["estimated"] += int(attempt.is_estimated)
-        total["input_tokens"] += tokens.input
-        total["output_tokens"] += tokens.output
-        total["cache_read_tokens"] += tokens.cache_read
-        total["cache_write_5m_tokens"] += tokens.cache_write_5m
-        total["cache_write_1h_tokens"] += tokens.cache_write_1h
-        total["web_searches"] += tokens.web_searches
-        total["cost_micros"] += attempt.cost_micros
+        account, tokens = attempt.account_id, attempt.tokens
+        total[account, "estimated"] += int(attempt.is_estimated)
+        total[account, "input_tokens"] += tokens.input
+        total[account, "output_tokens"] += tokens.output
+        total[account, "cache_read_tokens"] += tokens.cache_read
+        total[account, "cache_write_5m_tokens"] += tokens.cache_write_5m
+        total[account, "cache_write_1h_tokens"] += tokens.cache_write_1h
+        total[account, "web_searches"] += tokens.web_searches
+        total[account, "cost_micros"] += attempt.cost_micros
     return {counter: amount for counter, amount in total.items() if amount}
 
 

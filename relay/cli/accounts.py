@@ -69,9 +69,16 @@ def account_list(as_json: bool) -> None:
         print_json([as_dict(one) for one in accounts])
         return
     table(
-        ("ID", "NAME", "KIND", "STATE", "BASE URL"),
+        ("ID", "NAME", "KIND", "STATE", "RESTS UNTIL", "BASE URL"),
         [
-            (one.id, one.name, one.kind, "enabled" if one.enabled else "disabled", one.base_url)
+            (
+                one.id,
+                one.name,
+                one.kind,
+                one.state if one.enabled else "disabled",
+                f"{one.rests_until:%Y-%m-%d %H:%M:%S}" if one.rests_until else "",
+                one.base_url,
+            )
             for one in accounts
         ],
     )
@@ -103,6 +110,12 @@ on_one(
     "disable",
     "Give an account no new requests; running ones end in peace.",
     lambda ctx, one: ctx.accounts.set_enabled(one, enabled=False),
+)
+on_one(
+    account,
+    "reset",
+    "Forget an account's failures: it may serve again at once.",
+    lambda ctx, one: ctx.accounts.reset(one),
 )
 on_one(
     account,

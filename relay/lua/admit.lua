@@ -17,26 +17,13 @@ if k[2] ~= '1' then return {'refused', 'disabled', ''} end
 if k[3] and k[3] ~= '' and tonumber(k[3]) <= now then return {'refused', 'expired', k[3]} end
 if model ~= '' and not matches(k[4], model) then return {'refused', 'model', model} end
 
-local best, best_load, best_used, candidates, known = nil, nil, nil, 0, 0
-local ids = bound ~= '' and {bound} or redis.call('SMEMBERS', NAME.accounts)
-for _, id in ipairs(ids) do
-  local a = redis.call('HMGET', named('account', id), 'name', 'enabled', 'version', 'used_at')
-  if a[1] then known = known + 1 end
-  if a[1] and a[2] == '1' then
-    candidates = candidates + 1
-    local load = redis.call('ZCARD', named('inflight_account', id))
-    local used = tonumber(a[4] or '0')
-    if not best or load < best_load or (load == best_load and used < best_used) then
-      best, best_load, best_used = {id, a[3], a[1]}, load, used
-    end
-  end
-end
+local best, able, known, back, why = choose(bound, {}, now)
+if not best and back then return {'refused', why, tostring(math.ceil((back - now) / 1000))} end
 if not best then return {'refused', 'no_account', tostring(known)} end
 
 redis.call('HSET', named('lease', lease), 'key', key, 'account', best[1], 'process', process,
   'model', model, 'kind', kind, 'started_at', now)
 redis.call('ZADD', NAME.leases, now, lease)
 redis.call('ZADD', named('inflight_key', key), now, lease)
-redis.call('ZADD', named('inflight_account', best[1]), now, lease)
-redis.call('HSET', named('account', best[1]), 'used_at', now)
-return {'admitted', best[1], best[2], k[1], k[4] or '', candidates, best[3]}
+take(lease, best, now)
+return {'admitted', best[1], best[2], k[1], k[4] or '', able, best[3]}

@@ -42,3 +42,44 @@ local function free_slots(lease, key, account)
   redis.call('ZREM', named('inflight_key', key), lease)
   redis.call('ZREM', named('inflight_account', account), lease)
 end
+
+-- The least busy account that may serve now, among equals the one that rested longest.
+-- An account that cooled down serves one request at first; its outcome decides about the rest.
+-- Returns  the account ({id, version, name}) or nil, how many could serve, how many there are,
+--          when the first resting one is back (ms, or nil) and why it rests
+local function choose(bound, tried, now)
+  local best, best_load, best_used, able, known, back, why = nil, nil, nil, 0, 0, nil, ''
+  local ids = bound ~= '' and {bound} or redis.call('SMEMBERS', NAME.accounts)
+  for _, id in ipairs(ids) do
+    local a = redis.call('HMGET', named('account', id), 'name', 'enabled', 'version', 'used_at',
+      'state', 'state_until', 'probe')
+    if a[1] then known = known + 1 end
+    local may_serve = a[1] and a[2] == '1' and not tried[id]
+    if may_serve and a[5] then
+      local till = tonumber(a[6])
+      if till > now then
+        may_serve = false
+        if not back or till < back then back, why = till, a[5] end
+      elseif a[7] and redis.call('ZSCORE', NAME.leases, a[7]) then
+        may_serve = false
+        if not back or now + 1000 < back then back, why = now + 1000, a[5] end
+      end
+    end
+    if may_serve then
+      able = able + 1
+      local load = redis.call('ZCARD', named('inflight_account', id))
+      local used = tonumber(a[4] or '0')
+      if not best or load < best_load or (load == best_load and used < best_used) then
+        best, best_load, best_used = {id, a[3], a[1], a[5]}, load, used
+      end
+    end
+  end
+  return best, able, known, back, why
+end
+
+-- Gives a lease its slot at a chosen account.
+local function take(lease, account, now)
+  redis.call('ZADD', named('inflight_account', account[1]), now, lease)
+  redis.call('HSET', named('account', account[1]), 'used_at', now)
+  if account[4] then redis.call('HSET', named('account', account[1]), 'probe', lease) end
+end

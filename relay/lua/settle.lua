@@ -6,7 +6,8 @@
 -- ARGV     1 lease  2 'settled', 'recovered' or 'void'  3 record ('' = none is kept)
 --          4 decision ('' = none)  5 decision's life in seconds  6 counters' life in seconds
 --          7 how long a recovered lease stays open to correction, in seconds
---          8 model to count under  9… counter name, amount, counter name, amount, …
+--          8 '1' when the lease's account served it well  9 model to count under
+--          10… account, counter name, amount, account, counter name, amount, …
 -- Returns  1 booked, 2 estimate replaced, 0 there was nothing to settle
 local lease, state, record, decision = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local l = redis.call('HMGET', named('lease', lease), 'key', 'account', 'started_at', 'state')
@@ -27,19 +28,23 @@ local function count(field, amount)
 end
 
 free_slots(lease, key, account)
+if ARGV[8] == '1' then
+  redis.call('HDEL', named('account', account), 'state', 'state_since', 'state_until', 'strikes',
+    'probe')
+end
 if late then
   local before = redis.call('HGETALL', named('booked', lease))
   for i = 1, #before, 2 do count(before[i], -tonumber(before[i + 1])) end
   redis.call('DEL', named('booked', lease))
 end
-for i = 9, #ARGV, 2 do
-  local field = key .. '|' .. account .. '|' .. ARGV[8] .. '|' .. ARGV[i]
-  count(field, tonumber(ARGV[i + 1]))
+for i = 10, #ARGV, 3 do
+  local field = key .. '|' .. ARGV[i] .. '|' .. ARGV[9] .. '|' .. ARGV[i + 1]
+  count(field, tonumber(ARGV[i + 2]))
   if state == 'recovered' then
-    redis.call('HSET', named('booked', lease), field, ARGV[i + 1])
+    redis.call('HSET', named('booked', lease), field, ARGV[i + 2])
   end
 end
-if #ARGV > 8 then redis.call('EXPIRE', counters, ARGV[6]) end
+if #ARGV > 9 then redis.call('EXPIRE', counters, ARGV[6]) end
 if record ~= '' then redis.call('XADD', NAME.usage, '*', 'record', record) end
 if decision ~= '' then redis.call('SET', named('decision', lease), decision, 'EX', ARGV[5]) end
 

@@ -20,6 +20,7 @@ from ..store.conftest import redis_process, redis_url
 __all__ = ["redis_process", "redis_url"]
 
 UPSTREAM_KEY = "upstream-secret"
+OTHER_KEYS = ("second-secret", "third-secret")
 SOON_S = 10.0
 BODY = {
     "model": "claude-opus-5",
@@ -83,7 +84,7 @@ async def relay_running(redis_url: str, home: Path, **changes: object) -> AsyncI
     chosen = dataclasses.replace(chosen, **{**quick, **changes})
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        serve = partial(simulator.serve, api_keys=frozenset({UPSTREAM_KEY}))
+        serve = partial(simulator.serve, api_keys=frozenset({UPSTREAM_KEY, *OTHER_KEYS}))
         sim = await nursery.start(serve)
         ctx, url = await nursery.start(partial(server.serve, chosen, stop=stop))
         await ctx.accounts.add("main", secret=UPSTREAM_KEY, base_url=sim.base_url)

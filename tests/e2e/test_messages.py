@@ -123,7 +123,7 @@ async def test_a_decision_tells_why_the_account_was_chosen(relay: Running):
     await relay.settled()
     decision = await relay.ctx.store.decision(answer.headers["request-id"])
     assert decision is not None
-    assert json.loads(decision)["reason"] == "the only enabled account"
+    assert json.loads(decision)["reason"] == "the only account that could serve"
 
 
 async def test_counting_tokens_is_free_and_not_counted(relay: Running):

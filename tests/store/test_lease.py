@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from relay import errors, lease, store
+from relay import errors, leases, store
 from relay.accounts import Accounts
 from relay.call import Call
 from relay.keys import KeyRef, Keys
-from relay.lease import Lease, Leases
+from relay.leases import Leases
 from relay.pricing import Prices, Tokens
 from relay.store import Store, name
 from relay.usage import report
@@ -155,7 +155,7 @@ async def test_calls_that_cost_nothing_leave_no_record(office: Office):
 
 async def test_the_survivors_settle_what_a_dead_process_left(office: Office):
     dead = office.another_process()
-    lost: Lease = await dead._admit("req_1", office.ref, CALL)
+    lost = await dead._admit("req_1", office.ref, CALL)
     lost.was_sent, lost.meter = True, FakeMeter(Tokens(input=8), 40, is_complete=False)
     dead._open[lost.id] = lost
     await office.leases.recover()
@@ -185,7 +185,7 @@ async def test_a_process_taken_for_dead_settles_after_all_with_its_own_figures(o
 async def test_settlements_wait_while_redis_is_away_and_are_written_on_its_return(
     own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(lease, "SETTLE_DEADLINE_S", 0.1)
+    monkeypatch.setattr(leases, "SETTLE_DEADLINE_S", 0.1)
     async with office_at(own_redis.url) as office:
         async with office.leases.admit("req_1", office.ref, CALL) as one:
             one.was_sent = True
@@ -200,7 +200,7 @@ async def test_settlements_wait_while_redis_is_away_and_are_written_on_its_retur
 async def test_no_admission_while_redis_stalls_and_none_is_left_behind(
     own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(lease, "ADMIT_DEADLINE_S", 0.1)
+    monkeypatch.setattr(leases, "ADMIT_DEADLINE_S", 0.1)
     assert own_redis.process is not None
     async with office_at(own_redis.url) as office:
         os.kill(own_redis.process.pid, signal.SIGSTOP)

@@ -33,7 +33,7 @@ async def admit(store: Store, lease: str = "req_1", **changes: str) -> Admitted 
 
 
 def booking(lease: str = "req_1", state: str = "settled", cost: int = 7) -> Booking:
-    counters = {"requests": 1, "cost_micros": cost}
+    counters = {("acc_1", "requests"): 1, ("acc_1", "cost_micros"): cost}
     return Booking(lease, state, "claude-opus-5", counters, b'{"id":1}', b'{"why":1}')
 
 

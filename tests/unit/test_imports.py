@@ -21,6 +21,7 @@ ROWS = (
     {"dialects.messages", "objects", "web"},
     {"exchange"},
     {"context"},
+    {"leases"},
     {"lease"},
     {"balancer", "upstream"},
     {"keys", "accounts"},

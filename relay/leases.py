@@ -1,0 +1,251 @@
+"""The right of one admitted request to run, from admission to settlement, exactly once.
+
+`Leases` is a process's set of open ones. Admission and settlement are each one script; between
+them a heartbeat tells how far each request has come, so that the survivors can settle it with
+a floor estimate when this process dies.
+"""
+
+import contextlib
+import logging
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import trio
+
+from relay import balancer, errors
+from relay.accounts import AccountProblem, Accounts
+from relay.balancer import Verdict
+from relay.call import Call
+from relay.keys import DISABLED_KEY, INVALID_KEY, KeyRef, Keys, expired_key
+from relay.lease import Lease, orphan_record
+from relay.pricing import Prices
+from relay.store import Booking, Orphan, RedisAway, Refused, Store
+from relay.usage import counters, decision
+from relay.vault import new_id
+
+log = logging.getLogger("relay.lease")
+
+ADMIT_DEADLINE_S = 5.0
+SETTLE_DEADLINE_S = 5.0
+HEARTBEAT_EVERY_S = 3.0
+# Settlements that wait in memory while Redis is away; about 1 KB each.
+_MOST_UNSETTLED = 20_000
+_RETRY_S = 0.2
+
+UNKNOWN_MODEL = "unknown"
+AWAY = "The relay cannot reach its database just now. Nothing was sent; try again in a moment."
+
+
+class Leases:
+    """The open leases of this process."""
+
+    def __init__(self, store: Store, keys: Keys, accounts: Accounts, prices: Prices) -> None:
+        self._store = store
+        self._keys = keys
+        self._accounts = accounts
+        self._prices = prices
+        self._process = secrets.token_hex(8)
+        self._open: dict[str, Lease] = {}
+        self._unsettled: deque[Booking] = deque()
+
+    @property
+    def open_count(self) -> int:
+        return len(self._open)
+
+    @contextlib.asynccontextmanager
+    async def admit(self, request_id: str, key: KeyRef, call: Call) -> AsyncIterator[Lease]:
+        """The right to run `call`; settled when the block ends, however it ends.
+
+        Raises:
+            errors.RelayError: a limit, the key's state or a lack of accounts forbids it.
+
+        Cancellation: an admission under way is finished first, so that none is leaked.
+        """
+        lease = await self._admit(request_id, key, call)
+        self._open[lease.id] = lease
+        try:
+            yield lease
+        finally:
+            await self.settle(lease)  # noqa: ASYNC102  # it shields itself, with a deadline
+
+    async def _admit(self, request_id: str, key: KeyRef, call: Call) -> Lease:
+        with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
+            try:
+                answer = await self._store.admit(
+                    request_id, self._process, key.id, key.hash, call.model, call.kind,
+                    call.account_id,
+                )  # fmt: skip
+            except RedisAway as error:
+                log.warning("request=%s refused: %s", request_id, error)
+                self._keep(_void(request_id))
+                raise errors.Unavailable(AWAY) from None
+            if isinstance(answer, Refused):
+                raise self._refusal(answer, key)
+            try:
+                credential = await self._accounts.credential(
+                    answer.account_id, answer.account_version
+                )
+            except (AccountProblem, RedisAway) as error:
+                self._keep(_void(request_id))
+                log.warning("request=%s account=%s: %s", request_id, answer.account_name, error)
+                raise errors.Unavailable(AWAY) from None
+            return Lease(request_id, key, call, answer, credential)
+        self._keep(_void(request_id))
+        raise errors.Unavailable(AWAY)
+
+    def _refusal(self, answer: Refused, key: KeyRef) -> errors.RelayError:
+        match answer.code:
+            case "unknown":
+                self._keys.forget(key)
+                return errors.Unauthorized(INVALID_KEY)
+            case "disabled":
+                return errors.Unauthorized(DISABLED_KEY)
+            case "expired":
+                when = datetime.fromtimestamp(int(answer.detail) / 1000, UTC)
+                return errors.Unauthorized(expired_key(when))
+            case "model":
+                return errors.BadRequest(
+                    f"model: {answer.detail} is not among the models that this key may use."
+                )
+            case "no_account" if answer.detail == "0":
+                return errors.Unavailable(
+                    "This relay has no upstream account yet. Its operator adds one with"
+                    " `relay account add`."
+                )
+            case balancer.COOLING | balancer.EXHAUSTED:
+                return errors.RateLimited(
+                    "All upstream accounts are at their limits;"
+                    f" the first is back in {answer.detail} s.",
+                    [(b"retry-after", answer.detail.encode())],
+                )
+            case balancer.OVERLOADED:
+                return errors.Overloaded(
+                    "The upstream is overloaded.", [(b"retry-after", answer.detail.encode())]
+                )
+            case _:
+                return errors.Unavailable("No upstream account can serve this request now.")
+
+    async def settle(self, lease: Lease) -> None:
+        """Book what the lease used and free its slots. Safe to call again; never raises.
+
+        While Redis is away the booking waits in memory and is written on its return.
+        """
+        if lease.is_settled:
+            return
+        lease.is_settled = True
+        self._open.pop(lease.id, None)
+        await self._book(self._booking(lease))
+
+    async def _book(self, booking: Booking) -> None:
+        with trio.move_on_after(SETTLE_DEADLINE_S, shield=True):
+            try:
+                await self._store.settle(booking)
+                return
+            except RedisAway as error:
+                log.warning("request=%s settles later: %s", booking.lease, error)
+        self._keep(booking)
+
+    def _keep(self, booking: Booking) -> None:
+        """Write a booking later: Redis is away, or may not have understood."""
+        if len(self._unsettled) >= _MOST_UNSETTLED:
+            lost = self._unsettled.popleft()
+            log.error("request=%s not booked: too many settlements wait for Redis", lost.lease)
+        self._unsettled.append(booking)
+
+    def _booking(self, lease: Lease) -> Booking:
+        is_well = lease.status is not None and lease.status < 400 and not lease.error
+        if lease.call.kind != "messages":
+            return Booking(lease.id, "settled", is_well=is_well)
+        lease.end_attempt(self._prices)
+        record = lease.record()
+        return Booking(
+            lease.id,
+            "settled",
+            self._counted_model(lease.model_served, lease.call.model),
+            counters(record),
+            record.to_json(),
+            decision(record, lease.account.candidates, lease.reason()).to_json(),
+            is_well,
+        )
+
+    async def move_on(self, lease: Lease, verdict: Verdict) -> bool:
+        """Let the lease's account rest if it must, and go on at another.
+
+        Returns whether there is one. If not, the lease's attempt under way was its last.
+        """
+        with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
+            try:
+                moved = await self._store.move_on(
+                    lease.id,
+                    verdict.state,
+                    round(verdict.rest_s * 1000),
+                    round(verdict.longest_s * 1000),
+                    verdict.failures,
+                    lease.tried,
+                )
+                if moved is None:
+                    return False
+                credential = await self._accounts.credential(
+                    moved.account_id, moved.account_version
+                )
+            except (AccountProblem, RedisAway) as error:
+                log.warning("request=%s cannot move on: %s", lease.id, error)
+                return False
+            lease.end_attempt(self._prices)
+            lease.go_on_at(moved, credential)
+            return True
+        return False
+
+    def _counted_model(self, served: str, asked: str) -> str:
+        """The model to count under; names that nobody serves are the client's to invent."""
+        return served or (asked if self._prices.is_known(asked) else UNKNOWN_MODEL)
+
+    async def settle_all(self) -> None:
+        """Write every settlement that waits; for the end of the process."""
+        while self._unsettled:
+            try:
+                await self.beat()
+            except RedisAway:
+                await trio.sleep(_RETRY_S)
+
+    async def beat(self) -> None:
+        """Write what waits to be settled, and tell Redis that the open leases live."""
+        while self._unsettled:
+            await self._store.settle(self._unsettled[0])
+            self._unsettled.popleft()
+        if self._open:
+            await self._store.heartbeat([lease.progress() for lease in self._open.values()])
+
+    async def recover(self) -> None:
+        """Settle the leases of dead processes with the floor estimate of what was sent."""
+        while orphans := await self._store.orphans():
+            for orphan in orphans:
+                await self._recover(orphan)
+
+    async def _recover(self, orphan: Orphan) -> None:
+        log.warning("request=%s was left by a dead process; settling it", orphan.lease)
+        if orphan.kind != "messages":
+            await self._store.settle(Booking(orphan.lease, "recovered"))
+            return
+        record = orphan_record(orphan, self._prices)
+        await self._store.settle(
+            Booking(
+                orphan.lease,
+                "recovered",
+                self._counted_model("", orphan.model),
+                counters(record),
+                record.to_json(),
+            )
+        )
+
+
+def _void(request_id: str) -> Booking:
+    """Takes back an admission whose outcome is not known."""
+    return Booking(request_id, "void")
+
+
+def new_request_id() -> str:
+    """The id of a request and of its lease."""
+    return new_id("req")

@@ -1,0 +1,282 @@
+"""Several accounts: one that fails is left for another, rests, and comes back by one request."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import trio
+
+from relay.simulator import Fault
+from relay.store import name
+
+from .conftest import BODY, OTHER_KEYS, SOON_S, UPSTREAM_KEY, Running, relay_running
+
+STREAM = {**BODY, "stream": True}
+LIMITED = Fault(status=429, headers={"retry-after": "30"}, error_type="rate_limit_error")
+OVERLOADED = Fault(status=529, error_type="overloaded_error")
+
+
+async def with_accounts(relay: Running, count: int = 2) -> None:
+    """`main` rested shortest, so that it is chosen last among equals; the others come first."""
+    for number, secret in enumerate(OTHER_KEYS[: count - 1], 2):
+        await relay.ctx.accounts.add(
+            f"account-{number}", secret=secret, base_url=relay.sim.base_url
+        )
+
+
+def fails_first(relay: Running, fault: Fault) -> None:
+    """The account that is asked first fails."""
+    relay.sim.script.append(fault)
+
+
+async def ask(relay: Running, body: dict = BODY) -> tuple[int, dict, str]:
+    async with relay.client() as client:
+        answer = await client.post("/v1/messages", json=body)
+    is_json = answer.headers["content-type"].startswith("application/json")
+    return answer.status_code, answer.json() if is_json else {}, answer.text
+
+
+async def last_record(relay: Running) -> dict:
+    await relay.settled()
+    return json.loads((await relay.ctx.store.records(1))[0])
+
+
+async def states(relay: Running) -> Counter[str]:
+    return Counter(account.state for account in await relay.ctx.accounts.list())
+
+
+@pytest.mark.parametrize(
+    ("fault", "state"),
+    [
+        (LIMITED, "cooling"),
+        (OVERLOADED, "overloaded"),
+        (Fault(status=402), "exhausted"),
+        (Fault(status=500), "ok"),
+        (Fault(status=401), "ok"),
+        (Fault(status=403), "ok"),
+        (Fault(status=404), "ok"),
+        (Fault(reset_at=0), "ok"),
+        (Fault(cut_at=0), "ok"),
+        (Fault(garbage_at=0), "ok"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+@pytest.mark.parametrize("body", [BODY, STREAM], ids=["whole", "stream"])
+async def test_a_failure_before_the_first_byte_is_not_seen_by_the_client(
+    relay: Running, fault: Fault, state: str, body: dict
+):
+    await with_accounts(relay)
+    fails_first(relay, fault)
+    status, _, text = await ask(relay, body)
+    assert status == 200
+    assert body is BODY or "event: message_stop" in text
+    record = await last_record(relay)
+    assert [attempt["account_name"] for attempt in record["attempts"]] in (
+        ["main", "account-2"],
+        ["account-2", "main"],
+    )
+    assert [attempt["outcome"] == "ok" for attempt in record["attempts"]] == [False, True]
+    assert record["error"] == ""
+    assert (await states(relay))[state] >= 1
+
+
+async def test_a_resting_account_gets_no_request(relay: Running):
+    await with_accounts(relay)
+    fails_first(relay, LIMITED)
+    for _ in range(6):
+        assert (await ask(relay))[0] == 200
+    assert len(relay.sim.requests) == 7
+
+
+async def test_three_failures_in_a_row_are_needed_before_a_5xx_makes_an_account_rest(
+    relay: Running,
+):
+    await with_accounts(relay)
+    relay.sim.by_key[UPSTREAM_KEY] = Fault(status=500)
+    for _ in range(12):
+        assert (await ask(relay))[0] == 200
+    failed = [one for one in relay.sim.requests if one.header("x-api-key") == UPSTREAM_KEY]
+    assert len(failed) == 3
+    assert (await states(relay))["failing"] == 1
+
+
+async def test_a_lost_attempt_that_may_have_been_paid_for_is_booked_as_estimated(relay: Running):
+    await with_accounts(relay)
+    fails_first(relay, Fault(reset_at=0))
+    await ask(relay)
+    record = await last_record(relay)
+    lost, good = record["attempts"]
+    assert (lost["is_estimated"], good["is_estimated"]) == (True, False)
+    assert lost["cost_micros"] > 0
+    assert record["cost_micros"] == lost["cost_micros"] + good["cost_micros"]
+    assert (await relay.report()).total["cost_micros"] == record["cost_micros"]
+    assert (await relay.report()).total["requests"] == 1
+
+
+async def test_a_refusal_that_belongs_to_the_request_is_not_tried_elsewhere(relay: Running):
+    await with_accounts(relay)
+    fails_first(relay, Fault(status=400, error_type="invalid_request_error", message="too long"))
+    status, body, _ = await ask(relay)
+    assert (status, body["error"]["message"]) == (400, "too long")
+    assert len(relay.sim.requests) == 1
+
+
+async def test_a_self_set_spend_limit_moves_on_although_it_is_a_400(relay: Running):
+    await with_accounts(relay)
+    words = "You have reached your specified API usage limits. You will regain access later."
+    fails_first(relay, Fault(status=400, message=words))
+    assert (await ask(relay))[0] == 200
+    assert (await states(relay))["exhausted"] == 1
+
+
+@pytest.mark.parametrize(
+    ("faults", "status"),
+    [
+        ([LIMITED, OVERLOADED], 429),
+        ([OVERLOADED, LIMITED], 429),
+        ([OVERLOADED, Fault(status=500)], 500),
+        ([Fault(status=500), OVERLOADED], 529),
+        ([Fault(status=404), Fault(status=500)], 404),
+        ([Fault(status=401), Fault(status=404)], 503),
+        ([Fault(reset_at=0), Fault(reset_at=0)], 502),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+async def test_when_all_fail_the_client_is_told_what_tells_it_most(
+    relay: Running, faults: list[Fault], status: int
+):
+    await with_accounts(relay)
+    relay.sim.script.extend(faults)
+    assert (await ask(relay))[0] == status
+    assert len(relay.sim.requests) == 2
+    await relay.settled()
+
+
+async def test_while_all_rest_clients_are_told_when_the_first_is_back(relay: Running):
+    await with_accounts(relay)
+    relay.sim.script.extend([LIMITED, Fault(status=429, headers={"retry-after": "7"})])
+    assert (await ask(relay))[0] == 429
+    async with relay.client() as client:
+        answer = await client.post("/v1/messages", json=BODY)
+    assert answer.status_code == 429
+    assert answer.json()["error"]["type"] == "rate_limit_error"
+    assert int(answer.headers["retry-after"]) in (6, 7)
+    assert len(relay.sim.requests) == 2
+
+
+async def test_while_all_are_overloaded_clients_are_told_so(relay: Running):
+    relay.sim.script.append(OVERLOADED)
+    assert (await ask(relay))[0] == 529
+    status, body, _ = await ask(relay)
+    assert (status, body["error"]["type"]) == (529, "overloaded_error")
+    assert len(relay.sim.requests) == 1
+
+
+async def rest_is_over(relay: Running) -> None:
+    """Let every account's rest end now."""
+    for account in await relay.ctx.accounts.list():
+        if account.state != "ok":
+            await relay.ctx.store._link.call("HSET", name("account", account.id), "state_until", 1)
+
+
+async def test_a_rested_account_comes_back_by_one_request_alone(relay: Running):
+    fails_first(relay, LIMITED)
+    assert (await ask(relay))[0] == 429
+    await rest_is_over(relay)
+    codes: list[int] = []
+
+    async def one() -> None:
+        codes.append((await ask(relay))[0])
+
+    async with trio.open_nursery() as nursery, relay.sim.hold():
+        for _ in range(5):
+            nursery.start_soon(one)
+        with trio.fail_after(SOON_S):
+            while len(codes) < 4:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        assert codes == [429] * 4
+    assert sorted(codes) == [200, 429, 429, 429, 429]
+    assert (await states(relay)) == {"ok": 1}
+    assert (await ask(relay))[0] == 200
+
+
+async def test_a_probe_that_fails_is_not_seen_and_the_rest_is_longer(relay: Running):
+    await with_accounts(relay)
+    relay.sim.by_key[UPSTREAM_KEY] = OVERLOADED
+    while not (await states(relay))["overloaded"]:
+        assert (await ask(relay))[0] == 200
+    await rest_is_over(relay)
+    while not any(
+        account.rests_until and account.rests_until.year > 2000
+        for account in await relay.ctx.accounts.list()
+    ):
+        assert (await ask(relay))[0] == 200
+    account = await relay.ctx.accounts.find("main")
+    fields = await relay.ctx.store.read_account(account.id)
+    rest_ms = int(fields["state_until"]) - int(fields["state_since"])
+    assert (fields["strikes"], rest_ms) == ("2", 20_000)
+
+
+async def test_an_operator_may_end_a_rest(relay: Running):
+    fails_first(relay, LIMITED)
+    await ask(relay)
+    await relay.ctx.accounts.reset("main")
+    assert (await ask(relay))[0] == 200
+
+
+async def test_a_stream_that_does_not_begin_in_time_moves_on_and_is_booked(
+    redis_url: str, tmp_path: Path
+):
+    async with relay_running(redis_url, tmp_path, stream_headers_timeout_s=0.2) as relay:
+        await with_accounts(relay)
+        fails_first(relay, Fault(delay_s=SOON_S))
+        status, _, text = await ask(relay, STREAM)
+        assert status == 200
+        assert "event: message_stop" in text
+        record = await last_record(relay)
+        assert [attempt["is_estimated"] for attempt in record["attempts"]] == [True, False]
+
+
+async def test_a_whole_answer_that_is_late_is_a_504_and_not_asked_for_again(
+    redis_url: str, tmp_path: Path
+):
+    async with relay_running(redis_url, tmp_path, request_timeout_s=0.2) as relay:
+        await with_accounts(relay)
+        fails_first(relay, Fault(delay_s=SOON_S))
+        status, body, _ = await ask(relay)
+        assert (status, body["error"]["type"]) == (504, "timeout_error")
+        assert len(relay.sim.requests) == 1
+
+
+async def test_after_the_first_byte_nothing_is_sent_twice(relay: Running):
+    await with_accounts(relay)
+    fails_first(relay, Fault(error_event="overloaded_error", after_events=4))
+    status, _, text = await ask(relay, STREAM)
+    assert status == 200
+    assert "event: error" in text
+    assert len(relay.sim.requests) == 1
+
+
+async def test_one_healthy_account_of_three_serves_everybody(relay: Running):
+    await with_accounts(relay, 3)
+    relay.sim.by_key[UPSTREAM_KEY] = LIMITED
+    relay.sim.by_key[OTHER_KEYS[0]] = Fault(reset_at=0)
+    codes: Counter[int] = Counter()
+    limit = trio.CapacityLimiter(50)
+
+    async def one() -> None:
+        async with limit:
+            codes[(await ask(relay))[0]] += 1
+
+    with trio.fail_after(6 * SOON_S):
+        async with trio.open_nursery() as nursery:
+            for _ in range(200):
+                nursery.start_soon(one)
+    assert codes == {200: 200}
+    served = Counter(one.header("x-api-key") for one in relay.sim.requests)
+    assert served[OTHER_KEYS[1]] == 200
+    assert served[UPSTREAM_KEY] <= 50
+    await relay.settled()
+    for account in await relay.ctx.accounts.list():
+        assert await relay.ctx.store.open_leases_of_account(account.id) == 0
