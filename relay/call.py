@@ -19,6 +19,8 @@ class Call:
         target: path and query at the upstream, below the account's base URL.
         model: empty when the call names none.
         session: the client's conversation, or empty.
+        thread: what tells one conversation of a key from another: the session, else a hash of
+            how the conversation begins; empty when it does not matter.
         account_id: the account that must serve, or empty for any.
     """
 
@@ -30,6 +32,7 @@ class Call:
     max_tokens: int = 0
     stream: bool = False
     session: str = ""
+    thread: str = ""
     agent: str = ""
     account_id: str = ""
 

@@ -112,6 +112,8 @@ class Lease:
             return "the account that holds the object"
         if len(self.attempts) > 1:
             return "the accounts before it failed"
+        if self.account.affinity == "kept":
+            return "the conversation's account"
         if self.account.candidates == 1:
             return "the only account that could serve"
         return "the fewest running requests; among equals the one that rested longest"
@@ -133,6 +135,7 @@ class Lease:
             status=self.status,
             stop_reason=self.meter.stop_reason if self.meter else "",
             error=self.error,
+            affinity="moved" if len(self.attempts) > 1 else self.account.affinity,
             cost_micros=sum(attempt.cost_micros for attempt in self.attempts),
             first_byte_ms=_ms_between(self.started_at, self.first_byte_at),
             duration_ms=_ms_between(self.started_at, time.monotonic()) or 0,
@@ -167,6 +170,7 @@ def orphan_record(orphan: Orphan, prices: Prices) -> Record:
         status=None,
         stop_reason="",
         error="process_died",
+        affinity="",
         cost_micros=cost_micros,
         first_byte_ms=None,
         duration_ms=0,

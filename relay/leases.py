@@ -6,6 +6,7 @@ a floor estimate when this process dies.
 """
 
 import contextlib
+import hashlib
 import logging
 import secrets
 from collections import deque
@@ -75,7 +76,7 @@ class Leases:
             try:
                 answer = await self._store.admit(
                     request_id, self._process, key.id, key.hash, call.model, call.kind,
-                    call.account_id,
+                    call.account_id, _affinity(key, call),
                 )  # fmt: skip
             except RedisAway as error:
                 log.warning("request=%s refused: %s", request_id, error)
@@ -239,6 +240,13 @@ class Leases:
                 record.to_json(),
             )
         )
+
+
+def _affinity(key: KeyRef, call: Call) -> str:
+    """Names a conversation within its key, so that no key can steer another one's."""
+    if not call.thread:
+        return ""
+    return hashlib.sha256(f"{key.id}|{call.thread}".encode()).hexdigest()[:32]
 
 
 def _void(request_id: str) -> Booking:

@@ -44,6 +44,7 @@ NAMES = {
     "inflight_account": "{relay}:inflight:account:%s",
     "object": "{relay}:object:%s",
     "objects": "{relay}:objects:%s:%s",
+    "affinity": "{relay}:affinity:%s",
     "usage": "{relay}:usage",
     "count": "{relay}:count:%s",
     "decision": "{relay}:decision:%s",
@@ -63,7 +64,10 @@ _FSYNC_DEADLINE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A lease was granted; `account_version` changes with each edit of the account."""
+    """A lease was granted; `account_version` changes with each edit of the account.
+
+    `affinity` tells whether a conversation is new, kept its account or had to move.
+    """
 
     account_id: str
     account_version: str
@@ -71,6 +75,7 @@ class Admitted:
     key_name: str
     key_models: tuple[str, ...]
     candidates: int
+    affinity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +181,22 @@ class Store:
         model: str,
         kind: str,
         bound: str,
+        affinity: str = "",
     ) -> Admitted | Refused:
-        """Ask for a lease; see lua/admit.lua. `bound` is the account that must serve, or ''."""
+        """Ask for a lease; see lua/admit.lua.
+
+        Args:
+            bound: the account that must serve, or ''.
+            affinity: a conversation that should stay where it was, or ''.
+        """
         reply = await self._eval(
-            "admit", [NAMES["leases"]], [lease, process, key_id, key_hash, model, kind, bound]
+            "admit",
+            [NAMES["leases"]],
+            [lease, process, key_id, key_hash, model, kind, bound, affinity],
         )
         if reply[0] == b"refused":
             return Refused(reply[1].decode(), reply[2].decode())
-        _, account, version, key_name, models, candidates, account_name = reply
+        _, account, version, key_name, models, candidates, account_name, stays = reply
         return Admitted(
             account.decode(),
             version.decode(),
@@ -191,6 +204,7 @@ class Store:
             key_name.decode(),
             _lines(models.decode()),
             candidates,
+            stays.decode(),
         )
 
     async def move_on(

@@ -18,6 +18,7 @@ COUNTERS = (
     "requests",
     "errors",
     "estimated",
+    "affinity_moves",
     "input_tokens",
     "output_tokens",
     "cache_read_tokens",
@@ -65,6 +66,7 @@ class Record:
     status: int | None
     stop_reason: str
     error: str
+    affinity: str
     cost_micros: int
     first_byte_ms: int | None
     duration_ms: int
@@ -114,6 +116,7 @@ def counters(record: Record) -> dict[tuple[str, str], int]:
     last = record.attempts[-1].account_id
     total[last, "requests"] = 1
     total[last, "errors"] = int(bool(record.error))
+    total[last, "affinity_moves"] = int(record.affinity == "moved")
     for attempt in record.attempts:
         account, tokens = attempt.account_id, attempt.tokens
         total[account, "estimated"] += int(attempt.is_estimated)

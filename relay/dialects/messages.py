@@ -4,6 +4,7 @@ Nothing here changes a byte. A request's body is checked only so far that what t
 is what the upstream will read.
 """
 
+import hashlib
 import json
 import re
 import zlib
@@ -47,6 +48,7 @@ def read(
     max_tokens = _field(fields, "max_tokens", int, 0)
     if max_tokens < 0:
         raise errors.BadRequest("max_tokens: must not be negative.")
+    session = _session(named, fields)
     return Call(
         kind=kind,
         method=method,
@@ -55,7 +57,8 @@ def read(
         model=model,
         max_tokens=max_tokens,
         stream=_field(fields, "stream", bool, False),
-        session=_session(named, fields),
+        session=session,
+        thread=session or _beginning(fields),
         agent=_text(named.get(b"x-claude-code-agent-id", b"")),
     )
 
@@ -126,9 +129,26 @@ def _session(headers: dict[bytes, bytes], fields: dict[str, msgspec.Raw]) -> str
         return ""
 
 
+def _beginning(fields: dict[str, msgspec.Raw]) -> str:
+    """A hash of the system prompt and the first user message: what a prompt cache begins with."""
+    try:
+        messages = msgspec.json.decode(fields.get("messages", b"[]"), type=list[_Turn])
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        return ""
+    first = next((turn.content for turn in messages if turn.role == "user"), msgspec.Raw(b""))
+    digest = hashlib.sha256(bytes(fields.get("system", b"")))
+    digest.update(b"|" + bytes(first))
+    return digest.hexdigest()
+
+
 def _text(value: bytes) -> str:
     text = value.decode("latin-1")[:128]
     return text if text.isprintable() else ""
+
+
+class _Turn(msgspec.Struct):
+    role: str = ""
+    content: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Metadata(msgspec.Struct):

@@ -43,11 +43,12 @@ local function free_slots(lease, key, account)
   redis.call('ZREM', named('inflight_account', account), lease)
 end
 
--- The least busy account that may serve now, among equals the one that rested longest.
+-- The account that may serve now: `wanted` if it can, else the least busy one, among equals the
+-- one that rested longest.
 -- An account that cooled down serves one request at first; its outcome decides about the rest.
 -- Returns  the account ({id, version, name}) or nil, how many could serve, how many there are,
 --          when the first resting one is back (ms, or nil) and why it rests
-local function choose(bound, tried, now)
+local function choose(bound, tried, now, wanted)
   local best, best_load, best_used, able, known, back, why = nil, nil, nil, 0, 0, nil, ''
   local ids = bound ~= '' and {bound} or redis.call('SMEMBERS', NAME.accounts)
   for _, id in ipairs(ids) do
@@ -69,6 +70,7 @@ local function choose(bound, tried, now)
       able = able + 1
       local load = redis.call('ZCARD', named('inflight_account', id))
       local used = tonumber(a[4] or '0')
+      if id == wanted then load = -1 end
       if not best or load < best_load or (load == best_load and used < best_used) then
         best, best_load, best_used = {id, a[3], a[1], a[5]}, load, used
       end
@@ -77,8 +79,11 @@ local function choose(bound, tried, now)
   return best, able, known, back, why
 end
 
--- Gives a lease its slot at a chosen account.
-local function take(lease, account, now)
+-- Gives a lease its slot at a chosen account, which its conversation then keeps for an hour.
+local function take(lease, account, now, affinity)
+  if affinity and affinity ~= '' then
+    redis.call('SET', named('affinity', affinity), account[1], 'EX', 3600)
+  end
   redis.call('ZADD', named('inflight_account', account[1]), now, lease)
   redis.call('HSET', named('account', account[1]), 'used_at', now)
   if account[4] then redis.call('HSET', named('account', account[1]), 'probe', lease) end

@@ -7,7 +7,7 @@
 --          5 failures in a row before it rests  6… accounts that were tried
 -- Returns  {'none'}  or  {'moved', account id, account version, account name}
 local lease, state = ARGV[1], ARGV[2]
-local l = redis.call('HMGET', named('lease', lease), 'account', 'state')
+local l = redis.call('HMGET', named('lease', lease), 'account', 'state', 'affinity')
 if not l[1] or l[2] then return {'none'} end
 local now, failed = now_ms(), named('account', l[1])
 
@@ -27,5 +27,5 @@ for i = 6, #ARGV do tried[ARGV[i]] = true end
 local best = choose('', tried, now)
 if not best then return {'none'} end
 redis.call('HSET', named('lease', lease), 'account', best[1])
-take(lease, best, now)
+take(lease, best, now, l[3])
 return {'moved', best[1], best[2], best[3]}

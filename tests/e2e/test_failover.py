@@ -1,6 +1,7 @@
 """Several accounts: one that fails is left for another, rests, and comes back by one request."""
 
 import json
+import uuid
 from collections import Counter
 from pathlib import Path
 
@@ -31,8 +32,10 @@ def fails_first(relay: Running, fault: Fault) -> None:
 
 
 async def ask(relay: Running, body: dict = BODY) -> tuple[int, dict, str]:
+    """A request of a conversation of its own, so that none is drawn to an account."""
+    own = {"x-claude-code-session-id": uuid.uuid4().hex}
     async with relay.client() as client:
-        answer = await client.post("/v1/messages", json=body)
+        answer = await client.post("/v1/messages", json=body, headers=own)
     is_json = answer.headers["content-type"].startswith("application/json")
     return answer.status_code, answer.json() if is_json else {}, answer.text
 
@@ -204,18 +207,16 @@ async def test_a_rested_account_comes_back_by_one_request_alone(relay: Running):
 async def test_a_probe_that_fails_is_not_seen_and_the_rest_is_longer(relay: Running):
     await with_accounts(relay)
     relay.sim.by_key[UPSTREAM_KEY] = OVERLOADED
-    while not (await states(relay))["overloaded"]:
-        assert (await ask(relay))[0] == 200
-    await rest_is_over(relay)
-    while not any(
-        account.rests_until and account.rests_until.year > 2000
-        for account in await relay.ctx.accounts.list()
-    ):
-        assert (await ask(relay))[0] == 200
     account = await relay.ctx.accounts.find("main")
-    fields = await relay.ctx.store.read_account(account.id)
-    rest_ms = int(fields["state_until"]) - int(fields["state_since"])
-    assert (fields["strikes"], rest_ms) == ("2", 20_000)
+    for strikes in ("1", "2"):
+        fields: dict[str, str] = {}
+        with trio.fail_after(SOON_S):
+            while fields.get("strikes") != strikes:
+                assert (await ask(relay))[0] == 200
+                fields = await relay.ctx.store.read_account(account.id)
+        rest_ms = int(fields["state_until"]) - int(fields["state_since"])
+        assert rest_ms == int(strikes) * 10_000
+        await rest_is_over(relay)
 
 
 async def test_an_operator_may_end_a_rest(relay: Running):
