@@ -29,6 +29,7 @@ async def one_round(relay: Running) -> None:
         await client.post("/v1/messages", json=BODY)
         relay.sim.script.append(Fault(status=529))
         await client.post("/v1/messages", json=STREAM)
+    await relay.ctx.accounts.reset("main")
     await leave_after_first_bytes(relay)
     await relay.settled()
 
