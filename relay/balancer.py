@@ -79,8 +79,10 @@ def _of_limit(status: int, headers: dict[bytes, bytes], body: bytes) -> Verdict:
     if status != 429 or _SPEND_CAP_CODE.encode() in body:
         rest_s = _seconds_to(_date_in(body)) or _SPEND_CAP_REST_S
         return _exactly(EXHAUSTED, min(rest_s, _LONGEST_SPEND_CAP_S))
-    rest_s = _number(headers.get(b"retry-after", b"")) or _until_reset(headers)
-    return _exactly(COOLING, min(rest_s or _RATE_LIMIT_REST_S, _LONGEST_RATE_LIMIT_S))
+    rest_s = _number(headers.get(b"retry-after", b""))
+    if rest_s is None:
+        rest_s = _until_reset(headers) or _RATE_LIMIT_REST_S
+    return _exactly(COOLING, min(rest_s, _LONGEST_RATE_LIMIT_S))
 
 
 def _unpacked(headers: Headers, body: bytes) -> bytes:
@@ -97,11 +99,11 @@ def _exactly(state: str, rest_s: float) -> Verdict:
     return Verdict(True, state, rest_s, rest_s)
 
 
-def _number(value: bytes) -> float:
+def _number(value: bytes) -> float | None:
     try:
         return max(0.0, float(value))
     except ValueError:
-        return 0.0
+        return None
 
 
 def _until_reset(headers: dict[bytes, bytes]) -> float:

@@ -134,7 +134,7 @@ def unknown_model() -> Told:
 
 def rate_limited() -> Told:
     fault = failing(
-        status=429, error_type="rate_limit_error", message="Slowly.", headers={"retry-after": "7"}
+        status=429, error_type="rate_limit_error", message="Slowly.", headers={"retry-after": "0"}
     )
     return error_of(lambda: client(max_retries=0).messages.create(**fault))
 
@@ -205,8 +205,10 @@ def file() -> Told:
 
 SCENARIOS = (
     message, stream, thinking, tools, count_tokens, models, wrong_key, unknown_model,
-    rate_limited, overloaded, error_event, cut_stream, leaving, batch,
+    rate_limited, error_event, cut_stream, leaving, batch,
     batch_results, file,
+    # The last, because its account rests afterwards.
+    overloaded,
 )  # fmt: skip
 
 
