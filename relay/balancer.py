@@ -79,10 +79,9 @@ def _of_limit(status: int, headers: dict[bytes, bytes], body: bytes) -> Verdict:
     if status != 429 or _SPEND_CAP_CODE.encode() in body:
         rest_s = _seconds_to(_date_in(body)) or _SPEND_CAP_REST_S
         return _exactly(EXHAUSTED, min(rest_s, _LONGEST_SPEND_CAP_S))
-    rest_s = _number(headers.get(b"retry-after", b""))
-    if rest_s is None:
-        rest_s = _until_reset(headers) or _RATE_LIMIT_REST_S
-    return _exactly(COOLING, min(rest_s, _LONGEST_RATE_LIMIT_S))
+    told_s = _number(headers.get(b"retry-after", b""))
+    wait_s = (_until_reset(headers) or _RATE_LIMIT_REST_S) if told_s is None else told_s
+    return _exactly(COOLING, min(wait_s, _LONGEST_RATE_LIMIT_S))
 
 
 def _unpacked(headers: Headers, body: bytes) -> bytes:
