@@ -12,6 +12,7 @@ from relay.client import Client
 from relay.context import Context
 from relay.dialects import messages
 from relay.keys import may_use
+from relay.upstream import Reply
 
 Handler = Callable[[Context, Client, "re.Match[bytes]"], Awaitable[None]]
 
@@ -50,11 +51,8 @@ async def _models(ctx: Context, client: Client, match: "re.Match[bytes]") -> Non
     key = await exchange.authenticated(ctx, client)
     target = b"/v1/" + match.string + (b"?" + client.query if client.query else b"")
     call = Call("models", "GET", target)
-    async with (
-        ctx.leases.admit(client.request_id, key, call) as lease,
-        exchange.outcome(ctx, client, lease),
-        exchange.answered(ctx, client, lease, b"", plain=True) as reply,
-    ):
+
+    async def deliver(reply: Reply) -> None:
         body = await exchange.collect(reply, _MOST_MODELS_BYTES)
         headers = exchange.answer_headers(client, lease, reply)
         allowed = lease.account.key_models
@@ -64,6 +62,9 @@ async def _models(ctx: Context, client: Client, match: "re.Match[bytes]") -> Non
             headers.append((b"content-length", b"%d" % len(body)))
         await ctx.leases.settle(lease)
         await client.answer(reply.status, headers, body)
+
+    async with ctx.leases.admit(client.request_id, key, call) as lease:
+        await exchange.forward(ctx, client, lease, b"", deliver, plain=True)
 
 
 def _only(allowed: tuple[str, ...], body: bytes, match: "re.Match[bytes]") -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 import trio
 
 import relay
-from relay import api, errors, log
+from relay import api, errors, log, signin
 from relay.client import Client, ClientGone, Receive, Send
 from relay.context import Context
 from relay.leases import AWAY, new_request_id
@@ -77,6 +77,10 @@ class App:
                 raise errors.MethodNotAllowed(client.method, ("GET", "HEAD"))
             check = self._health if client.path == b"/health" else self._ready
             return lambda: check(client)
+        if client.path == signin.PATH:
+            if client.method != "GET":
+                raise errors.MethodNotAllowed(client.method, ("GET",))
+            return lambda: signin.callback(self._ctx, client)
         found = api.route(client)
         if found is None:
             raise errors.NotFound(_UNKNOWN)

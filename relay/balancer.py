@@ -5,12 +5,15 @@ Plain decisions over values; the scripts keep the accounts' states and choose am
 
 import json
 import re
+import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from relay import errors
 from relay.call import Call
+from relay.store import Rest
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -27,7 +30,10 @@ _LONGEST_SPEND_CAP_S = 32 * 24 * 3600.0
 
 _MOST_READ_BYTES = 256 * 1024
 _SPEND_CAP_CODE = "enforced_spend_limit_reached"
+_QUOTA, _REMAINING = b"anthropic-ratelimit-", b"-remaining"
 _SPEND_CAP_WORDS = "You have reached your specified API usage limits"
+# Upstream limits are per class of models; a message may name the one that is at its limit.
+_CLASSES = ("fable", "mythos", "opus", "sonnet", "haiku")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?")
 
 
@@ -38,8 +44,11 @@ class Verdict:
     Args:
         moves_on: another account may try the request.
         state: how the account is called while it rests, or empty when it does not.
+        model_class: only this class of models rests; empty for the whole account.
         rest_s: for how long; doubled with each failure in a row up to `longest_s`.
         failures: so many in a row before it rests.
+        repeats: the same account may be asked again when there is no other.
+        is_suspect: the account's own credential may be what was refused.
     """
 
     moves_on: bool
@@ -47,41 +56,109 @@ class Verdict:
     rest_s: float = 0.0
     longest_s: float = 0.0
     failures: int = 1
+    model_class: str = ""
+    repeats: bool = False
+    is_suspect: bool = False
+
+    def rest(self, reason: str) -> Rest:
+        """What it does to the account, as the store is told."""
+        rest_ms, longest_ms = round(self.rest_s * 1000), round(self.longest_s * 1000)
+        return Rest(self.state, self.model_class, reason, rest_ms, longest_ms, self.failures)
 
 
 STAYS = Verdict(moves_on=False)
-_MOVES = Verdict(moves_on=True)
+_MOVES = Verdict(moves_on=True, is_suspect=True)
 _FAILS = Verdict(True, FAILING, _FAILING_REST_S, _FAILING_REST_S, _FAILURES_IN_A_ROW)
+_FAILS_BRIEFLY = replace(_FAILS, repeats=True)
 _IS_OVERLOADED = Verdict(True, OVERLOADED, _OVERLOADED_REST_S, _LONGEST_OVERLOADED_S)
 
 
-def of_reply(status: int, headers: Headers, body: bytes) -> Verdict:
+def model_class(model: str) -> str:
+    """The class of models whose limits a model shares, or empty."""
+    return next((one for one in _CLASSES if one in model.lower()), "")
+
+
+def headroom(headers: Headers) -> tuple[int, int] | None:
+    """What is left of the tightest of the upstream's limits, per mille, and until when (Unix ms).
+
+    Source: the `anthropic-ratelimit-*` headers of platform.claude.com/docs/en/api/rate-limits.
+    """
+    named = dict(headers)
+    tightest: tuple[int, int] | None = None
+    for name, value in headers:
+        if not name.startswith(_QUOTA) or not name.endswith(_REMAINING):
+            continue
+        kind = name.removesuffix(_REMAINING)
+        left, limit = _number(value), _number(named.get(kind + b"-limit", b""))
+        wait_s = _seconds_to(named.get(kind + b"-reset", b"").decode("latin-1"))
+        if left is None or not limit or not wait_s:
+            continue
+        part = min(1000, round(1000 * left / limit))
+        if tightest is None or part < tightest[0]:
+            tightest = part, round((time.time() + wait_s) * 1000)
+    return tightest
+
+
+def of_reply(status: int, headers: Headers, body: bytes, model: str = "") -> Verdict:
     """What an upstream's refusal means; every other 4xx belongs to the request."""
     body = _unpacked(headers, body)
     if status == 429 or status == 402 or (status == 400 and _SPEND_CAP_WORDS.encode() in body):
-        return _of_limit(status, dict(headers), body)
+        return _of_limit(status, dict(headers), body, model)
     if status == 529:
         return _IS_OVERLOADED
-    if status >= 500 or status < 400:
+    if status >= 500:
+        return _FAILS_BRIEFLY
+    if status < 400:
         return _FAILS
     # A client must not be able to bench an account by what it asks for.
     return _MOVES if status in (401, 403, 404) else STAYS
+
+
+def refusal(why: str, model: str, back_s: str) -> errors.RelayError:
+    """What a client is told when no account can serve.
+
+    Args:
+        why: what keeps the accounts from serving, as the admission script says.
+        back_s: seconds until the first is back; empty when nobody knows.
+    """
+    wait = [(b"retry-after", (back_s or "1").encode())]
+    match why:
+        case "model":
+            return errors.NotFound(f"model: {model} is served by no account of this relay.")
+        case "full":
+            return errors.Overloaded("All upstream accounts have all the requests they may.", wait)
+        case "expired" if not back_s:
+            return errors.Unavailable(
+                "Invalid session key or expired: the relay's operator has to renew an account's"
+                " sign-in."
+            )
+        case "overloaded":
+            return errors.Overloaded("The upstream is overloaded.", wait)
+        case "cooling" | "exhausted" if back_s:
+            return errors.RateLimited(
+                f"All upstream accounts are at their limits; the first is back in {back_s} s.", wait
+            )
+    return errors.Unavailable("No upstream account can serve this request now.")
 
 
 def of_break(call: Call, *, was_timeout: bool, has_left: bool) -> Verdict:
     """What a lost connection means. A whole answer that is slow may still be paid for."""
     if was_timeout and has_left and not call.stream:
         return STAYS
-    return _FAILS
+    # Paying twice is worse than failing: only what never left goes to the same account again.
+    return _FAILS if has_left else _FAILS_BRIEFLY
 
 
-def _of_limit(status: int, headers: dict[bytes, bytes], body: bytes) -> Verdict:
+def _of_limit(status: int, headers: dict[bytes, bytes], body: bytes, model: str) -> Verdict:
     if status != 429 or _SPEND_CAP_CODE.encode() in body:
         rest_s = _seconds_to(_date_in(body)) or _SPEND_CAP_REST_S
         return _exactly(EXHAUSTED, min(rest_s, _LONGEST_SPEND_CAP_S))
     told_s = _number(headers.get(b"retry-after", b""))
     wait_s = (_until_reset(headers) or _RATE_LIMIT_REST_S) if told_s is None else told_s
-    return _exactly(COOLING, min(wait_s, _LONGEST_RATE_LIMIT_S))
+    verdict = _exactly(COOLING, min(wait_s, _LONGEST_RATE_LIMIT_S))
+    limited = model_class(model)
+    is_named = limited and limited in _message_in(body).lower()
+    return replace(verdict, model_class=limited) if is_named else verdict
 
 
 def _unpacked(headers: Headers, body: bytes) -> bytes:
@@ -115,13 +192,16 @@ def _until_reset(headers: dict[bytes, bytes]) -> float:
     return max(waits)
 
 
-def _date_in(body: bytes) -> str:
-    """The date that a spend cap's message states, or nothing."""
+def _message_in(body: bytes) -> str:
     try:
-        message = str(json.loads(body)["error"]["message"])
+        return str(json.loads(body)["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return ""
-    found = _DATE.search(message)
+
+
+def _date_in(body: bytes) -> str:
+    """The date that a spend cap's message states, or nothing."""
+    found = _DATE.search(_message_in(body))
     return found.group() if found else ""
 
 

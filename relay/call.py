@@ -22,6 +22,7 @@ class Call:
         thread: what tells one conversation of a key from another: the session, else a hash of
             how the conversation begins; empty when it does not matter.
         account_id: the account that must serve, or empty for any.
+        model_at: where in the body the model's JSON string begins and ends.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Call:
     thread: str = ""
     agent: str = ""
     account_id: str = ""
+    model_at: tuple[int, int] | None = None
 
 
 class Meter(Protocol):

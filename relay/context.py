@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from relay.accounts import Accounts
+from relay.accounts import Accounts, SignIns
+from relay.checks import Checks
 from relay.client import BodyBudget
 from relay.keys import Keys
 from relay.leases import Leases
@@ -20,6 +21,8 @@ class Context:
     store: Store
     keys: Keys
     accounts: Accounts
+    signins: SignIns
+    checks: Checks
     prices: Prices
     leases: Leases
     upstreams: Upstreams

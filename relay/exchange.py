@@ -5,10 +5,13 @@ read on the side. Whatever happens, the lease's own exit settles it.
 """
 
 import contextlib
+import random
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import msgspec
 import trio
 
 from relay import balancer, errors
@@ -18,6 +21,7 @@ from relay.client import Client
 from relay.context import Context
 from relay.keys import KeyRef
 from relay.lease import Lease
+from relay.leases import Step
 from relay.upstream import Reply, UpstreamError, UpstreamTimeoutError
 
 Headers = list[tuple[bytes, bytes]]
@@ -63,7 +67,7 @@ async def relay(
     client.trail.model = call.model
     async with ctx.leases.admit(client.request_id, key, call) as lease:
         lease.dialect = dialect.name
-        await forward(ctx, client, dialect, lease, body)
+        await forward(ctx, client, lease, body, partial(_deliver, ctx, client, dialect, lease))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,50 +82,69 @@ class _Failure:
     @property
     def rank(self) -> int:
         """Which of several failures tells the client most: the lowest, and the last of those."""
-        return {429: 0, 503: 1, 403: 1, 404: 2}.get(self.status, 3)
+        return {429: 0, 503: 1, 404: 2}.get(self.status, 3)
 
 
 async def forward(
-    ctx: Context, client: Client, dialect: Dialect, lease: Lease, body: bytes
+    ctx: Context,
+    client: Client,
+    lease: Lease,
+    body: bytes,
+    deliver: Callable[[Reply], Awaitable[None]],
+    *,
+    plain: bool = False,
 ) -> None:
-    """Send an admitted call to its account and pass the answer on as it arrives.
+    """Send an admitted call to its account and have its answer delivered.
 
     Before the first byte has reached the client, a failure moves the call to another account
     as long as there is one; after it nothing is sent twice.
+
+    Args:
+        deliver: passes an answer below 400 on to the client.
+        plain: whether the answer must come uncompressed, because the relay reads it.
     """
     async with outcome(ctx, client, lease):
         failures: list[_Failure] = []
-        while failure := await _attempt(ctx, client, dialect, lease, body):
+        repeats = 0
+        while failure := await _attempt(ctx, client, lease, body, deliver, plain=plain):
             failures.append(failure)
+            if failure.verdict.is_suspect:
+                ctx.checks.suspect(lease.account.account_id)
             if not failure.verdict.moves_on:
                 break
-            if not await ctx.leases.move_on(lease, failure.verdict):
+            may_repeat = failure.verdict.repeats and repeats < ctx.settings.max_retries
+            step = await ctx.leases.move_on(lease, failure.verdict, may_repeat=may_repeat)
+            if step is Step.NOWHERE:
                 failure = min(reversed(failures), key=lambda one: one.rank)
                 break
+            if step is Step.AGAIN:
+                repeats += 1
+                # Spread, so that the requests of one moment do not come back in one.
+                await trio.sleep(ctx.settings.retry_delay_s * random.uniform(0.5, 1.5))  # noqa: S311
         if failure:
             await ctx.leases.settle(lease)
             await client.answer(failure.status, failure.headers, failure.body)
 
 
 async def _attempt(
-    ctx: Context, client: Client, dialect: Dialect, lease: Lease, body: bytes
+    ctx: Context,
+    client: Client,
+    lease: Lease,
+    body: bytes,
+    deliver: Callable[[Reply], Awaitable[None]],
+    *,
+    plain: bool,
 ) -> _Failure | None:
     """Try the lease's account. Returns None once the client has its answer, or part of it."""
     call = lease.call
     try:
-        async with answered(ctx, client, lease, body) as reply:
-            if reply.status >= 400:
-                refusal = await collect(reply, _MOST_REFUSAL_BYTES)
-                verdict = balancer.of_reply(reply.status, reply.headers, refusal)
-                headers = answer_headers(client, lease, reply)
-                return _Failure(verdict, reply.status, headers, refusal)
-            meter = dialect.meter(reply.status, reply.headers, stream=call.stream)
-            lease.meter = meter
-            if call.stream and reply.status == 200:
-                await _stream(ctx, client, dialect, lease, reply, meter)
-            else:
-                await _pass_body(ctx, client, lease, reply, meter)
-            return None
+        async with answered(ctx, client, lease, _as_mapped(lease, body), plain=plain) as reply:
+            if reply.status < 400:
+                await deliver(reply)
+                return None
+            refusal = await collect(reply, _MOST_REFUSAL_BYTES)
+            verdict = balancer.of_reply(reply.status, reply.headers, refusal, call.model)
+            return _Failure(verdict, reply.status, answer_headers(client, lease, reply), refusal)
     except UpstreamError as error:
         if client.status is not None:
             raise
@@ -131,8 +154,35 @@ async def _attempt(
         verdict = balancer.of_break(call, was_timeout=was_timeout, has_left=not error.never_left)
         return _Failure(verdict, *errors.response(own_error(error), client.request_id))
     except errors.RelayError as error:
+        if client.status is not None or (lease.status or 500) < 300:
+            raise
         verdict = balancer.of_reply(lease.status or 500, (), b"")
         return _Failure(verdict, *errors.response(error, client.request_id))
+
+
+def _as_mapped(lease: Lease, body: bytes) -> bytes:
+    """The body, with the model's name changed where the account calls it something else.
+
+    The one case in which a byte of a request changes: only that value, in place.
+    """
+    call = lease.call
+    target = lease.credential.model_map.get(call.model)
+    if target is None or call.model_at is None:
+        return body
+    start, end = call.model_at
+    return body[:start] + msgspec.json.encode(target) + body[end:]
+
+
+async def _deliver(
+    ctx: Context, client: Client, dialect: Dialect, lease: Lease, reply: Reply
+) -> None:
+    """Pass a model's answer on as it arrives, and read its usage on the side."""
+    stream = lease.call.stream
+    lease.meter = meter = dialect.meter(reply.status, reply.headers, stream=stream)
+    if stream and reply.status == 200:
+        await _stream(ctx, client, dialect, lease, reply, meter)
+    else:
+        await _pass_body(ctx, client, lease, reply, meter)
 
 
 @contextlib.asynccontextmanager
@@ -182,6 +232,7 @@ async def answered(
             body,
             headers_timeout_s=waits_s,
             silence_timeout_s=silence_s,
+            proxy=lease.credential.proxy,
         ) as reply:
             _note_answer(client, lease, reply)
             yield reply
@@ -193,6 +244,7 @@ async def answered(
 
 def _note_answer(client: Client, lease: Lease, reply: Reply) -> None:
     lease.status = reply.status
+    lease.headroom = balancer.headroom(reply.headers)
     lease.upstream_request_id = _value(reply.headers, b"request-id").decode("latin-1")
     client.trail.upstream_request_id = lease.upstream_request_id
     if reply.status >= 400:
@@ -202,13 +254,13 @@ def _note_answer(client: Client, lease: Lease, reply: Reply) -> None:
         client.trail.error = f"upstream_redirects: status {reply.status}; is the base URL right?"
         # A client that followed it would take its key to another host.
         raise errors.BadGateway("The upstream account's address only redirects elsewhere.")
-    if reply.status == 401:
+    if reply.status in (401, 403):
         lease.error = "credential_refused"
-        client.trail.error = "credential_refused: the upstream answered 401 to the account's secret"
-        # A 401 would make clients drop their own, valid key.
-        raise errors.Unavailable(
-            "The upstream account that serves this request needs its operator's attention."
+        client.trail.error = (
+            f"credential_refused: the upstream answered {reply.status} to the account's secret"
         )
+        # A 401 or 403 would make clients drop their own, valid key.
+        raise errors.Unavailable(lease.credential.sentence)
 
 
 async def _stream(
@@ -305,7 +357,7 @@ async def _pass_body(
 async def pass_through(
     ctx: Context, client: Client, lease: Lease, body: bytes | AsyncIterable[bytes]
 ) -> None:
-    """Like `forward`, for answers that cost nothing: no byte of them is looked at."""
+    """Answer from the one account that can, without a look at a byte of it."""
     async with outcome(ctx, client, lease), answered(ctx, client, lease, body) as reply:
         await _pass_body(ctx, client, lease, reply, None)
 
@@ -332,7 +384,17 @@ def upstream_headers(client: Client, lease: Lease, *, plain: bool) -> Headers:
     packed = not plain and not lease.call.stream and b"gzip" in client.header(b"accept-encoding")
     headers.append((b"accept-encoding", b"gzip" if packed else b"identity"))
     headers.append(lease.credential.header)
-    return headers
+    return _with_beta(headers, lease.credential.beta) if lease.credential.beta else headers
+
+
+def _with_beta(headers: Headers, beta: bytes) -> Headers:
+    """The headers with `beta` among the values of `anthropic-beta`."""
+    name = b"anthropic-beta"
+    given = [value for known, value in headers if known == name]
+    if any(beta in value.replace(b" ", b"").split(b",") for value in given):
+        return headers
+    others = [pair for pair in headers if pair[0] != name]
+    return [*others, (name, b",".join([*given, beta]))]
 
 
 def answer_headers(client: Client, lease: Lease, reply: Reply) -> Headers:
@@ -345,6 +407,8 @@ def answer_headers(client: Client, lease: Lease, reply: Reply) -> Headers:
     headers += errors.identity(client.request_id)
     if lease.upstream_request_id:
         headers.append((b"x-upstream-request-id", lease.upstream_request_id.encode("latin-1")))
+    if lease.account.shows_account:
+        headers.append((b"x-relay-account", lease.account.account_name.encode()))
     return headers
 
 

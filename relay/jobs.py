@@ -16,6 +16,7 @@ log = logging.getLogger("relay.jobs")
 
 _JOB_DEADLINE_S = 60.0
 HOUR_S = 3600.0
+RENEW_EVERY_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ def table(ctx: Context) -> tuple[Job, ...]:
     return (
         Job("heartbeat", HEARTBEAT_EVERY_S, ctx.leases.beat),
         Job("recover", HEARTBEAT_EVERY_S, ctx.leases.recover),
+        Job("renew", RENEW_EVERY_S, ctx.signins.renew_due),
+        Job("check", ctx.settings.check_interval_s, ctx.checks.check_all),
         Job("prune", 10.0, ctx.upstreams.prune),
         Job("trim", HOUR_S, partial(usage.trim, ctx.store, ctx.settings.usage_retention_days)),
     )

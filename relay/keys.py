@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from relay import rules
 from relay.errors import Unauthorized
 from relay.store import Store
 from relay.vault import Vault, new_id, new_key
@@ -33,7 +34,11 @@ def expired_key(when: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key's settings. `hint` is the start of the key, enough to recognise it."""
+    """A key's settings. `hint` is the start of the key, enough to recognise it.
+
+    `groups` are those of the accounts that may serve it, all of them when empty;
+    `shows_account` lets its holder see which account served.
+    """
 
     id: str
     name: str
@@ -42,6 +47,8 @@ class Key:
     created_at: datetime
     expires_at: datetime | None
     models: tuple[str, ...]
+    groups: tuple[str, ...]
+    shows_account: bool
     note: str
 
 
@@ -115,6 +122,8 @@ class Keys:
         *,
         models: Sequence[str] = (),
         expires_at: datetime | None = None,
+        groups: Sequence[str] = (),
+        shows_account: bool = False,
         note: str = "",
     ) -> tuple[Key, str]:
         """A new key and its secret text, which cannot be read again.
@@ -123,21 +132,22 @@ class Keys:
             name: unique among keys, one line.
             models: globs of the models it may use; none means all.
             expires_at: UTC; from then on it is refused.
+            groups: only accounts of one of these serve it; none means every account.
+            shows_account: answers carry the serving account's name.
         """
-        _check_name(name)
+        kept = _checked(name, models, groups, note)
         if any(key.name == name for key in await self.list()):
             raise KeyProblem(f"There is a key named {name} already.")
         text = new_key()
         key_id = new_id("key")
         fields = {
-            "name": name,
+            **kept,
             "hint": text[:_HINT_LENGTH],
             "hash": self._vault.key_hash(text),
             "enabled": "1",
             "created_at": str(int(datetime.now(UTC).timestamp() * 1000)),
             "expires_at": "" if expires_at is None else str(int(expires_at.timestamp() * 1000)),
-            "models": "\n".join(_check_glob(glob) for glob in models),
-            "note": note,
+            "shows_account": "1" if shows_account else "",
         }
         await self._store.add_key(key_id, fields)
         return _key(key_id, fields), text
@@ -195,15 +205,17 @@ def may_use(models: Sequence[str], model: str) -> bool:
     return not models or any(fnmatch.fnmatchcase(model, glob) for glob in models)
 
 
-def _check_name(name: str) -> None:
-    if not name.strip() or len(name) > 100 or not name.isprintable():
-        raise KeyProblem("A name is one line of 1 to 100 printable characters.")
-
-
-def _check_glob(glob: str) -> str:
-    if not glob.strip() or not glob.isprintable() or set("[]") & set(glob):
-        raise KeyProblem(f"{glob!r} is not a model pattern; use a name, * and ?.")
-    return glob
+def _checked(name: str, models: Sequence[str], groups: Sequence[str], note: str) -> dict[str, str]:
+    """What a person gives, as it is kept. Raises KeyProblem."""
+    try:
+        return {
+            "name": rules.name(name),
+            "models": rules.globs(models),
+            "groups": rules.words(groups),
+            "note": rules.line(note),
+        }
+    except ValueError as rule:
+        raise KeyProblem(str(rule)) from None
 
 
 def _key(key_id: str, fields: dict[str, str]) -> Key:
@@ -214,7 +226,9 @@ def _key(key_id: str, fields: dict[str, str]) -> Key:
         enabled=fields["enabled"] == "1",
         created_at=_time(fields["created_at"]),
         expires_at=_time(fields["expires_at"]) if fields["expires_at"] else None,
-        models=tuple(fields["models"].split("\n")) if fields["models"] else (),
+        models=rules.lines(fields["models"]),
+        groups=rules.lines(fields.get("groups", "")),
+        shows_account=fields.get("shows_account") == "1",
         note=fields["note"],
     )
 

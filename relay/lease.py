@@ -32,6 +32,8 @@ class Lease:
     meter: Meter | None = None
     status: int | None = None
     upstream_request_id: str = ""
+    # What is left of the account's limits at its upstream, per mille, and until when (Unix ms).
+    headroom: tuple[int, int] | None = None
     error: str = ""
     # Whether anything reached the upstream that it may charge for.
     was_sent: bool = False
@@ -99,9 +101,15 @@ class Lease:
             account_id=moved.account_id,
             account_version=moved.account_version,
             account_name=moved.account_name,
+            skipped=moved.skipped,
         )
         self.credential = credential
+        self.begin_attempt()
+
+    def begin_attempt(self) -> None:
+        """The attempt before has ended; nothing is known of the next one yet."""
         self.meter = self.status = self.first_byte_at = None
+        self.headroom = None
         self.error = self.upstream_request_id = ""
         self.was_sent = False
         self.attempt_at = time.monotonic()
@@ -116,7 +124,7 @@ class Lease:
             return "the conversation's account"
         if self.account.candidates == 1:
             return "the only account that could serve"
-        return "the fewest running requests; among equals the one that rested longest"
+        return "its turn by priority and weight among those that could serve"
 
     def record(self) -> Record:
         """The usage record of a lease whose last attempt has ended."""

@@ -6,6 +6,7 @@ a floor estimate when this process dies.
 """
 
 import contextlib
+import enum
 import hashlib
 import logging
 import secrets
@@ -22,7 +23,7 @@ from relay.call import Call
 from relay.keys import DISABLED_KEY, INVALID_KEY, KeyRef, Keys, expired_key
 from relay.lease import Lease, orphan_record
 from relay.pricing import Prices
-from relay.store import Booking, Orphan, RedisAway, Refused, Store
+from relay.store import Again, Booking, Orphan, RedisAway, Refused, Store
 from relay.usage import counters, decision
 from relay.vault import new_id
 
@@ -37,6 +38,14 @@ _RETRY_S = 0.2
 
 UNKNOWN_MODEL = "unknown"
 AWAY = "The relay cannot reach its database just now. Nothing was sent; try again in a moment."
+
+
+class Step(enum.Enum):
+    """Where a lease goes on when its account has failed. NOWHERE: that attempt was its last."""
+
+    ELSEWHERE = enum.auto()
+    AGAIN = enum.auto()
+    NOWHERE = enum.auto()
 
 
 class Leases:
@@ -75,9 +84,16 @@ class Leases:
         with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
             try:
                 answer = await self._store.admit(
-                    request_id, self._process, key.id, key.hash, call.model, call.kind,
-                    call.account_id, _affinity(key, call),
-                )  # fmt: skip
+                    request_id,
+                    self._process,
+                    key.id,
+                    key.hash,
+                    kind=call.kind,
+                    model=call.model,
+                    model_class=balancer.model_class(call.model),
+                    bound=call.account_id,
+                    affinity=_affinity(key, call),
+                )
             except RedisAway as error:
                 log.warning("request=%s refused: %s", request_id, error)
                 self._keep(_void(request_id))
@@ -97,36 +113,27 @@ class Leases:
         raise errors.Unavailable(AWAY)
 
     def _refusal(self, answer: Refused, key: KeyRef) -> errors.RelayError:
-        match answer.code:
+        code, back_s = answer.code, answer.back_s
+        match code:
             case "unknown":
                 self._keys.forget(key)
                 return errors.Unauthorized(INVALID_KEY)
             case "disabled":
                 return errors.Unauthorized(DISABLED_KEY)
-            case "expired":
+            case "key_expired":
                 when = datetime.fromtimestamp(int(answer.detail) / 1000, UTC)
                 return errors.Unauthorized(expired_key(when))
-            case "model":
+            case "key_model":
                 return errors.BadRequest(
                     f"model: {answer.detail} is not among the models that this key may use."
                 )
-            case "no_account" if answer.detail == "0":
+            case "no_account":
                 return errors.Unavailable(
                     "This relay has no upstream account yet. Its operator adds one with"
                     " `relay account add`."
                 )
-            case balancer.COOLING | balancer.EXHAUSTED:
-                return errors.RateLimited(
-                    "All upstream accounts are at their limits;"
-                    f" the first is back in {answer.detail} s.",
-                    [(b"retry-after", answer.detail.encode())],
-                )
-            case balancer.OVERLOADED:
-                return errors.Overloaded(
-                    "The upstream is overloaded.", [(b"retry-after", answer.detail.encode())]
-                )
             case _:
-                return errors.Unavailable("No upstream account can serve this request now.")
+                return balancer.refusal(code.removeprefix("account_"), answer.detail, back_s)
 
     async def settle(self, lease: Lease) -> None:
         """Book what the lease used and free its slots. Safe to call again; never raises.
@@ -158,7 +165,7 @@ class Leases:
     def _booking(self, lease: Lease) -> Booking:
         is_well = lease.status is not None and lease.status < 400 and not lease.error
         if lease.call.kind != "messages":
-            return Booking(lease.id, "settled", is_well=is_well)
+            return Booking(lease.id, "settled", is_well=is_well, headroom=lease.headroom)
         lease.end_attempt(self._prices)
         record = lease.record()
         return Booking(
@@ -167,37 +174,41 @@ class Leases:
             self._counted_model(lease.model_served, lease.call.model),
             counters(record),
             record.to_json(),
-            decision(record, lease.account.candidates, lease.reason()).to_json(),
+            decision(
+                record, lease.account.candidates, lease.account.skipped, lease.reason()
+            ).to_json(),
             is_well,
+            lease.headroom,
         )
 
-    async def move_on(self, lease: Lease, verdict: Verdict) -> bool:
+    async def move_on(self, lease: Lease, verdict: Verdict, *, may_repeat: bool) -> Step:
         """Let the lease's account rest if it must, and go on at another.
 
-        Returns whether there is one. If not, the lease's attempt under way was its last.
+        Args:
+            may_repeat: the same account may be asked again when there is no other.
         """
         with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
             try:
+                rest = verdict.rest(lease.error)
                 moved = await self._store.move_on(
-                    lease.id,
-                    verdict.state,
-                    round(verdict.rest_s * 1000),
-                    round(verdict.longest_s * 1000),
-                    verdict.failures,
-                    lease.tried,
+                    lease.id, rest, lease.tried, may_repeat=may_repeat
                 )
                 if moved is None:
-                    return False
+                    return Step.NOWHERE
+                if isinstance(moved, Again):
+                    lease.end_attempt(self._prices)
+                    lease.begin_attempt()
+                    return Step.AGAIN
                 credential = await self._accounts.credential(
                     moved.account_id, moved.account_version
                 )
             except (AccountProblem, RedisAway) as error:
                 log.warning("request=%s cannot move on: %s", lease.id, error)
-                return False
+                return Step.NOWHERE
             lease.end_attempt(self._prices)
             lease.go_on_at(moved, credential)
-            return True
-        return False
+            return Step.ELSEWHERE
+        return Step.NOWHERE
 
     def _counted_model(self, served: str, asked: str) -> str:
         """The model to count under; names that nobody serves are the client's to invent."""

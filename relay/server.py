@@ -16,12 +16,14 @@ import trio
 
 import relay
 from relay import errors, jobs, listener, redis_child, store
-from relay.accounts import Accounts
+from relay.accounts import Accounts, SignIns, kinds
 from relay.asgi import App
+from relay.checks import Checks
 from relay.client import BodyBudget
 from relay.context import Context
 from relay.keys import Keys
 from relay.leases import Leases, new_request_id
+from relay.oauth import Provider
 from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import Store
@@ -56,12 +58,29 @@ def vault(settings: Settings) -> Vault:
     )
 
 
+def _provider(settings: Settings) -> Provider | None:
+    """The operator's OAuth server, where one is set."""
+    needed = (settings.oauth_client_id, settings.oauth_authorize_url, settings.oauth_token_url,
+              settings.oauth_redirect_uri)  # fmt: skip
+    if not all(needed):
+        return None
+    return Provider(
+        client_id=settings.oauth_client_id,
+        client_secret=settings.oauth_client_secret,
+        authorize_url=settings.oauth_authorize_url,
+        token_url=settings.oauth_token_url,
+        redirect_uri=settings.oauth_redirect_uri,
+        scopes=settings.oauth_scopes,
+    )
+
+
 @contextlib.asynccontextmanager
 async def context(settings: Settings) -> AsyncIterator[Context]:
     """The parts of one process, connected."""
     async with stored(settings) as opened:
-        keys = Keys(opened, vault(settings))
-        accounts = Accounts(opened, vault(settings))
+        safe, provider = vault(settings), _provider(settings)
+        keys = Keys(opened, safe)
+        accounts = Accounts(opened, safe, kinds.table(provider), settings.proxy)
         prices = Prices.load(settings.prices_file, settings.price_multiplier)
         upstreams = Upstreams(connect_timeout_s=settings.connect_timeout_s)
         ctx = Context(
@@ -69,6 +88,8 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             store=opened,
             keys=keys,
             accounts=accounts,
+            signins=SignIns(opened, safe, accounts, provider),
+            checks=Checks(opened, accounts, upstreams, settings.check_interval_s),
             prices=prices,
             leases=Leases(opened, keys, accounts, prices),
             upstreams=upstreams,
@@ -101,6 +122,7 @@ async def serve(
         await ctx.store.ping(_REDIS_PATIENCE_S)
         app = App(ctx)
         nursery.start_soon(jobs.run, jobs.table(ctx))
+        nursery.start_soon(ctx.checks.watch_suspects)
         nursery.start_soon(_stop_on_signal, stop, nursery.cancel_scope)
         closing = trio.Event()
         nursery.start_soon(_lead, settings, stop, closing, app)

@@ -1,13 +1,14 @@
 """The relay's data in Redis: every key name and every script stands here and nowhere else.
 
-The other rooms see typed methods. Scripts lie in lua/ and decide atomically; `common.lua` and
-the table of names stand before each. All names share one hash tag, so the scripts run on a
+The other rooms see typed methods. Scripts lie in lua/ and decide atomically; the table of names
+and what they share stand before each. All names share one hash tag, so the scripts run on a
 Cluster as well.
 """
 
 import contextlib
 import hashlib
 import importlib.resources
+import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,12 +19,14 @@ from relay.redis_link import CALL_DEADLINE_S, Arg, RedisAway, RedisLink, ReplyEr
 
 __all__ = [
     "Admitted",
+    "Again",
     "Booking",
     "Moved",
     "Orphan",
     "RedisAway",
     "Refused",
     "ReplyError",
+    "Rest",
     "Store",
     "opened",
 ]
@@ -45,13 +48,30 @@ NAMES = {
     "object": "{relay}:object:%s",
     "objects": "{relay}:objects:%s:%s",
     "affinity": "{relay}:affinity:%s",
+    "turn": "{relay}:turn",
+    "states": "{relay}:states",
+    "alerts": "{relay}:alerts",
+    "lock": "{relay}:lock:%s",
+    "signin": "{relay}:signin:%s",
     "usage": "{relay}:usage",
     "count": "{relay}:count:%s",
     "decision": "{relay}:decision:%s",
     "fsync": "{relay}:fsync",
 }
 
-_SCRIPTS = ("admit", "move_on", "settle", "heartbeat", "orphans")
+# Each script and what of the shared parts stands before it.
+_STATES, _CHOOSE = ("common", "states"), ("common", "states", "choose")
+_SCRIPTS = {
+    "admit": _CHOOSE,
+    "move_on": _CHOOSE,
+    "settle": _STATES,
+    "check": _STATES,
+    "reset": _STATES,
+    "heartbeat": ("common",),
+    "orphans": ("common",),
+    "swap": (),
+    "unlock": (),
+}
 _DECISION_LIFE_S = 7 * 24 * 3600
 _COUNTERS_LIFE_S = 400 * 24 * 3600
 _CORRECTION_LIFE_S = 24 * 3600
@@ -66,7 +86,11 @@ _FSYNC_DEADLINE_S = 5.0
 class Admitted:
     """A lease was granted; `account_version` changes with each edit of the account.
 
-    `affinity` tells whether a conversation is new, kept its account or had to move.
+    Args:
+        shows_account: the key's holder may know which account serves.
+        candidates: how many accounts could have served.
+        affinity: whether a conversation is new, kept its account or had to move.
+        skipped: names of the accounts that could not serve, by reason.
     """
 
     account_id: str
@@ -74,8 +98,10 @@ class Admitted:
     account_name: str
     key_name: str
     key_models: tuple[str, ...]
+    shows_account: bool
     candidates: int
     affinity: str = ""
+    skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +111,47 @@ class Moved:
     account_id: str
     account_version: str
     account_name: str
+    skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """There is no other account: a lease may ask the same one again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What an account's failure does to it.
+
+    Args:
+        state: the account's state while it rests; empty when it does not.
+        model_class: only this class of models rests; empty for the whole account.
+        rest_ms: doubled with each failure in a row up to `longest_ms`.
+        failures: so many in a row before it rests.
+    """
+
+    state: str = ""
+    model_class: str = ""
+    reason: str = ""
+    rest_ms: int = 0
+    longest_ms: int = 0
+    failures: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """`code` is unknown, disabled, expired, model, no_account, void, or the state of an account.
+    """Nothing may run.
 
-    `detail` belongs to it: for a state it is the seconds until the first account is back.
+    Args:
+        code: unknown, disabled, key_expired, key_model, no_account, void, or `account_` and what
+            keeps the accounts from serving: a state, full, model, group or disabled.
+        detail: what belongs to the code, or empty.
+        back_s: seconds until the first account is back; empty when nobody knows.
     """
 
     code: str
     detail: str
+    back_s: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +159,8 @@ class Booking:
     """What settling a lease writes: counters, the record, the decision (JSON or empty).
 
     `state` is settled, recovered (a floor estimate, open to correction) or void (never to run);
-    `counters` are by account and name; `is_well` clears the account's failures.
+    `counters` are by account and name; `is_well` clears the account's failures; `headroom` is
+    what the upstream says is left of its limits (per mille) and until when (Unix ms).
     """
 
     lease: str
@@ -113,6 +170,7 @@ class Booking:
     record: bytes = b""
     decision: bytes = b""
     is_well: bool = False
+    headroom: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +188,10 @@ class Orphan:
 
 
 class _Script:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, shared: Sequence[str]) -> None:
         folder = importlib.resources.files("relay") / "lua"
         names = ",".join(f"{kind}='{value}'" for kind, value in NAMES.items())
-        parts = [folder / "common.lua", folder / f"{name}.lua"]
+        parts = [folder / f"{part}.lua" for part in (*shared, name)]
         self.text = f"local NAME = {{{names}}}\n" + "\n".join(
             part.read_text(encoding="utf-8") for part in parts
         )
@@ -178,9 +236,11 @@ class Store:
         process: str,
         key_id: str,
         key_hash: str,
-        model: str,
+        *,
         kind: str,
-        bound: str,
+        model: str = "",
+        model_class: str = "",
+        bound: str = "",
         affinity: str = "",
     ) -> Admitted | Refused:
         """Ask for a lease; see lua/admit.lua.
@@ -189,32 +249,34 @@ class Store:
             bound: the account that must serve, or ''.
             affinity: a conversation that should stay where it was, or ''.
         """
-        reply = await self._eval(
-            "admit",
-            [NAMES["leases"]],
-            [lease, process, key_id, key_hash, model, kind, bound, affinity],
-        )
+        args = [lease, process, key_id, key_hash, model, model_class, kind, bound, affinity]
+        reply = await self._eval("admit", [NAMES["leases"]], args)
         if reply[0] == b"refused":
-            return Refused(reply[1].decode(), reply[2].decode())
-        _, account, version, key_name, models, candidates, account_name, stays = reply
+            return Refused(*(part.decode() for part in reply[1:]))
+        _, account, version, account_name, key_name, models, shows, able, stays, skipped = reply
         return Admitted(
-            account.decode(),
-            version.decode(),
-            account_name.decode(),
-            key_name.decode(),
-            _lines(models.decode()),
-            candidates,
-            stays.decode(),
+            account_id=account.decode(),
+            account_version=version.decode(),
+            account_name=account_name.decode(),
+            key_name=key_name.decode(),
+            key_models=_lines(models.decode()),
+            shows_account=shows == b"1",
+            candidates=able,
+            affinity=stays.decode(),
+            skipped=_skipped(skipped),
         )
 
     async def move_on(
-        self, lease: str, state: str, rest_ms: int, longest_ms: int, failures: int,
-        tried: Sequence[str],
-    ) -> Moved | None:  # fmt: skip
-        """Another account for a lease, or None; see lua/move_on.lua."""
-        args: list[Arg] = [lease, state, rest_ms, longest_ms, failures, *tried]
+        self, lease: str, rest: Rest, tried: Sequence[str], *, may_repeat: bool = False
+    ) -> Moved | Again | None:
+        """Another account for a lease, the same one again, or None; see lua/move_on.lua."""
+        args: list[Arg] = [lease, rest.state, rest.model_class, rest.reason, rest.rest_ms]
+        args += [rest.longest_ms, rest.failures, int(may_repeat), *tried]
         reply = await self._eval("move_on", [NAMES["leases"]], args)
-        return None if reply[0] == b"none" else Moved(*(part.decode() for part in reply[1:]))
+        if reply[0] != b"moved":
+            return Again() if reply[0] == b"again" else None
+        account, version, account_name = (part.decode() for part in reply[1:4])
+        return Moved(account, version, account_name, _skipped(reply[4]))
 
     async def settle(self, booking: Booking) -> int:
         """Book a lease once; see lua/settle.lua. Safe to repeat."""
@@ -223,7 +285,7 @@ class Store:
             figures += (account_id, counter, amount)
         args: list[Arg] = [booking.lease, booking.state, booking.record, booking.decision]
         args += [_DECISION_LIFE_S, _COUNTERS_LIFE_S, _CORRECTION_LIFE_S]
-        args += [int(booking.is_well), booking.model]
+        args += [int(booking.is_well), booking.model, *(booking.headroom or ("", ""))]
         return int(await self._eval("settle", [NAMES["leases"]], args + figures))
 
     async def heartbeat(self, progress: Iterable[tuple[str, int, int]]) -> int:
@@ -281,9 +343,36 @@ class Store:
         await self.fsync()
 
     async def reset_account(self, account_id: str) -> None:
-        """Forget how an account failed; the same fields as in lua/settle.lua."""
-        fields = ("state", "state_since", "state_until", "strikes", "probe")
-        await self._link.call("HDEL", name("account", account_id), *fields)
+        """Forget how an account failed; see lua/reset.lua."""
+        await self._eval("reset", [name("account", account_id)], [account_id])
+
+    async def book_check(
+        self, account_id: str, outcome: str, state: str, reason: str, failures: int
+    ) -> tuple[str, str]:
+        """An account's state before and after a check; see lua/check.lua."""
+        args: list[Arg] = [account_id, outcome, state, reason, failures]
+        before, after = await self._eval("check", [NAMES["accounts"]], args)
+        return before.decode(), after.decode()
+
+    async def swap_account(
+        self, account_id: str, field: str, before: str, fields: Mapping[str, str]
+    ) -> bool:
+        """Write `fields` of an account if its `field` still is `before`."""
+        args = [field, before, *_flat(fields)]
+        done = bool(await self._eval("swap", [name("account", account_id)], args))
+        await self.fsync()
+        return done
+
+    async def state_changes(self, account_id: str, count: int) -> list[dict[str, str]]:
+        """The last changes of an account's state, newest first, of the newest thousand."""
+        rows = await self._link.call("XREVRANGE", NAMES["states"], "+", "-", "COUNT", 1000)
+        changes = (_pairs(fields) for _, fields in rows)
+        return [change for change in changes if change["account"] == account_id][:count]
+
+    async def alerts(self, count: int) -> list[dict[str, str]]:
+        """The newest alerts, newest first."""
+        rows = await self._link.call("XREVRANGE", NAMES["alerts"], "+", "-", "COUNT", count)
+        return [_pairs(fields) for _, fields in rows]
 
     async def remove_account(self, account_id: str) -> None:
         await self._link.call("SREM", NAMES["accounts"], account_id)
@@ -295,6 +384,29 @@ class Store:
 
     async def open_leases(self) -> int:
         return int(await self._link.call("ZCARD", NAMES["leases"]))
+
+    # Locks and sign-ins.
+
+    async def lock(self, what: str, owner: str, life_ms: int) -> bool:
+        """Whether `owner` has the lock now; it ends by itself after `life_ms`."""
+        command = ("SET", name("lock", what), owner, "NX", "PX", life_ms)
+        return await self._link.call(*command) is not None
+
+    async def unlock(self, what: str, owner: str) -> None:
+        """Give a lock back, unless it has gone to somebody else."""
+        await self._eval("unlock", [name("lock", what)], [owner])
+
+    async def keep_signin(self, state: str, record: str, life_s: int) -> None:
+        """Keep what a sign-in needs when its answer comes back."""
+        await self._link.call("SET", name("signin", state), record, "EX", life_s)
+
+    async def has_signin(self, state: str) -> bool:
+        return bool(await self._link.call("EXISTS", name("signin", state)))
+
+    async def take_signin(self, state: str) -> str | None:
+        """What was kept of a sign-in; it can be taken once."""
+        value = await self._link.call("GETDEL", name("signin", state))
+        return None if value is None else value.decode()
 
     # Batches and files.
 
@@ -359,15 +471,13 @@ class Store:
                     await self._link.call("CONFIG", "SET", "appendfsync", "everysec")
 
     async def _read_hash(self, redis_key: str) -> dict[str, str]:
-        flat = await self._link.call("HGETALL", redis_key)
-        texts = [part.decode() for part in flat]
-        return dict(zip(texts[::2], texts[1::2], strict=True))
+        return _pairs(await self._link.call("HGETALL", redis_key))
 
 
 @contextlib.asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Store]:
     """A Store over the Redis at `url`; connects by itself and reconnects when it must."""
-    scripts = {script: _Script(script) for script in _SCRIPTS}
+    scripts = {script: _Script(script, shared) for script, shared in _SCRIPTS.items()}
 
     async def prepare(link: RedisLink) -> None:
         schema = await link.now("SET", NAMES["schema"], SCHEMA_VERSION, "NX", "GET")
@@ -384,6 +494,16 @@ async def opened(url: str) -> AsyncIterator[Store]:
 
 def _flat(fields: Mapping[str, str]) -> list[str]:
     return [part for pair in fields.items() for part in pair]
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[str, str]:
+    texts = [part.decode() for part in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _skipped(text: bytes) -> dict[str, list[str]]:
+    """Accounts that could not serve, as choose.lua tells them; mostly there are none."""
+    return json.loads(text) if text else {}
 
 
 def _lines(text: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ account and model. Both are written by the script that settles the lease, so the
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -79,12 +79,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Why a request went where it went: kept a week, read by `relay why`."""
+    """Why a request went where it went: kept a week, read by `relay why`.
+
+    `skipped` names the accounts that could not serve, by reason.
+    """
 
     request_id: str
     key_name: str
     model: str
     candidates: int
+    skipped: Mapping[str, Sequence[str]]
     chosen: str
     reason: str
     attempts: tuple[Attempt, ...]
@@ -94,13 +98,16 @@ class Decision:
         return msgspec.json.encode(self)
 
 
-def decision(record: Record, candidates: int, reason: str) -> Decision:
+def decision(
+    record: Record, candidates: int, skipped: Mapping[str, Sequence[str]], reason: str
+) -> Decision:
     """The decision behind a record; the last attempt's account is the chosen one."""
     return Decision(
         record.request_id,
         record.key_name,
         record.model,
         candidates,
+        skipped,
         record.attempts[-1].account_name,
         reason,
         record.attempts,

@@ -82,6 +82,10 @@ class Vault:
                 f"The encrypted {purpose} is damaged or belongs to something else."
             ) from None
 
+    def is_current(self, record: str) -> bool:
+        """Whether a record was made with the current ENCRYPT_KEY."""
+        return record.startswith(f"{_VERSION}.{self._current}.")
+
     def key_hash(self, key: str) -> str:
         """The hex HMAC-SHA256 by which a key is recognised; an empty key has none."""
         if not key:

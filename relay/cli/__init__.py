@@ -11,6 +11,7 @@ from relay.cli.accounts import account
 from relay.cli.keys import key
 from relay.cli.reports import prices, usage, why
 from relay.cli.service import build, serve, try_
+from relay.cli.signins import oauth, rotate_encryption
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,5 +20,16 @@ def main() -> None:
     """Stand between your Claude clients and your Claude API accounts."""
 
 
-for _command in (serve, try_, key, account, usage, why, prices, build):
+for _command in (
+    serve,
+    try_,
+    key,
+    account,
+    oauth,
+    usage,
+    why,
+    prices,
+    rotate_encryption,
+    build,
+):
     main.add_command(_command)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -49,6 +49,7 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.build import BuildError
     from relay.keys import KeyProblem
     from relay.listener import ListenError
+    from relay.oauth import OAuthProblem
     from relay.pricing import PricesError
     from relay.redis_child import RedisChildError
     from relay.settings import SettingsError
@@ -58,8 +59,8 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.vault import VaultError
 
     return (
-        AccountProblem, BuildError, KeyProblem, ListenError, PricesError, RedisChildError,
-        SettingsError, RedisAway, TrialFailed, UpstreamError, VaultError,
+        AccountProblem, BuildError, KeyProblem, ListenError, OAuthProblem, PricesError,
+        RedisChildError, SettingsError, RedisAway, TrialFailed, UpstreamError, VaultError,
     )  # fmt: skip
 
 
@@ -142,8 +143,14 @@ def show(value: Any, as_json: bool) -> None:
     if as_json:
         print_json(fields)
         return
-    rows = [
-        (name, ", ".join(cell) if isinstance(cell, tuple) else cell)
-        for name, cell in fields.items()
-    ]
-    table(("FIELD", "VALUE"), rows)
+    table(("FIELD", "VALUE"), [(name, _in_words(cell)) for name, cell in fields.items()])
+
+
+def _in_words(value: object) -> object:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={one}" for name, one in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    return "" if value is None else value

@@ -1,6 +1,7 @@
 """`relay key`: who may use the relay."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 
@@ -16,17 +17,16 @@ def key() -> None:
 @click.option("--name", required=True, help="Unique name of the person or program.")
 @click.option("--model", "models", multiple=True, help="Model it may use, * and ? allowed.")
 @click.option("--expires", help="When it ends: 30d, 12h, 2027-01-31 or 2027-01-31T12:00 (UTC).")
+@click.option("--group", "groups", multiple=True, help="Group of accounts that may serve it.")
+@click.option("--show-account", "shows_account", is_flag=True,
+              help="Answers name the account that served (x-relay-account).")  # fmt: skip
 @click.option("--note", default="", help="Anything worth remembering.")
 @json_flag
 @sentences
-def key_create(
-    name: str, models: tuple[str, ...], expires: str | None, note: str, as_json: bool
-) -> None:
+def key_create(name: str, expires: str | None, as_json: bool, **chosen: Any) -> None:
     """Make a key. It is shown this once and cannot be read again."""
     expires_at = _moment(expires) if expires else None
-    made, text = with_context(
-        lambda ctx: ctx.keys.create(name, models=models, expires_at=expires_at, note=note)
-    )
+    made, text = with_context(lambda ctx: ctx.keys.create(name, expires_at=expires_at, **chosen))
     if as_json:
         print_json({**as_dict(made), "key": text})
         return

@@ -76,6 +76,8 @@ def why(request_id: str, as_json: bool) -> None:
         return
     click.echo(f"{found['request_id']}: {found['key_name']} asked for {found['model']}")
     click.echo(f"chosen {found['chosen']}: {found['reason']} ({found['candidates']} candidates)")
+    for reason, names in found["skipped"].items():
+        click.echo(f"  could not serve, {reason}: {', '.join(names)}")
     for attempt in found["attempts"]:
         click.echo(
             f"  {attempt['account_name']}: {attempt['outcome']}, status {attempt['status']},"

@@ -39,7 +39,7 @@ def read(
     """
     refuse_encoded(headers)
     named = dict(headers)
-    fields = top_level_fields(body)
+    fields, ends = top_level_fields(body)
     model = _field(fields, "model", str, None)
     if not model:
         raise errors.BadRequest("model: this field is required and names a model.")
@@ -60,6 +60,7 @@ def read(
         session=session,
         thread=session or _beginning(fields),
         agent=_text(named.get(b"x-claude-code-agent-id", b"")),
+        model_at=(ends["model"] - len(bytes(fields["model"])), ends["model"]),
     )
 
 
@@ -70,8 +71,8 @@ def refuse_encoded(headers: Headers) -> None:
             raise errors.BadRequest("Content-Encoding: send the body uncompressed.")
 
 
-def top_level_fields(body: bytes) -> dict[str, msgspec.Raw]:
-    """A JSON object's fields, undecoded; strict, and without a name that stands twice.
+def top_level_fields(body: bytes) -> tuple[dict[str, msgspec.Raw], dict[str, int]]:
+    """A JSON object's fields, undecoded, and where each value ends; no name may stand twice.
 
     Raises:
         errors.BadRequest: it is not strict JSON in UTF-8, or repeats a field.
@@ -82,15 +83,18 @@ def top_level_fields(body: bytes) -> dict[str, msgspec.Raw]:
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
         raise errors.BadRequest(NOT_JSON) from None
     position = body.index(b"{") + 1
+    ends = {}
     for name, value in fields.items():
-        position = _end_of_field(body, position, name, bytes(value))
+        ends[name] = _end_of_field(body, position, name, bytes(value))
+        comma = _NEXT.match(body, ends[name])
+        position = comma.end() if comma else ends[name]
     if not body[position:].strip(b" \t\n\r") == b"}":
         raise errors.BadRequest("The request's body repeats a field at its top level.")
-    return fields
+    return fields, ends
 
 
 def _end_of_field(body: bytes, position: int, name: str, value: bytes) -> int:
-    """Where the field at `position` ends, which must be `name` with `value`.
+    """Where the value of the field at `position` ends, which must be `name` with `value`.
 
     The decoder keeps a repeated name's first place and its last value, so a walk through the
     bytes meets something else as soon as a name stands twice.
@@ -100,9 +104,7 @@ def _end_of_field(body: bytes, position: int, name: str, value: bytes) -> int:
         raise errors.BadRequest("The request's body repeats a field at its top level.")
     if not body.startswith(value, key.end()):
         raise errors.BadRequest(f"{name}: this field stands twice in the request's body.")
-    end = key.end() + len(value)
-    comma = _NEXT.match(body, end)
-    return comma.end() if comma else end
+    return key.end() + len(value)
 
 
 def _field(fields: dict[str, msgspec.Raw], name: str, kind: type, default: Any) -> Any:

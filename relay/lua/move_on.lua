@@ -1,31 +1,41 @@
 -- A lease's account has failed it: let that account rest if it must, and choose another.
--- Guarantees: the lease holds one slot at one account at most; an account is never chosen twice
--- for one lease.
+-- Guarantees: the lease holds one slot at one account at most; no account is chosen twice for
+-- one lease, but for the last one, which may be asked again when there is no other.
 -- KEYS[1]  open leases
--- ARGV     1 lease  2 state of the failed account ('' = it stays as it is)  3 rest, ms
---          4 longest rest, ms: it doubles with each failure in a row up to this
---          5 failures in a row before it rests  6… accounts that were tried
--- Returns  {'none'}  or  {'moved', account id, account version, account name}
-local lease, state = ARGV[1], ARGV[2]
-local l = redis.call('HMGET', named('lease', lease), 'account', 'state', 'affinity')
+-- ARGV     1 lease  2 state of the failed account ('' = it stays as it is)  3 class of models
+--          that rests ('' = all)  4 reason  5 rest, ms  6 longest rest, ms: it doubles with each
+--          failure in a row up to this  7 failures in a row before it rests
+--          8 '1' when the same account may be asked again  9… accounts that were tried
+-- Returns  {'none'}, {'again'}  or  {'moved', account id, version, name, skipped accounts as JSON}
+local lease, state, class, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local rest, longest = tonumber(ARGV[5]), tonumber(ARGV[6])
+local l = redis.call('HMGET', named('lease', lease), 'account', 'state', 'affinity', 'model',
+  'class', 'groups')
 if not l[1] or l[2] then return {'none'} end
 local now, failed = now_ms(), named('account', l[1])
 
 if state ~= '' and redis.call('EXISTS', failed) == 1 then
-  local over = redis.call('HINCRBY', failed, 'strikes', 1) - tonumber(ARGV[5])
-  if over >= 0 then
-    local rest = math.min(tonumber(ARGV[3]) * 2 ^ math.min(over, 30), tonumber(ARGV[4]))
-    redis.call('HSET', failed, 'state', state, 'state_since', now,
-      'state_until', string.format('%.0f', now + rest))
+  local f = state_fields(class)
+  local was = redis.call('HMGET', failed, f.state, f.till, f.probe)
+  if not was[1] or was[3] == lease then
+    local over = redis.call('HINCRBY', failed, f.strikes, 1) - tonumber(ARGV[7])
+    if over >= 0 then
+      local ms = math.min(rest * 2 ^ math.min(over, 30), longest)
+      set_state(l[1], class, state, reason, whole(now + ms), now)
+    end
+  elseif rest == longest and now + rest > (tonumber(was[2]) or math.huge) then
+    -- It was sent before the rest began, and says only how long that has to be.
+    redis.call('HSET', failed, f.till, whole(now + rest))
   end
-  redis.call('HDEL', failed, 'probe')
 end
-redis.call('ZREM', named('inflight_account', l[1]), lease)
 
 local tried = {}
-for i = 6, #ARGV do tried[ARGV[i]] = true end
-local best = choose('', tried, now)
-if not best then return {'none'} end
-redis.call('HSET', named('lease', lease), 'account', best[1])
-take(lease, best, now, l[3])
-return {'moved', best[1], best[2], best[3]}
+for i = 9, #ARGV do tried[ARGV[i]] = true end
+local ask = {bound = '', model = l[4], class = l[5], groups = l[6]}
+local found = choose(ask, tried, now)
+if not found.best and ARGV[8] == '1' then return {'again'} end
+redis.call('ZREM', named('inflight_account', l[1]), lease)
+if not found.best then return {'none'} end
+redis.call('HSET', named('lease', lease), 'account', found.best.id)
+take(lease, found.best, l[5], l[3], now)
+return {'moved', found.best.id, found.best.version, found.best.name, found.skipped}

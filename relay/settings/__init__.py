@@ -22,10 +22,11 @@ from relay.settings.options import (
     Secret,
     Settings,
     SettingsError,
+    is_anthropics,
 )
 from relay.settings.sources import BY_FIELD, from_environment, from_lines, from_toml, parsed
 
-__all__ = ["OPTIONS", "Option", "Secret", "Settings", "SettingsError", "load"]
+__all__ = ["OPTIONS", "Option", "Secret", "Settings", "SettingsError", "is_anthropics", "load"]
 
 # What must be there before anything is encrypted or hashed.
 _SECRETS = {"jwt_secret", "encrypt_key"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 MIB = 1024 * 1024
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -65,6 +66,17 @@ class Settings:
     stream_headers_timeout_s: float = 120.0
     silence_timeout_s: float = 300.0
     ping_interval_s: float = 15.0
+    max_retries: int = 3
+    retry_delay_s: float = 1.0
+    check_interval_s: float = 300.0
+    # Left out of the repr: it may hold a password.
+    proxy: str | None = field(default=None, repr=False)
+    oauth_client_id: str = ""
+    oauth_client_secret: Secret | None = None
+    oauth_redirect_uri: str = ""
+    oauth_authorize_url: str = ""
+    oauth_token_url: str = ""
+    oauth_scopes: str = ""
     log_level: str = "info"
     log_to_file: bool = False
     prices_file: Path | None = None
@@ -134,6 +146,34 @@ def _api_url(value: object) -> str:
     raise ValueError("an http or https address without user name, query or fragment")
 
 
+# The provider's terms allow no service to pass on logins made there.
+_ANTHROPIC_DOMAINS = ("anthropic.com", "claude.ai", "claude.com")
+
+
+def is_anthropics(url: str) -> bool:
+    """Whether an address is one of Anthropic's own."""
+    host = (urlsplit(url).hostname or "").rstrip(".").lower()
+    return any(host == name or host.endswith("." + name) for name in _ANTHROPIC_DOMAINS)
+
+
+def _own_url(value: object) -> str:
+    url = str(value)
+    if is_anthropics(url):
+        raise ValueError(
+            "an address of your own OAuth server: the provider's terms do not allow a service to"
+            " hold or pass on claude.ai logins, so accounts there use API keys"
+        )
+    if re.fullmatch(r"https?://[^/\s#@]+(/[^\s#]*)?", url):
+        return url
+    raise ValueError("an http or https address without user name or fragment")
+
+
+def _proxy_url(value: object) -> str:
+    if re.fullmatch(r"(https?|socks5)://[^/\s?#]+/?", str(value)):
+        return str(value)
+    raise ValueError("http://, https:// or socks5:// with an address")
+
+
 def _redis_address(value: object) -> str:
     if re.fullmatch(r"rediss?://[^\s/]+(:[0-9]+)?(/\S*)?|unix://[^\s/]*/\S+", str(value)):
         return str(value)
@@ -153,6 +193,10 @@ def _jwt_secret(value: object) -> Secret:
 
 def _encrypt_key(value: object) -> Secret:
     return _secret(value, "exactly 32 characters long", 16, lambda length: length == 32)
+
+
+def _any_secret(value: object) -> Secret:
+    return Secret(_text(value))
 
 
 def _secret(value: object, rule: str, random_bytes: int, fits: Callable[[int], bool]) -> Secret:
@@ -204,6 +248,24 @@ OPTIONS = (
            "until a stream begins"),
     Option("silence_timeout_s", "claude.silenceTimeout", "", _ms(1), "silence within a stream"),
     Option("ping_interval_s", "claude.pingInterval", "", _ms(1), "silence before a ping is sent"),
+    Option("max_retries", "claude.maxRetries", "", _whole(0, 20),
+           "so often the last account is asked again"),
+    Option("retry_delay_s", "claude.retryDelay", "", _ms(1), "pause before it is asked again"),
+    Option("check_interval_s", "claude.checkInterval", "", _ms(1000), "between accounts' checks"),
+    Option("proxy", "claude.proxy", "", _proxy_url, "outbound proxy of accounts that name none",
+           secret=True),
+    Option("oauth_client_id", "claude.oauthClientId", "CLAUDE_OAUTH_CLIENT_ID", _text,
+           "this relay's id at your OAuth server"),
+    Option("oauth_client_secret", "", "CLAUDE_OAUTH_CLIENT_SECRET", _any_secret,
+           "its secret there", secret=True),
+    Option("oauth_redirect_uri", "claude.oauthRedirectUri", "CLAUDE_OAUTH_REDIRECT_URI", _own_url,
+           "this relay's /auth/claude/callback"),
+    Option("oauth_authorize_url", "claude.oauthAuthorizeUrl", "CLAUDE_OAUTH_AUTHORIZE_URL",
+           _own_url, "where a person signs in"),
+    Option("oauth_token_url", "claude.oauthTokenUrl", "CLAUDE_OAUTH_TOKEN_URL", _own_url,
+           "where tokens come from"),
+    Option("oauth_scopes", "claude.oauthScopes", "CLAUDE_OAUTH_SCOPES", _text,
+           "what is asked for, in words with spaces between"),
     Option("log_level", "logging.level", "LOG_LEVEL", _level, "what is logged"),
     Option("log_to_file", "logging.file", "LOG_TO_FILE", _yes_or_no, "log to a file, not stderr"),
     Option("log_directory", "logging.directory", "", _text, "folder of the log file"),

@@ -21,16 +21,11 @@ _SECTIONS = sorted({name.partition(".")[0] for name in _BY_TOML})
 # Words of the guide for what this version does not have, and what to do instead.
 _INSTEAD = {
     "ADMIN_PASSWORD": "this version has no web console yet",
-    "CLAUDE_OAUTH_CLIENT_ID": "Claude offers no public OAuth; use `relay account add`",
-    "CLAUDE_OAUTH_CLIENT_SECRET": "Claude offers no public OAuth; use `relay account add`",
-    "CLAUDE_OAUTH_REDIRECT_URI": "Claude offers no public OAuth; use `relay account add`",
     "MAX_CONCURRENT_REQUESTS": "this version has no cap on concurrent requests yet",
     "NODE_ENV": "the relay is no Node program and has no such modes",
     "RELAY_HOME": "it is read from the environment alone",
     "RELAY_CONFIG": "it is read from the environment alone",
     "cache": "nothing is cached that could get old, so there is nothing to set",
-    "claude.maxRetries": "a failed request moves to another account by itself",
-    "claude.retryDelay": "a failed request moves to another account at once",
     "clientRestrictions": "this version cannot hold keys to clients yet",
     "clients": "this version cannot hold keys to clients yet",
     "cluster": "start `relay serve` once for each core, each with its own PORT, behind a proxy",

@@ -10,6 +10,7 @@ from relay.upstream.errors import UpstreamError, UpstreamTimeoutError
 from relay.upstream.exchange import Reply
 from relay.upstream.origin import Origin, parse_base_url
 from relay.upstream.pool import Upstreams
+from relay.upstream.proxy import parse_proxy_url
 
 __all__ = [
     "Origin",
@@ -18,4 +19,5 @@ __all__ = [
     "UpstreamTimeoutError",
     "Upstreams",
     "parse_base_url",
+    "parse_proxy_url",
 ]

@@ -4,6 +4,8 @@ import ssl
 
 import trio
 
+from relay.upstream.origin import Address
+
 # Looking for leftovers reads only what is there already, so this never runs out in practice.
 _PEEK_DEADLINE_S = 1.0
 
@@ -20,8 +22,9 @@ class _Wire(trio.abc.Stream):
     and `is_broken` says that nothing more will leave.
     """
 
-    def __init__(self, tcp: trio.SocketStream) -> None:
-        self._tcp = tcp
+    def __init__(self, stream: trio.abc.Stream, socket: trio.socket.SocketType) -> None:
+        self._stream = stream
+        self._socket = socket
         self._sending: trio.CancelScope | None = None
         self.is_broken = False
         self.is_peeking = False
@@ -31,7 +34,7 @@ class _Wire(trio.abc.Stream):
             return
         with trio.CancelScope() as self._sending:
             try:
-                await self._tcp.send_all(data)
+                await self._stream.send_all(data)
             except trio.BrokenResourceError:
                 self.is_broken = True
         self.is_broken = self.is_broken or self._sending.cancelled_caught
@@ -43,30 +46,33 @@ class _Wire(trio.abc.Stream):
             self._sending.cancel()
         return self._sending is not None
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self.is_peeking and not self._tcp.socket.is_readable():
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self.is_peeking and not self._socket.is_readable():
             raise _NothingThereError
-        return await self._tcp.receive_some(max_bytes)
+        return await self._stream.receive_some(max_bytes)
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self._tcp.wait_send_all_might_not_block()
+        await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        await self._tcp.aclose()
+        await self._stream.aclose()
 
 
 class Connection:
     """One connection to an upstream; `wire` is what lies under its TLS stream, if it has one."""
 
-    def __init__(self, address: tuple[str, str, int], tcp: trio.SocketStream) -> None:
+    def __init__(self, address: Address, tcp: trio.SocketStream) -> None:
         self.address = address
         self.idle_since = 0.0
         self.stream: trio.abc.Stream = tcp
         self.wire: _Wire | None = None
         self._socket = tcp.socket
+        self._is_nested = False
 
-    async def start_tls(self, tcp: trio.SocketStream, host: str, context: ssl.SSLContext) -> None:
-        self.wire = _Wire(tcp)
+    async def start_tls(self, host: str, context: ssl.SSLContext) -> None:
+        """TLS to `host`, over what the connection has been so far."""
+        self._is_nested = isinstance(self.stream, trio.SSLStream)
+        self.wire = _Wire(self.stream, self._socket)
         tls = trio.SSLStream(self.wire, context, server_hostname=host, https_compatible=True)
         self.stream = tls
         await tls.do_handshake()
@@ -82,7 +88,8 @@ class Connection:
     async def is_stale(self) -> bool:
         """Whether an idle connection was closed, or has bytes that nobody asked for."""
         wire = self.wire
-        if wire is None:
+        # A TLS proxy's own records would make a look inside wait.
+        if wire is None or self._is_nested:
             return self._socket.is_readable()
         # TLS may hold bytes that the socket no longer shows, and a session ticket, which makes
         # the socket readable, is no reason to let go.

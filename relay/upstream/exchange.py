@@ -10,7 +10,7 @@ import trio
 from relay.upstream.answer import Answer
 from relay.upstream.connection import Connection
 from relay.upstream.errors import FAILURES, Stage, UpstreamError, UpstreamTimeoutError, sentence
-from relay.upstream.origin import Origin
+from relay.upstream.origin import Address, Origin
 
 RECEIVE_BYTES = 64 * 1024
 # Up to here head and body leave in one send, which the socket's buffer takes at once. Larger
@@ -24,7 +24,7 @@ _CLOSE_DEADLINE_S = 1.0
 class Pool(Protocol):
     """Where connections come from and go back to."""
 
-    async def take(self, address: tuple[str, str, int]) -> Connection | None:
+    async def take(self, address: Address) -> Connection | None:
         """The idle connection that was used last, if it is still good."""
 
     async def open(self, origin: Origin) -> Connection:

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from relay.upstream.proxy import Proxy, parse_proxy_url
+
 Headers = Sequence[tuple[bytes, bytes]]
+Address = tuple[str, str, int, Proxy | None]
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
@@ -14,22 +17,26 @@ _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a base URL leads; `prefix` is its path without the final slash."""
+    """Where a base URL leads; `prefix` is its path without the final slash.
+
+    `proxy` is the outbound proxy on the way there, None for the direct one.
+    """
 
     scheme: str
     host: str
     port: int
     prefix: bytes
     host_header: bytes
+    proxy: Proxy | None = None
 
     @property
-    def address(self) -> tuple[str, str, int]:
+    def address(self) -> Address:
         """What connections are pooled by."""
-        return self.scheme, self.host, self.port
+        return self.scheme, self.host, self.port, self.proxy
 
 
-def parse_base_url(url: str) -> Origin:
-    """Read `http(s)://host[:port][/prefix]`.
+def parse_base_url(url: str, proxy: str | None = None) -> Origin:
+    """Read `http(s)://host[:port][/prefix]`, and the address of a proxy on the way there.
 
     Raises:
         ValueError: a sentence about what such an address may not have.
@@ -53,7 +60,8 @@ def parse_base_url(url: str) -> Origin:
         raise ValueError("A base URL's port is between 1 and 65535.")
     shown = (f"[{host}]" if is_ipv6 else host) + (f":{port}" if port != default else "")
     prefix = parts.path.rstrip("/").encode("ascii")
-    return Origin(parts.scheme, host, port, prefix, shown.encode("ascii"))
+    way = None if proxy is None else parse_proxy_url(proxy)
+    return Origin(parts.scheme, host, port, prefix, shown.encode("ascii"), way)
 
 
 def announced_bytes_of(headers: Headers) -> int | None:

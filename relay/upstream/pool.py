@@ -11,12 +11,14 @@ from relay.upstream.connection import Connection
 from relay.upstream.errors import FAILURES, UpstreamError, UpstreamTimeoutError, sentence
 from relay.upstream.exchange import Exchange, Reply
 from relay.upstream.origin import (
+    Address,
     Headers,
     Origin,
     announced_bytes_of,
     parse_base_url,
     request_head,
 )
+from relay.upstream.proxy import tunnel
 
 _BASE_URLS_REMEMBERED = 1024
 # What this room writes itself, whatever the caller's headers say.
@@ -46,7 +48,7 @@ class Upstreams:
         self._idle_expiry_s = idle_expiry_s
         self._ssl_context = ssl_context
         self._parse = functools.lru_cache(_BASE_URLS_REMEMBERED)(parse_base_url)
-        self._idle: dict[tuple[str, str, int], list[Connection]] = {}
+        self._idle: dict[Address, list[Connection]] = {}
         self._is_closed = False
 
     def send(
@@ -59,6 +61,7 @@ class Upstreams:
         *,
         headers_timeout_s: float,
         silence_timeout_s: float,
+        proxy: str | None = None,
     ) -> AbstractAsyncContextManager[Reply]:
         """Send a request; the context is its answer, and leaving it ends the answer.
 
@@ -69,6 +72,7 @@ class Upstreams:
             body: bytes, or pieces; a generator of pieces is closed if not all are wanted.
             headers_timeout_s: for sending and waiting for the answer's head.
             silence_timeout_s: for each wait for bytes of the answer's body.
+            proxy: the address of an outbound proxy; the environment's are ignored.
 
         Cancellation: closes the connection at once.
 
@@ -76,7 +80,7 @@ class Upstreams:
             UpstreamError: no answer came; UpstreamTimeoutError when a deadline passed.
             ValueError: the base URL, the target or a header cannot be sent.
         """
-        origin = self._parse(base_url)
+        origin = self._parse(base_url, proxy)
         lines = [(b"host", origin.host_header)]
         lines += [header for header in headers if header[0] not in _OWN_HEADERS]
         announced_bytes = len(body) if isinstance(body, bytes) else announced_bytes_of(headers)
@@ -118,7 +122,7 @@ class Upstreams:
         self.idle_connections = 0
         await trio.lowlevel.checkpoint()
 
-    async def take(self, address: tuple[str, str, int]) -> Connection | None:
+    async def take(self, address: Address) -> Connection | None:
         """The idle connection that was used last, if it is still good."""
         while idle := self._idle.get(address):
             connection = idle.pop()
@@ -134,27 +138,33 @@ class Upstreams:
         return None
 
     async def open(self, origin: Origin) -> Connection:
-        """A new connection, TLS included."""
+        """A new connection, the way through a proxy and TLS included."""
+        # Whom to blame, as far as the connection has come.
+        end = "upstream" if origin.proxy is None else "outbound proxy"
         try:
             with trio.move_on_after(self._connect_timeout_s):
-                tcp = await trio.open_tcp_stream(origin.host, origin.port)
-                return await self._prepare(origin, tcp)
+                next_hop = origin.proxy or origin
+                tcp = await trio.open_tcp_stream(next_hop.host, next_hop.port)
+                connection = Connection(origin.address, tcp)
+                self.open_connections += 1
+                try:
+                    if origin.proxy is not None:
+                        connection.stream = await tunnel(
+                            tcp, origin.proxy, origin.host, origin.port, self._tls()
+                        )
+                        end = "upstream"
+                    if origin.scheme == "https":
+                        await connection.start_tls(origin.host, self._tls())
+                except BaseException:
+                    self.close(connection)
+                    raise
+                return connection
         except FAILURES as error:
-            raise UpstreamError("connect", sentence(error), never_left=True) from error
+            reason = sentence(error).replace("upstream", end)
+            raise UpstreamError("connect", reason, never_left=True) from error
         waited = f"{self._connect_timeout_s:g} s"
-        reason = f"The upstream did not accept a connection within {waited}."
+        reason = f"The {end} did not accept a connection within {waited}."
         raise UpstreamTimeoutError("connect", reason, never_left=True)
-
-    async def _prepare(self, origin: Origin, tcp: trio.SocketStream) -> Connection:
-        connection = Connection(origin.address, tcp)
-        self.open_connections += 1
-        try:
-            if origin.scheme == "https":
-                await connection.start_tls(tcp, origin.host, self._tls())
-        except BaseException:
-            self.close(connection)
-            raise
-        return connection
 
     def _tls(self) -> ssl.SSLContext:
         if self._ssl_context is None:

@@ -80,7 +80,7 @@ class Running:
 async def relay_running(redis_url: str, home: Path, **changes: object) -> AsyncIterator[Running]:
     """A relay with the given changes to its settings."""
     chosen = settings.load({"RELAY_HOME": str(home), "REDIS_URL": redis_url})
-    quick = {"port": 0, "drain_lead_s": 0.0, "drain_timeout_s": 1.0}
+    quick = {"port": 0, "drain_lead_s": 0.0, "drain_timeout_s": 1.0, "retry_delay_s": 0.01}
     chosen = dataclasses.replace(chosen, **{**quick, **changes})
     stop = trio.Event()
     async with trio.open_nursery() as nursery:

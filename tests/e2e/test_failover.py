@@ -3,6 +3,8 @@
 import json
 import uuid
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,14 @@ async def ask(relay: Running, body: dict = BODY) -> tuple[int, dict, str]:
         answer = await client.post("/v1/messages", json=body, headers=own)
     is_json = answer.headers["content-type"].startswith("application/json")
     return answer.status_code, answer.json() if is_json else {}, answer.text
+
+
+@asynccontextmanager
+async def unused_port() -> AsyncIterator[int]:
+    """A port at which nobody listens, and nobody else will."""
+    with trio.socket.socket() as taken:
+        await taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 async def last_record(relay: Running) -> dict:
@@ -147,13 +157,56 @@ async def test_a_self_set_spend_limit_moves_on_although_it_is_a_400(relay: Runni
     ids=lambda value: str(value)[:60],
 )
 async def test_when_all_fail_the_client_is_told_what_tells_it_most(
-    relay: Running, faults: list[Fault], status: int
+    redis_url: str, tmp_path: Path, faults: list[Fault], status: int
 ):
-    await with_accounts(relay)
-    relay.sim.script.extend(faults)
-    assert (await ask(relay))[0] == status
-    assert len(relay.sim.requests) == 2
+    async with relay_running(redis_url, tmp_path, max_retries=0) as relay:
+        await with_accounts(relay)
+        relay.sim.script.extend(faults)
+        assert (await ask(relay))[0] == status
+        assert len(relay.sim.requests) == 2
+        await relay.settled()
+
+
+@pytest.mark.parametrize("fault", [Fault(status=500), Fault(status=503)])
+async def test_the_last_account_is_asked_again_after_a_5xx(relay: Running, fault: Fault):
+    relay.sim.script.extend([fault, fault])
+    assert (await ask(relay))[0] == 200
+    record = await last_record(relay)
+    assert [attempt["outcome"] for attempt in record["attempts"]] == [
+        f"status_{fault.status}",
+        f"status_{fault.status}",
+        "ok",
+    ]
+    assert (await states(relay)) == {"ok": 1}
+
+
+async def test_an_account_is_asked_again_three_times_and_no_more(relay: Running):
+    relay.sim.by_key[UPSTREAM_KEY] = Fault(status=500, message="Internal server error")
+    status, body, _ = await ask(relay)
+    assert (status, body["error"]["message"]) == (500, "Internal server error")
+    assert len(relay.sim.requests) == 4
     await relay.settled()
+    account = await relay.ctx.accounts.find("main")
+    assert account.state == "failing"
+    assert await relay.ctx.store.open_leases_of_account(account.id) == 0
+
+
+@pytest.mark.parametrize("fault", [Fault(reset_at=0), Fault(status=529), Fault(status=429)])
+async def test_what_may_have_been_paid_for_or_must_rest_is_not_asked_again(
+    relay: Running, fault: Fault
+):
+    fails_first(relay, fault)
+    assert (await ask(relay))[0] in (429, 502, 529)
+    assert len(relay.sim.requests) == 1
+
+
+async def test_a_connection_that_is_refused_is_tried_again(relay: Running):
+    async with unused_port() as port:
+        await relay.ctx.accounts.edit("main", base_url=f"http://127.0.0.1:{port}")
+        assert (await ask(relay))[0] == 502
+        record = await last_record(relay)
+        assert len(record["attempts"]) == 4
+        assert record["cost_micros"] == 0
 
 
 async def test_while_all_rest_clients_are_told_when_the_first_is_back(relay: Running):

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from relay import errors, leases, store
-from relay.accounts import Accounts
+from relay.accounts import Accounts, kinds
 from relay.call import Call
 from relay.keys import KeyRef, Keys
 from relay.leases import Leases
@@ -31,7 +31,7 @@ class Office:
     def __init__(self, opened: Store) -> None:
         self.store = opened
         self.keys = Keys(opened, VAULT)
-        self.accounts = Accounts(opened, VAULT)
+        self.accounts = Accounts(opened, VAULT, kinds.table(None))
         self.leases = self.another_process()
         self.ref = KeyRef("", "")
 

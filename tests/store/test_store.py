@@ -26,7 +26,6 @@ async def admit(store: Store, lease: str = "req_1", **changes: str) -> Admitted 
         "key_hash": "h1",
         "model": "claude-opus-5",
         "kind": "messages",
-        "bound": "",
         **changes,
     }
     return await store.admit(lease, **given)
@@ -54,7 +53,7 @@ async def test_an_admission_names_the_account_and_holds_a_slot(opened: Store):
     await with_key(opened)
     await with_account(opened)
     answer = await admit(opened)
-    assert answer == Admitted("acc_1", "1", "main", "alice", (), 1)
+    assert answer == Admitted("acc_1", "1", "main", "alice", (), False, 1)
     assert await opened.open_leases() == 1
     assert await opened.open_leases_of_account("acc_1") == 1
 
@@ -63,8 +62,8 @@ async def test_an_admission_names_the_account_and_holds_a_slot(opened: Store):
     ("changes", "code"),
     [
         ({"enabled": "0"}, "disabled"),
-        ({"expires_at": "1000"}, "expired"),
-        ({"models": "claude-haiku-*\nclaude-sonnet-5"}, "model"),
+        ({"expires_at": "1000"}, "key_expired"),
+        ({"models": "claude-haiku-*\nclaude-sonnet-5"}, "key_model"),
         ({"hash": "another"}, "unknown"),
     ],
 )
@@ -108,11 +107,11 @@ async def test_model_globs_match_whole_names(
     assert isinstance(answer, Admitted) is is_allowed
 
 
-async def test_without_accounts_the_refusal_tells_how_many_there_are(opened: Store):
+async def test_without_accounts_that_can_serve_the_refusal_tells_why(opened: Store):
     await with_key(opened)
-    assert await admit(opened) == Refused("no_account", "0")
+    assert await admit(opened) == Refused("no_account", "")
     await with_account(opened, enabled="0")
-    assert await admit(opened) == Refused("no_account", "1")
+    assert await admit(opened) == Refused("account_disabled", "claude-opus-5")
 
 
 async def test_the_least_busy_account_is_chosen_and_among_equals_the_one_that_rested(

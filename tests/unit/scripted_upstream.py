@@ -158,6 +158,7 @@ async def fetch(
     headers: list[tuple[bytes, bytes]] | None = None,
     body: bytes | AsyncIterator[bytes] = b"{}",
     headers_timeout_s: float = DEADLINE_S,
+    proxy: str | None = None,
 ) -> tuple[int, bytes]:
     """One request; its answer's status and whole body."""
     async with upstreams.send(
@@ -168,6 +169,7 @@ async def fetch(
         body,
         headers_timeout_s=headers_timeout_s,
         silence_timeout_s=DEADLINE_S,
+        proxy=proxy,
     ) as reply:
         pieces = []
         while data := await reply.receive():

@@ -25,7 +25,7 @@ def test_every_setting_stands_in_the_docs_and_no_other():
 
 
 def test_every_command_of_the_readme_exists():
-    mentioned = set(re.findall(r"`relay ([a-z]+)", README))
+    mentioned = set(re.findall(r"`relay ([a-z-]+)", README))
     assert mentioned <= set(main.commands)
     for line in re.findall(r"relay\.py ([a-z]+(?: [a-z]+)?)", README):
         first, _, second = line.partition(" ")

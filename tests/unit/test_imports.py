@@ -18,17 +18,17 @@ ROWS = (
     {"asgi", "jobs", "listener"},
     {"connection", "api"},
     {"http1"},
-    {"dialects.messages", "objects", "web"},
+    {"dialects.messages", "objects", "signin", "web"},
     {"exchange"},
     {"context"},
     {"leases"},
     {"lease"},
-    {"balancer", "upstream"},
+    {"balancer", "checks"},
     {"keys", "accounts"},
     {"usage", "alerts"},
     {"store", "redis_child"},
-    {"redis_link", "call", "client", "incoming"},
-    {"errors", "log", "pricing", "settings", "simulator", "sse", "vault", "build"},
+    {"redis_link", "call", "client", "oauth", "upstream", "incoming"},
+    {"errors", "log", "pricing", "rules", "settings", "simulator", "sse", "vault", "build"},
 )
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
 

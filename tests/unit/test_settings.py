@@ -86,6 +86,15 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         streamHeadersTimeout = 5000
         silenceTimeout = 6000
         pingInterval = 7000
+        maxRetries = 1
+        retryDelay = 250
+        checkInterval = 60000
+        proxy = "socks5://u:p@proxy.example:1080"
+        oauthClientId = "relay"
+        oauthRedirectUri = "https://relay.example/auth/claude/callback"
+        oauthAuthorizeUrl = "https://login.example/authorize?tenant=1"
+        oauthTokenUrl = "https://login.example/token"
+        oauthScopes = "inference offline_access"
         [logging]
         level = "warn"
         file = true
@@ -125,6 +134,15 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "stream_headers_timeout_s": 5.0,
         "silence_timeout_s": 6.0,
         "ping_interval_s": 7.0,
+        "max_retries": 1,
+        "retry_delay_s": 0.25,
+        "check_interval_s": 60.0,
+        "proxy": "socks5://u:p@proxy.example:1080",
+        "oauth_client_id": "relay",
+        "oauth_redirect_uri": "https://relay.example/auth/claude/callback",
+        "oauth_authorize_url": "https://login.example/authorize?tenant=1",
+        "oauth_token_url": "https://login.example/token",
+        "oauth_scopes": "inference offline_access",
         "log_level": "warning",
         "log_to_file": True,
         "log_directory": Path("/var/log/relay"),
@@ -133,6 +151,13 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "usage_retention_days": 30,
         "notify_socket": "",
     }
+
+
+@pytest.mark.parametrize("host", ["claude.ai", "console.anthropic.com", "CLAUDE.COM."])
+def test_oauth_is_refused_at_anthropics_own_addresses(tmp_path: Path, host: str) -> None:
+    write_toml(tmp_path, f'[claude]\noauthTokenUrl = "https://{host}/oauth/token"')
+
+    assert "provider's terms do not allow" in problem(tmp_path)
 
 
 def test_every_option_belongs_to_a_field_or_is_a_part_of_the_redis_url() -> None:
@@ -257,7 +282,6 @@ def test_an_unknown_word_of_relay_toml_is_named_with_its_line_and_the_nearest(
         ("[rateLimit]\nmaxRequests = 1", "line 1: take rateLimit out; this version has no rate"),
         ("[clientRestrictions]", "line 1: take clientRestrictions out; this version cannot"),
         ("[usage_alert]", "line 1: take usage_alert out; this version sends no alerts"),
-        ("[claude]\nmaxRetries = 3", "line 2: take claude.maxRetries out; "),
         ("[redis]\nretryDelayOnFailover = 1", "line 2: take redis.retryDelayOnFailover out; the"),
     ],
 )

@@ -1,0 +1,305 @@
+"""Makes, reads, changes and tests accounts, and hands out their credentials."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import trio
+
+from relay.accounts import values
+from relay.accounts.kinds import KIND_NAMES, Kept, Kind
+from relay.accounts.values import Account, AccountProblem, Credential
+from relay.store import Store
+from relay.upstream import Upstreams, parse_proxy_url
+from relay.vault import Vault, new_id
+
+ANTHROPIC_VERSION = b"2023-06-01"
+_TEST_DEADLINE_S = 15.0
+_DRAIN_POLL_S = 0.25
+# The fields that are encrypted.
+_SECRETS = ("secret", "token", "proxy")
+DIRECT = "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """What an account's own API said to a cheap question."""
+
+    ok: bool
+    status: int | None
+    message: str
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the credential itself is what the upstream refuses."""
+        return self.status in (401, 403)
+
+
+class Accounts:
+    """The accounts of the relay.
+
+    Args:
+        proxy: the outbound proxy of accounts that name none; None is the direct way.
+    """
+
+    def __init__(
+        self, store: Store, vault: Vault, kinds: Mapping[str, Kind], proxy: str | None = None
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._kinds = kinds
+        self._proxy = proxy
+        self._credentials: dict[str, tuple[str, Credential]] = {}
+
+    async def credential(self, account_id: str, version: str) -> Credential:
+        """The decrypted credential of an account at `version`; one read after each change."""
+        cached = self._credentials.get(account_id)
+        if cached is not None and cached[0] == version:
+            return cached[1]
+        fields = await self.fields(account_id)
+        credential = self._credential(account_id, fields)
+        self._credentials[account_id] = (fields["version"], credential)
+        return credential
+
+    def _credential(self, account_id: str, fields: Mapping[str, str]) -> Credential:
+        kept = self.kept(account_id, fields)
+        kind = self.kind(fields)
+        return Credential(
+            base_url=kept.base_url,
+            header=kind.header(kept),
+            proxy=kept.proxy,
+            sentence=kind.sentence,
+            beta=kind.beta,
+            model_map=values.mapped(fields),
+        )
+
+    async def fields(self, account_id: str) -> dict[str, str]:
+        """An account as Redis has it. Raises AccountProblem when it is gone."""
+        fields = await self._store.read_account(account_id)
+        if not fields:
+            raise AccountProblem("The account was removed while a request was on its way to it.")
+        return fields
+
+    def kind(self, fields: Mapping[str, str]) -> Kind:
+        """The kind of an account."""
+        return self._kinds[fields["kind"]]
+
+    def kept(self, account_id: str, fields: Mapping[str, str]) -> Kept:
+        """What an account keeps of its credential, decrypted."""
+        secret, token, proxy = (self._open(account_id, fields, name) for name in _SECRETS)
+        return Kept(
+            base_url=fields["base_url"],
+            auth=fields["auth"],
+            secret=secret,
+            token=token,
+            options=values.options(fields),
+            proxy=None if proxy == DIRECT else proxy or self._proxy,
+        )
+
+    def _open(self, account_id: str, fields: Mapping[str, str], name: str) -> str:
+        record = fields.get(name)
+        return self._vault.decrypt(record, purpose=_purpose(account_id, name)) if record else ""
+
+    def sealed(self, account_id: str, secrets: Mapping[str, str]) -> dict[str, str]:
+        """Secrets as they are kept; an empty one stays empty."""
+        return {
+            name: self._vault.encrypt(text, purpose=_purpose(account_id, name)) if text else ""
+            for name, text in secrets.items()
+        }
+
+    async def add(
+        self,
+        name: str,
+        *,
+        base_url: str,
+        kind: str = "api_key",
+        secret: str = "",
+        proxy: str = "",
+        **settings: object,
+    ) -> Account:
+        """A new account.
+
+        Args:
+            base_url: http or https, e.g. https://api.anthropic.com.
+            secret: one line of printable ASCII; none for the kinds that sign in.
+            proxy: http://, https:// or socks5://, or "direct" whatever the settings say.
+            settings: any of values.RULES, each with its meaning in values.Account.
+        """
+        if kind not in KIND_NAMES:
+            raise AccountProblem(f"There is no kind {kind!r}; there are {', '.join(KIND_NAMES)}.")
+        usual = {"auth": "x-api-key", "note": "", "options": {}}
+        plain = values.checked({**usual, **settings, "name": name, "base_url": base_url})
+        await self._check_unused(name)
+        account_id = new_id("acc")
+        fields = {
+            **plain,
+            "kind": kind,
+            "models": values.served_models(plain),
+            "enabled": "1",
+            "created_at": str(int(datetime.now(UTC).timestamp() * 1000)),
+            **self.sealed(account_id, {"secret": secret, "proxy": _checked_proxy(proxy)}),
+        }
+        self._check(account_id, fields)
+        if self._kinds[kind].signs_in:
+            # No request goes there before it has a token.
+            fields |= values.not_signed_in(since=fields["created_at"])
+        await self._store.save_account(account_id, fields)
+        return self._account(account_id, fields)
+
+    async def edit(self, name_or_id: str, **changes: object) -> Account:
+        """Change settings, or replace the secret or the proxy; what is not named stays."""
+        found = await self.find(name_or_id)
+        secrets: dict[str, str] = {
+            name: str(changes.pop(name)) for name in ("secret", "proxy") if name in changes
+        }
+        plain = values.checked(changes)
+        if changes.get("name", found.name) != found.name:
+            await self._check_unused(str(changes["name"]))
+        if "proxy" in secrets:
+            secrets["proxy"] = _checked_proxy(secrets["proxy"])
+        before = await self.fields(found.id)
+        if secrets.get("secret") and not self.kind(before).takes_secret:
+            raise AccountProblem(f"An account of kind {found.kind} takes no secret.")
+        fields = {**plain, **self.sealed(found.id, secrets)}
+        after = {**before, **fields}
+        fields["models"] = values.served_models(after)
+        self._check(found.id, after)
+        await self._store.save_account(found.id, fields)
+        if "secret" in secrets:
+            await self._store.reset_account(found.id)
+        return await self.find(found.id)
+
+    async def _check_unused(self, name: str) -> None:
+        if any(account.name == name for account in await self.list()):
+            raise AccountProblem(f"There is an account named {name} already.")
+
+    def _check(self, account_id: str, fields: Mapping[str, str]) -> None:
+        self.kind(fields).check(self.kept(account_id, fields))
+
+    async def list(self) -> Sequence[Account]:
+        """All accounts, oldest first."""
+        accounts = []
+        for account_id in await self._store.account_ids():
+            fields = await self._store.read_account(account_id)
+            if fields:
+                accounts.append(self._account(account_id, fields))
+        return sorted(accounts, key=lambda account: (account.created_at, account.id))
+
+    def _account(self, account_id: str, fields: Mapping[str, str]) -> Account:
+        proxy = self._open(account_id, fields, "proxy")
+        return values.account(account_id, fields, _without_password(proxy))
+
+    async def find(self, name_or_id: str) -> Account:
+        """The account with this id or name; AccountProblem when there is none."""
+        for account in await self.list():
+            if name_or_id in (account.id, account.name):
+                return account
+        raise AccountProblem(f"There is no account with the name or id {name_or_id}.")
+
+    async def set_enabled(self, name_or_id: str, *, enabled: bool) -> Account:
+        """A disabled account gets no new requests; running ones end in peace."""
+        account = await self.find(name_or_id)
+        await self._store.save_account(account.id, {"enabled": "1" if enabled else "0"})
+        if enabled:
+            await self._store.reset_account(account.id)
+        return await self.find(account.id)
+
+    async def reset(self, name_or_id: str) -> Account:
+        """Forget an account's failures: it may serve again at once."""
+        account = await self.find(name_or_id)
+        await self._store.reset_account(account.id)
+        return await self.find(account.id)
+
+    async def remove(self, name_or_id: str, *, patience_s: float = 0.0) -> Account:
+        """Remove an account for good, once the requests on it have ended.
+
+        Args:
+            patience_s: how long to wait for them. When that is not enough the account stays,
+                disabled, and AccountProblem says so.
+        """
+        account = await self.set_enabled(name_or_id, enabled=False)
+        deadline = trio.current_time() + patience_s
+        while running := await self._store.open_leases_of_account(account.id):
+            if trio.current_time() >= deadline:
+                raise AccountProblem(
+                    f"{account.name} still serves {running} requests. It is disabled now and takes"
+                    " no more; remove it when they have ended."
+                )
+            await trio.sleep(_DRAIN_POLL_S)
+        await self._store.remove_account(account.id)
+        return account
+
+    async def test(self, name_or_id: str, upstreams: Upstreams) -> TestResult:
+        """Ask the account's API for one model: free of charge, and proves the credential.
+
+        Raises whatever the client raises when the upstream cannot be reached.
+        """
+        account = await self.find(name_or_id)
+        fields = await self.fields(account.id)
+        if self.kind(fields).signs_in and not fields.get("token"):
+            return TestResult(False, None, f"The account has no token. {account.advice}")
+        credential = self._credential(account.id, fields)
+        headers = [credential.header, (b"anthropic-version", ANTHROPIC_VERSION)]
+        if credential.beta:
+            headers.append((b"anthropic-beta", credential.beta))
+        async with upstreams.send(
+            credential.base_url,
+            "GET",
+            b"/v1/models?limit=1",
+            headers,
+            b"",
+            headers_timeout_s=_TEST_DEADLINE_S,
+            silence_timeout_s=_TEST_DEADLINE_S,
+            proxy=credential.proxy,
+        ) as reply:
+            return TestResult(reply.status == 200, reply.status, _verdict(reply.status))
+
+    async def rotate(self) -> int:
+        """Encrypt every secret with the current ENCRYPT_KEY; returns how many were not yet.
+
+        May be interrupted and run again: each secret is replaced in one step, and only if it
+        still is what was read.
+        """
+        count = 0
+        for account_id in await self._store.account_ids():
+            fields = await self._store.read_account(account_id)
+            for name in _SECRETS:
+                record = fields.get(name)
+                while record and not self._vault.is_current(record):
+                    text = self._vault.decrypt(record, purpose=_purpose(account_id, name))
+                    after = self.sealed(account_id, {name: text})
+                    if await self._store.swap_account(account_id, name, record, after):
+                        count += 1
+                        break
+                    record = (await self._store.read_account(account_id)).get(name)
+        return count
+
+
+def _purpose(account_id: str, name: str) -> str:
+    """What a record is encrypted for, so that it opens nowhere else."""
+    return f"account:{account_id}" if name == "secret" else f"account:{account_id}:{name}"
+
+
+def _checked_proxy(proxy: str) -> str:
+    if proxy and proxy != DIRECT:
+        try:
+            parse_proxy_url(proxy)
+        except ValueError as rule:
+            raise AccountProblem(f"proxy: {rule}") from None
+    return proxy
+
+
+def _without_password(proxy: str) -> str:
+    parts = urlsplit(proxy)
+    if not parts.username:
+        return proxy
+    return f"{parts.scheme}://{parts.username}:***@{parts.netloc.rpartition('@')[2]}"
+
+
+def _verdict(status: int) -> str:
+    if status == 200:
+        return "The upstream accepts this account's credential."
+    if status in (401, 403):
+        return f"The upstream refuses this account's credential (status {status})."
+    return f"The upstream answered with status {status}; the credential may still be good."

@@ -1,0 +1,95 @@
+-- Which account serves. Able are those that are enabled, well, of the key's groups, serve the
+-- model and have a slot free. A conversation's own account comes first. Else it goes by turns
+-- within the best priority, in proportion to weight (start-time fair queueing), past accounts
+-- that run much more than their share; one near its upstream's limits counts for less.
+
+-- Below this part of an upstream's limit an account's weight shrinks with what is left.
+local ENOUGH, LEAST = 0.5, 0.05
+
+local function weight_of(weight, headroom, till, now)
+  local left = (tonumber(till) or 0) > now and tonumber(headroom) / 1000 or 1
+  return (tonumber(weight) or 1) * math.max(LEAST, math.min(1, left / ENOUGH))
+end
+
+-- Judges one account for `ask` ({bound, wanted, model, class, groups}).
+-- Returns  the account, or nil with its name, why not, and when it will be back (ms or nil)
+local function judged(id, ask, tried, now)
+  local f = state_fields(ask.class)
+  local a = redis.call('HMGET', named('account', id), 'name', 'enabled', 'version', 'state',
+    'state_until', 'probe', 'groups', 'models', 'max_concurrency', 'token_until', 'priority',
+    'weight', 'headroom', 'headroom_until', 'turn', 'used_at', f.state, f.till, f.probe)
+  if not a[1] then return nil end
+  if tried[id] then return nil, a[1], 'tried' end
+  if a[2] ~= '1' then return nil, a[1], 'disabled' end
+  if ask.bound == '' then
+    if not share_a_word(ask.groups, a[7]) then return nil, a[1], 'group' end
+    if ask.model ~= '' and not matches(a[8], ask.model) then return nil, a[1], 'model' end
+  end
+  local why, back = rest_of(a[4], a[5], a[6], now)
+  if not why and ask.class ~= '' then why, back = rest_of(a[17], a[18], a[19], now) end
+  if why then return nil, a[1], why, back end
+  if a[10] and tonumber(a[10]) <= now then return nil, a[1], 'expired' end
+  local load, most = redis.call('ZCARD', named('inflight_account', id)), tonumber(a[9]) or 0
+  if most > 0 and load >= most then return nil, a[1], 'full' end
+  return {id = id, name = a[1], version = a[3], load = load, used = tonumber(a[16]) or 0,
+    priority = tonumber(a[11]) or 50, weight = weight_of(a[12], a[13], a[14], now),
+    turn = tonumber(a[15]) or 0, rested = a[4], class_rested = ask.class ~= '' and a[17]}
+end
+
+-- Of the accounts of one priority, the one whose turn it is.
+local function by_turn(able, now_at)
+  local busy, weights, best = 1, 0, nil
+  for _, a in ipairs(able) do busy, weights = busy + a.load, weights + a.weight end
+  for _, a in ipairs(able) do
+    local is_crowded = a.load > 2 + 1.5 * busy * a.weight / weights
+    a.turn = math.max(a.turn, now_at)
+    local is_before = best and (a.turn < best.turn or (a.turn == best.turn and a.used < best.used))
+    if not is_crowded and (not best or is_before) then best = a end
+  end
+  return best
+end
+
+-- Returns  {best = account or nil, able = how many could serve, known = how many there are,
+--          why = what keeps the rest from serving, back = when the first is back (ms or nil),
+--          skipped = JSON of reason → names, or ''}
+local function choose(ask, tried, now)
+  local found, able, skipped = {able = 0, known = 0, why = ''}, {}, nil
+  local ids = ask.bound ~= '' and {ask.bound} or redis.call('SMEMBERS', NAME.accounts)
+  for _, id in ipairs(ids) do
+    local a, label, why, back = judged(id, ask, tried, now)
+    if a or label then found.known = found.known + 1 end
+    if a then
+      found.able = found.able + 1
+      if id == ask.wanted or ask.bound ~= '' then found.best = a end
+      if not able[1] or a.priority < able[1].priority then able = {} end
+      if not able[1] or a.priority == able[1].priority then able[#able + 1] = a end
+    elseif label and why ~= 'tried' then
+      skipped = skipped or {}
+      skipped[why] = skipped[why] or {}
+      if #skipped[why] < 10 then table.insert(skipped[why], label) end
+      -- What passes soonest is what a client should hear of.
+      if back and (not found.back or back < found.back) then found.back, found.why = back, why end
+      if not found.back and (found.why == '' or why == 'full') then found.why = why end
+    end
+  end
+  found.skipped = skipped and cjson.encode(skipped) or ''
+  if not found.best and able[1] then
+    found.best = by_turn(able, tonumber(redis.call('GET', NAME.turn) or '0'))
+    found.best.by_turn = true
+  end
+  return found
+end
+
+-- Gives a lease its slot at a chosen account, which its conversation then keeps for an hour.
+local function take(lease, account, class, affinity, now)
+  local key = named('account', account.id)
+  redis.call('ZADD', named('inflight_account', account.id), now, lease)
+  redis.call('HSET', key, 'used_at', whole(now))
+  if account.by_turn then
+    redis.call('HSET', key, 'turn', string.format('%.17g', account.turn + 1 / account.weight))
+    redis.call('SET', NAME.turn, string.format('%.17g', account.turn))
+  end
+  if affinity ~= '' then redis.call('SET', named('affinity', affinity), account.id, 'EX', 3600) end
+  if account.rested then redis.call('HSET', key, 'probe', lease) end
+  if account.class_rested then redis.call('HSET', key, state_fields(class).probe, lease) end
+end

@@ -1,0 +1,60 @@
+"""What may stand in the fields that people fill in. Each rule returns the value as it is kept.
+
+Raises ValueError with a sentence that names no field; whoever asks knows which one it is.
+"""
+
+import re
+from collections.abc import Iterable
+
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def name(value: object) -> str:
+    """What a person calls something."""
+    text = str(value)
+    if not text.strip() or len(text) > 100 or not text.isprintable():
+        raise ValueError("A name is one line of 1 to 100 printable characters.")
+    return text
+
+
+def line(value: object) -> str:
+    """A remark, or nothing."""
+    text = str(value)
+    if len(text) > 500 or not all(one.isprintable() for one in text):
+        raise ValueError("A remark is one line of at most 500 printable characters.")
+    return text
+
+
+def glob(value: object) -> str:
+    """A model's name, with * and ? standing for anything."""
+    text = str(value)
+    if not text.strip() or len(text) > 256 or not text.isprintable() or set("[]") & set(text):
+        raise ValueError(f"{text!r} is not a model pattern; use a name, * and ?.")
+    return text
+
+
+def globs(values: Iterable[object]) -> str:
+    """Model patterns, one a line."""
+    return "\n".join(glob(value) for value in values)
+
+
+def words(values: Iterable[object]) -> str:
+    """Names of groups, one a line."""
+    found = [str(value) for value in values]
+    for word in found:
+        if not _WORD.fullmatch(word):
+            raise ValueError(f"{word!r} is not a group's name; use letters, digits, . _ and -.")
+    return "\n".join(found)
+
+
+def whole(value: object, least: int, most: int) -> str:
+    """A whole number within bounds."""
+    text = str(value)
+    if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
+        raise ValueError(f"{text!r} is not a whole number from {least} to {most}.")
+    return str(int(text))
+
+
+def lines(text: str) -> tuple[str, ...]:
+    """What globs() or words() keep, as it was given."""
+    return tuple(text.split("\n")) if text else ()

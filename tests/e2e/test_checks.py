@@ -1,0 +1,144 @@
+"""Accounts are asked for themselves whether they are still good."""
+
+import trio
+
+from relay.accounts import Account
+from relay.simulator import Fault
+from relay.store import name
+
+from .conftest import BODY, OTHER_KEYS, SOON_S, UPSTREAM_KEY, Running
+
+REFUSED = Fault(status=401, message="invalid x-api-key")
+
+
+async def check(relay: Running) -> Account:
+    """A round of checks, whatever was checked a moment ago, and what became of the account."""
+    account = await relay.ctx.accounts.find("main")
+    await relay.ctx.store._link.call("DEL", name("lock", f"check:{account.id}"))
+    await relay.ctx.checks.check_all()
+    return await relay.ctx.accounts.find("main")
+
+
+async def ask(relay: Running) -> int:
+    async with relay.client() as client:
+        return (await client.post("/v1/messages", json=BODY)).status_code
+
+
+async def becomes(relay: Running, state: str) -> Account:
+    with trio.fail_after(SOON_S):
+        while (account := await relay.ctx.accounts.find("main")).state != state:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    return account
+
+
+async def alerts(relay: Running) -> list[tuple[str, str]]:
+    """Every alert, oldest first: the states before and after."""
+    found = await relay.ctx.store.alerts(100)
+    assert all(one["event"] == "account_error" for one in found)
+    return [(one["before"], one["state"]) for one in reversed(found)]
+
+
+async def test_a_refused_account_is_asked_and_found_unauthorized(relay: Running):
+    relay.sim.by_key[UPSTREAM_KEY] = REFUSED
+    assert await ask(relay) == 503
+    account = await becomes(relay, "unauthorized")
+    assert account.until is None
+    assert "--secret-file" in account.advice
+    before = len(relay.sim.requests)
+    assert await ask(relay) == 503
+    assert len(relay.sim.requests) == before
+    assert await alerts(relay) == [("ok", "unauthorized")]
+
+
+async def test_a_refusal_that_belongs_to_the_request_benches_nobody(relay: Running):
+    relay.sim.script.append(Fault(status=403, message="not with this beta"))
+    assert await ask(relay) == 503
+    with trio.fail_after(SOON_S):
+        while len(relay.sim.requests) < 2:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    assert relay.sim.requests[1].target.startswith("/v1/models")
+    assert await ask(relay) == 200
+    assert await alerts(relay) == []
+
+
+async def test_clients_cannot_make_the_relay_ask_over_and_over(relay: Running):
+    for _ in range(4):
+        relay.sim.script.append(Fault(status=404, message="model: not here"))
+        await ask(relay)
+    with trio.fail_after(SOON_S):
+        while len(relay.sim.requests) < 5:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    assert await ask(relay) == 200
+    assert sum(one.target.startswith("/v1/models") for one in relay.sim.requests) == 1
+
+
+async def test_an_unauthorized_account_comes_back_when_a_check_succeeds(relay: Running):
+    relay.sim.by_key[UPSTREAM_KEY] = REFUSED
+    assert (await check(relay)).state == "unauthorized"
+    del relay.sim.by_key[UPSTREAM_KEY]
+    assert (await check(relay)).state == "ok"
+    assert await ask(relay) == 200
+    assert await alerts(relay) == [("ok", "unauthorized"), ("unauthorized", "ok")]
+
+
+async def test_a_new_secret_ends_it_at_once(relay: Running):
+    relay.sim.by_key[UPSTREAM_KEY] = REFUSED
+    await check(relay)
+    await relay.ctx.accounts.edit("main", secret=OTHER_KEYS[0])
+    assert await ask(relay) == 200
+
+
+async def test_five_failed_checks_in_a_row_disable_and_one_good_one_enables(relay: Running):
+    relay.sim.by_key[UPSTREAM_KEY] = Fault(status=500)
+    states = [(await check(relay)).state for _ in range(6)]
+    assert states == ["ok", "ok", "ok", "ok", "disabled", "disabled"]
+    assert await ask(relay) == 503
+    del relay.sim.by_key[UPSTREAM_KEY]
+    assert (await check(relay)).state == "ok"
+    assert await alerts(relay) == [("ok", "disabled"), ("disabled", "ok")]
+
+
+async def test_a_good_check_between_starts_the_count_again(relay: Running):
+    for _ in range(2):
+        relay.sim.by_key[UPSTREAM_KEY] = Fault(reset_at=0)
+        assert [(await check(relay)).state for _ in range(4)] == ["ok"] * 4
+        del relay.sim.by_key[UPSTREAM_KEY]
+        await check(relay)
+
+
+async def test_what_a_person_disabled_no_check_enables(relay: Running):
+    await relay.ctx.accounts.set_enabled("main", enabled=False)
+    account = await check(relay)
+    assert (account.state, account.reason) == ("disabled", "by a person")
+    assert not relay.sim.requests
+
+
+async def test_a_good_credential_says_nothing_of_limits(relay: Running):
+    relay.sim.script.append(Fault(status=429, headers={"retry-after": "30"}))
+    await ask(relay)
+    assert (await check(relay)).state == "cooling"
+
+
+async def test_an_upstream_without_a_list_of_models_is_not_benched_for_it(relay: Running):
+    relay.sim.by_key[UPSTREAM_KEY] = Fault(status=404)
+    for _ in range(6):
+        assert (await check(relay)).state == "ok"
+
+
+async def test_two_processes_check_once_a_round(relay: Running):
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(relay.ctx.checks.check_all)
+    assert len(relay.sim.requests) == 1
+
+
+async def test_an_account_has_a_history(relay: Running):
+    relay.sim.by_key[UPSTREAM_KEY] = REFUSED
+    account = await check(relay)
+    await relay.ctx.accounts.reset("main")
+    changes = await relay.ctx.store.state_changes(account.id, 10)
+    assert [(one["before"], one["state"]) for one in changes] == [
+        ("unauthorized", "ok"),
+        ("ok", "unauthorized"),
+    ]
+    assert "401" in changes[1]["reason"]
