@@ -29,8 +29,9 @@ def oauth_login(name_or_id: str) -> None:
 
     begun = with_context(lambda ctx: ctx.signins.begin(name_or_id))
     click.echo(f"Open this address and sign in:\n\n{begun.url}\n")
-    pasted = click.prompt("Code, or Enter when the browser says it is done", default="",
-                          show_default=False, hide_input=True).strip()  # fmt: skip
+    pasted = click.prompt(
+        "Code, or Enter when the browser says it is done", default="", show_default=False
+    ).strip()
 
     async def finish(ctx: "Context") -> "Account":
         if pasted:

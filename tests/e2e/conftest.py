@@ -21,6 +21,7 @@ __all__ = ["redis_process", "redis_url"]
 
 UPSTREAM_KEY = "upstream-secret"
 OTHER_KEYS = ("second-secret", "third-secret")
+API_KEYS = frozenset({UPSTREAM_KEY, *OTHER_KEYS})
 SOON_S = 10.0
 BODY = {
     "model": "claude-opus-5",
@@ -77,14 +78,16 @@ class Running:
 
 
 @asynccontextmanager
-async def relay_running(redis_url: str, home: Path, **changes: object) -> AsyncIterator[Running]:
-    """A relay with the given changes to its settings."""
+async def relay_running(
+    redis_url: str, home: Path, *, api_keys: frozenset[str] | None = API_KEYS, **changes: object
+) -> AsyncIterator[Running]:
+    """A relay with the given changes to its settings; `api_keys` None: its upstream takes any."""
     chosen = settings.load({"RELAY_HOME": str(home), "REDIS_URL": redis_url})
     quick = {"port": 0, "drain_lead_s": 0.0, "drain_timeout_s": 1.0, "retry_delay_s": 0.01}
     chosen = dataclasses.replace(chosen, **{**quick, **changes})
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        serve = partial(simulator.serve, api_keys=frozenset({UPSTREAM_KEY, *OTHER_KEYS}))
+        serve = partial(simulator.serve, api_keys=api_keys)
         sim = await nursery.start(serve)
         ctx, url = await nursery.start(partial(server.serve, chosen, stop=stop))
         await ctx.accounts.add("main", secret=UPSTREAM_KEY, base_url=sim.base_url)

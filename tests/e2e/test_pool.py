@@ -16,7 +16,7 @@ import trio
 from relay import server, settings
 from relay.simulator import Fault
 
-from .conftest import BODY, OTHER_KEYS, SOON_S, UPSTREAM_KEY, Running, relay_running
+from .conftest import API_KEYS, BODY, OTHER_KEYS, SOON_S, UPSTREAM_KEY, Running, relay_running
 from .scripted import scripted_upstream
 
 pytestmark = pytest.mark.slow
@@ -199,14 +199,17 @@ async def test_an_upstream_that_dies_in_fifty_streams_leaves_nothing_behind(rela
 
 
 @asynccontextmanager
-async def two_relays(redis_url: str, home: Path) -> AsyncIterator[tuple[Running, Running]]:
+async def two_relays(
+    redis_url: str, home: Path, *, api_keys: frozenset[str] | None = API_KEYS, **changes: object
+) -> AsyncIterator[tuple[Running, Running]]:
     """Two relay processes' worth of parts on one Redis, at one upstream."""
-    async with relay_running(redis_url, home) as first:
+    async with relay_running(redis_url, home, api_keys=api_keys, **changes) as first:
         stop = trio.Event()
         chosen = dataclasses.replace(
             settings.load({"RELAY_HOME": str(home), "REDIS_URL": redis_url}),
             port=0,
             drain_lead_s=0.0,
+            **changes,
         )
         async with trio.open_nursery() as nursery:
             ctx, url = await nursery.start(partial(server.serve, chosen, stop=stop))

@@ -28,13 +28,13 @@ class Home:
         }
         self.started: list[subprocess.Popen[str]] = []
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
+    def start(self, *command: str, stdin: bool = False) -> subprocess.Popen[str]:
         """Start a Python program of the checkout; ended with the test."""
         process = subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
             env=self.env,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
