@@ -27,7 +27,8 @@ FAILS_WITHIN_S = 10.0
 NOTE = "the word is marzipan\n"
 # Slowly, so that what comes before the cut is on its way when the connection goes.
 CUT = {"chunkSize": 5, "latency": 20, "truncateAfterChunks": 5}
-FORBIDDEN = {"error": {"type": "permission_error", "message": "No more of this."}, "status": 403}
+# Neither tried again by the client nor moved on from by the relay.
+TOO_LARGE = {"error": {"type": "request_too_large", "message": "No more of this."}, "status": 413}
 CALL_OF_TOOL = {"name": "Bash", "arguments": {"command": "tr a-z A-Z < note.txt"}}
 
 
@@ -51,7 +52,7 @@ FIXTURES = [
     fixture("break once", saying("Half of an answer."), {"sequenceIndex": 0}, **CUT),
     fixture("break once", saying("Whole at the second try.")),
     fixture("break for good", saying("Half of an answer."), {"sequenceIndex": 0}, **CUT),
-    fixture("break for good", FORBIDDEN),
+    fixture("break for good", TOO_LARGE),
 ]
 
 
@@ -225,6 +226,6 @@ def test_half_an_answer_is_never_shown_as_one(claude: Claude, relay: Relay, aimo
     said = claude.ask("break for good", ANTHROPIC_AUTH_TOKEN=relay.key("for-good"))
     assert said.status != 0
     assert said.result["is_error"]
-    assert "No more of this." in said.result["result"]
+    assert "Request too large" in said.result["result"]
     assert "Half" not in said.result["result"]
     assert len(aimock.journal("break for good")) == 2

@@ -36,7 +36,7 @@ def proxy_process(scheme: str, login: str, folder: Path) -> Iterator[int]:
     port = unused_port()
     words = {"http": "http", "https": "http+ssl", "socks5": "socks5"}
     listen = f"{words[scheme]}://127.0.0.1:{port}" + (f"#user:{WORD}" if login else "")
-    command = [sys.executable, "-W", "ignore", "-m", "pproxy", "-l", listen]
+    command = [sys.executable, "-u", "-W", "ignore", "-m", "pproxy", "-l", listen]
     if scheme == "https":
         command += ["--ssl", str(folder / "server.pem")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
