@@ -14,7 +14,6 @@ import secrets
 import ssl
 import time
 from collections.abc import Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
@@ -34,7 +33,7 @@ _FEDERATION_BETA = "oauth-2025-04-20,oidc-federation-2026-04-01"
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 _TIMEOUT_S = 15.0
-# httpx counts anew with each piece of an answer, so that alone a slow server could hold us.
+# For the whole answer: httpx counts anew with each piece of it.
 _DEADLINE_S = 25.0
 _MOST_ANSWER_BYTES = 64 * 1024
 _USUAL_LIFE_S = 3600.0
@@ -233,7 +232,7 @@ def _encoded(text: str) -> str:
 
 
 async def _ask(
-    url: str, proxy: str | None, headers: Mapping[str, str], **content: Mapping[str, str]
+    url: str, proxy: str | None, headers: Mapping[str, str], **content: Any
 ) -> dict[str, Any]:
     """POST, and the JSON object that comes back."""
     # Only who signs in pays for the import.
@@ -249,7 +248,7 @@ async def _ask(
                 httpx.AsyncClient(
                     trust_env=False, proxy=proxy, timeout=_TIMEOUT_S, verify=trusted
                 ) as client,
-                client.stream("POST", url, headers=headers, **content) as reply,  # type: ignore[arg-type]
+                client.stream("POST", url, headers=headers, **content) as reply,
             ):
                 return _judged(reply.status_code, await _read(reply))
     except (httpx.TimeoutException, trio.TooSlowError):
@@ -257,23 +256,41 @@ async def _ask(
     except (httpx.ProxyError, SOCKSError):
         problem = "The proxy does not let the OAuth server be asked."
     except httpx.ConnectError as error:
-        problem = f"The OAuth server cannot be reached: {error}."
+        problem = f"The OAuth server cannot be reached: {_why(error)}."
     except (httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError):
         problem = "The address of the OAuth server or of the proxy cannot be used."
     except httpx.HTTPError as error:
         problem = f"The OAuth server broke off ({type(error).__name__})."
-    # Outside of the handlers: what httpx says may repeat what was sent.
+    # Outside of the handlers, without a context: what httpx says may repeat what was sent.
     raise OAuthProblem(problem)
+
+
+def _why(error: BaseException) -> str:
+    """Why there is no connection: the innermost error tells, from before anything was sent."""
+    while (inner := _inner(error)) is not None:
+        error = inner
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    return str(error) or type(error).__name__
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    if isinstance(error, BaseExceptionGroup):
+        return error.exceptions[0]
+    # httpcore drops the cause and keeps it as its argument.
+    cause = error.__cause__ or (error.args[0] if error.args else None)
+    return cause if isinstance(cause, BaseException) else None
 
 
 async def _read(reply: "httpx.Response") -> bytes:
     """The body, or its beginning if it is too long."""
     body = bytearray()
-    async with aclosing(reply.aiter_raw()) as parts:  # type: ignore[type-var]  # a generator
-        async for part in parts:
+    # httpx's generators are nested, and only what ends the innermost ends them all.
+    with trio.CancelScope() as scope:
+        async for part in reply.aiter_raw():
             body += part
             if len(body) > _MOST_ANSWER_BYTES:
-                break
+                scope.cancel()
     return bytes(body)
 
 

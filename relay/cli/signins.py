@@ -42,7 +42,9 @@ def oauth_login(name_or_id: str) -> None:
 
     done = with_context(finish)
     if done.state == "expired":
-        raise click.ClickException(f"{done.name} is still not signed in: {done.reason}.")
+        raise click.ClickException(
+            f"{done.name} is still not signed in: {done.reason.rstrip('.')}."
+        )
     click.echo(f"{done.name} is signed in.")
 
 

@@ -3,7 +3,7 @@
 //   node server.mjs     prints "listening on URL"
 //
 // It checks codes and PKCE by itself. Here it also learns that a refresh token works once, and:
-//   GET /test/requests  the token requests until now: [{authorization, body}]
+//   GET /test/requests  the token requests until now: [{authorization, beta, body}]
 //   PUT /test/next      {status?, body?, without?: [NAME]} changes the next answer of its tokens
 
 import { createRequire } from "node:module";

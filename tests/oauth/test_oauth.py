@@ -147,7 +147,9 @@ async def test_an_identity_token_becomes_an_access_token(
 
     assert grant.access_token.count(".") == 2
     assert grant.refresh_token == ""
-    assert oauth_server.requests()[-1]["body"]["assertion"] == identity
+    asked = oauth_server.requests()[-1]
+    assert asked["body"]["assertion"] == identity
+    assert asked["beta"] == "oauth-2025-04-20,oidc-federation-2026-04-01"
 
 
 async def test_an_identity_token_that_is_none_is_refused(oauth_server: OAuthServer):
