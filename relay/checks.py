@@ -55,6 +55,9 @@ class Checks:
                 await self._check_alone(account, "suspect", _SUSPECT_EVERY_MS)
             except (RedisAway, AccountProblem) as error:
                 log.debug("account=%s was not checked: %s", account_id, error)
+            except Exception:
+                # The next suspect must be checked whatever this one was.
+                log.exception("account=%s could not be checked", account_id)
 
     async def check_all(self) -> None:
         """Check every account that a person has not disabled."""

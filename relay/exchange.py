@@ -42,6 +42,7 @@ _KEPT_FROM_CLIENT = frozenset(
 _QUOTA_PREFIX = b"anthropic-ratelimit-"
 
 _MOST_REFUSAL_BYTES = 4 * 1024 * 1024
+REFUSED = "credential_refused"
 BROKEN_OFF = "The upstream's answer broke off. What has come so far is not the whole answer."
 
 
@@ -201,6 +202,8 @@ async def outcome(ctx: Context, client: Client, lease: Lease) -> AsyncIterator[N
         lease.error = lease.error or ("client_gone" if client.is_gone else "shutdown")
         raise
     finally:
+        if lease.error == REFUSED:
+            ctx.checks.suspect(lease.account.account_id)
         await ctx.leases.settle(lease)  # noqa: ASYNC102  # it shields itself, with a deadline
         _fill_in(client, lease)
 
@@ -255,7 +258,7 @@ def _note_answer(client: Client, lease: Lease, reply: Reply) -> None:
         # A client that followed it would take its key to another host.
         raise errors.BadGateway("The upstream account's address only redirects elsewhere.")
     if reply.status in (401, 403):
-        lease.error = "credential_refused"
+        lease.error = REFUSED
         client.trail.error = (
             f"credential_refused: the upstream answered {reply.status} to the account's secret"
         )

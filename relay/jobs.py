@@ -54,8 +54,8 @@ async def _repeat(job: Job) -> None:
                 await job.run()
             if scope.cancelled_caught:
                 log.error("job %s took over %.0f s and was given up", job.name, _JOB_DEADLINE_S)
-        except RedisAway as error:
-            log.debug("job %s: %s", job.name, error)
-        except Exception:
+        except* RedisAway as error:
+            log.debug("job %s: %s", job.name, error.exceptions[0])
+        except* Exception:
             log.exception("job %s failed", job.name)
         await trio.sleep(job.every_s)

@@ -66,7 +66,9 @@ local function choose(ask, tried, now)
     elseif label and why ~= 'tried' then
       skipped = skipped or {}
       skipped[why] = skipped[why] or {}
-      if #skipped[why] < 10 then table.insert(skipped[why], label) end
+      -- Decisions stay small, however many accounts there are.
+      local names = skipped[why]
+      if #names < 5 then table.insert(names, label) else names[6] = 'and others' end
       -- What passes soonest is what a client should hear of.
       if back and (not found.back or back < found.back) then found.back, found.why = back, why end
       if not found.back and (found.why == '' or why == 'full') then found.why = why end

@@ -203,6 +203,28 @@ def test_the_readmes_line_connects(claude: Claude, relay: Relay):
     assert done.stdout == "Hello from the fixture.\n", done.stderr
 
 
+def test_accounts_in_trouble_are_not_seen(claude: Claude, relay: Relay, aimock: Aimock):
+    """One that is not there and one whose secret is wrong come first; the healthy one serves."""
+    for name, url in (("gone", "http://127.0.0.1:1"), ("refused", aimock.url)):
+        relay.home.relay(
+            "account", "add", name, "--base-url", url, "--priority", "1", "--secret-file", "-",
+            stdin="no-such-secret\n",
+        )  # fmt: skip
+    try:
+        said = claude.ask("say hello", ANTHROPIC_AUTH_TOKEN=relay.key("troubled"))
+        assert said.status == 0, said.stderr
+        (record,) = relay.records("troubled")
+        tried = [(one["account_name"], one["outcome"]) for one in record["attempts"]]
+        assert sorted(tried[:-1]) == [
+            ("gone", "upstream_connect_failed"),
+            ("refused", "credential_refused"),
+        ]
+        assert tried[-1] == ("main", "ok")
+    finally:
+        for name in ("gone", "refused"):
+            relay.home.relay("account", "remove", name, "--yes")
+
+
 def test_a_wrong_key_is_told_at_once(claude: Claude, relay: Relay):
     said = claude.ask("say hello", ANTHROPIC_AUTH_TOKEN="sk-relay-" + "x" * 43)
     assert said.status != 0

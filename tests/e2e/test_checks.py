@@ -50,6 +50,14 @@ async def test_a_refused_account_is_asked_and_found_unauthorized(relay: Running)
     assert await alerts(relay) == [("ok", "unauthorized")]
 
 
+async def test_a_refused_upload_makes_the_relay_ask_too(relay: Running):
+    relay.sim.by_key[UPSTREAM_KEY] = REFUSED
+    async with relay.client() as client:
+        answer = await client.post("/v1/messages/batches", json={"requests": []})
+    assert answer.status_code == 503
+    await becomes(relay, "unauthorized")
+
+
 async def test_a_refusal_that_belongs_to_the_request_benches_nobody(relay: Running):
     relay.sim.script.append(Fault(status=403, message="not with this beta"))
     assert await ask(relay) == 503
