@@ -63,7 +63,9 @@ async def _models(ctx: Context, client: Client, match: "re.Match[bytes]") -> Non
         await ctx.leases.settle(lease)
         await client.answer(reply.status, headers, body)
 
-    async with ctx.leases.admit(client.request_id, key, call) as lease:
+    async with ctx.leases.admit(
+        client.request_id, key, call, exchange.caller_of(ctx, client)
+    ) as lease:
         await exchange.forward(ctx, client, lease, b"", deliver, plain=True)
 
 

@@ -4,6 +4,7 @@ A request is two tasks, its way and its client's going away; whichever ends firs
 other. Everything that a handler raises becomes an answer and a log line here.
 """
 
+import ipaddress
 import logging
 import re
 import time
@@ -37,11 +38,13 @@ class App:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
+        self._trusted = [ipaddress.ip_network(one) for one in ctx.settings.trusted_proxies]
         self.is_draining = False
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         client = Client(scope, receive, self._with_cors(scope, send), new_request_id())
+        client.address = self._address_behind(client)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_until_gone, client, nursery.cancel_scope)
@@ -50,6 +53,22 @@ class App:
         finally:
             client.let_go()
             self._tell(client)
+
+    def _address_behind(self, client: Client) -> str:
+        """The caller's own address, where trusted proxies tell it."""
+        address = client.address
+        for told in reversed(client.header(b"x-forwarded-for").decode("latin-1").split(",")):
+            if not told.strip() or not self._is_trusted(address):
+                break
+            address = told.strip()
+        return address
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            given = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(given in network for network in self._trusted)
 
     async def _answer(self, client: Client) -> None:
         try:

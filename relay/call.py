@@ -22,6 +22,7 @@ class Call:
         thread: what tells one conversation of a key from another: the session, else a hash of
             how the conversation begins; empty when it does not matter.
         account_id: the account that must serve, or empty for any.
+        unbounded: the field whose cost cannot be bounded beforehand, or empty.
         model_at: where in the body the model's JSON string begins and ends.
     """
 
@@ -36,6 +37,7 @@ class Call:
     thread: str = ""
     agent: str = ""
     account_id: str = ""
+    unbounded: str = ""
     model_at: tuple[int, int] | None = None
 
 

@@ -7,6 +7,7 @@ from relay.checks import Checks
 from relay.client import BodyBudget
 from relay.keys import Keys
 from relay.leases import Leases
+from relay.limits import Clients
 from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import Store
@@ -25,5 +26,6 @@ class Context:
     checks: Checks
     prices: Prices
     leases: Leases
+    clients: Clients
     upstreams: Upstreams
     bodies: BodyBudget

@@ -9,6 +9,7 @@ RelayError                     status  type
  ├─ RequestTimeout             408     timeout_error
  ├─ TooLarge                   413     request_too_large
  ├─ RateLimited                429     rate_limit_error
+ ├─ BudgetReached              429     billing_error           (never retried by clients)
  ├─ HeadersTooLarge            431     request_too_large
  ├─ InternalError              500     api_error
  ├─ BadGateway                 502     api_error
@@ -92,6 +93,12 @@ class TooLarge(RelayError):
 class RateLimited(RelayError):
     status = 429
     type = "rate_limit_error"
+
+
+class BudgetReached(RelayError):
+    status = 429
+    type = "billing_error"
+    extra_headers = ((b"x-should-retry", b"false"),)
 
 
 class HeadersTooLarge(RelayError):

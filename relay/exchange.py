@@ -14,7 +14,7 @@ from functools import partial
 import msgspec
 import trio
 
-from relay import balancer, errors
+from relay import balancer, errors, limits
 from relay.balancer import Verdict
 from relay.call import Call, Dialect, Meter
 from relay.client import Client
@@ -22,6 +22,7 @@ from relay.context import Context
 from relay.keys import KeyRef
 from relay.lease import Lease
 from relay.leases import Step
+from relay.store import Caller
 from relay.upstream import Reply, UpstreamError, UpstreamTimeoutError
 
 Headers = list[tuple[bytes, bytes]]
@@ -53,6 +54,12 @@ async def authenticated(ctx: Context, client: Client) -> KeyRef:
     return key
 
 
+def caller_of(ctx: Context, client: Client) -> Caller:
+    """Who calls, as far as a key's limits ask."""
+    agent = client.header(b"user-agent").decode("latin-1")
+    return Caller(ctx.clients.of(agent), limits.address(client.address))
+
+
 async def relay(
     ctx: Context, client: Client, dialect: Dialect, read: Callable[[bytes], Call]
 ) -> None:
@@ -66,7 +73,7 @@ async def relay(
     body = await client.body(settings.max_body_bytes, ctx.bodies, settings.body_timeout_s)
     call = read(body)
     client.trail.model = call.model
-    async with ctx.leases.admit(client.request_id, key, call) as lease:
+    async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
         lease.dialect = dialect.name
         await forward(ctx, client, lease, body, partial(_deliver, ctx, client, dialect, lease))
 
@@ -410,6 +417,7 @@ def answer_headers(client: Client, lease: Lease, reply: Reply) -> Headers:
     headers += errors.identity(client.request_id)
     if lease.upstream_request_id:
         headers.append((b"x-upstream-request-id", lease.upstream_request_id.encode("latin-1")))
+    headers += limits.utilisation(lease.account.budget)
     if lease.account.shows_account:
         headers.append((b"x-relay-account", lease.account.account_name.encode()))
     return headers

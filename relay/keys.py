@@ -8,11 +8,11 @@ admission script, on the state of that moment.
 import fnmatch
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from relay import rules
+from relay import limits, rules
 from relay.errors import Unauthorized
 from relay.store import Store
 from relay.vault import Vault, new_id, new_key
@@ -33,6 +33,28 @@ def expired_key(when: datetime) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a key may use. Numbers are 0 and texts empty where there is no limit.
+
+    Args:
+        rate: REQUESTS/SECONDS in a sliding window; empty for the relay's usual one.
+        daily, monthly: requests by the UTC calendar.
+        budgets: US dollars by period, with the mode: {"daily": "5.00 soft"}.
+        clients: ids of the clients it may be used with.
+        networks: addresses and networks it may be used from.
+    """
+
+    rate: str = ""
+    daily: int = 0
+    monthly: int = 0
+    concurrency: int = 0
+    tokens_per_minute: int = 0
+    budgets: Mapping[str, str] = field(default_factory=dict)
+    clients: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """A key's settings. `hint` is the start of the key, enough to recognise it.
 
@@ -49,6 +71,9 @@ class Key:
     models: tuple[str, ...]
     groups: tuple[str, ...]
     shows_account: bool
+    limits: Limits
+    owner: str
+    tags: tuple[str, ...]
     note: str
 
 
@@ -125,6 +150,7 @@ class Keys:
         groups: Sequence[str] = (),
         shows_account: bool = False,
         note: str = "",
+        **settings: object,
     ) -> tuple[Key, str]:
         """A new key and its secret text, which cannot be read again.
 
@@ -134,10 +160,12 @@ class Keys:
             expires_at: UTC; from then on it is refused.
             groups: only accounts of one of these serve it; none means every account.
             shows_account: answers carry the serving account's name.
+            settings: what else a key has, see edit().
         """
-        kept = _checked(name, models, groups, note)
-        if any(key.name == name for key in await self.list()):
-            raise KeyProblem(f"There is a key named {name} already.")
+        kept = _checked(
+            {"name": name, "models": models, "groups": groups, "note": note, **settings}
+        )
+        await self._check_unused(name)
         text = new_key()
         key_id = new_id("key")
         fields = {
@@ -146,8 +174,7 @@ class Keys:
             "hash": self._vault.key_hash(text),
             "enabled": "1",
             "created_at": str(int(datetime.now(UTC).timestamp() * 1000)),
-            "expires_at": "" if expires_at is None else str(int(expires_at.timestamp() * 1000)),
-            "shows_account": "1" if shows_account else "",
+            **_checked({"expires_at": expires_at, "shows_account": shows_account}),
         }
         await self._store.add_key(key_id, fields)
         return _key(key_id, fields), text
@@ -173,6 +200,23 @@ class Keys:
         key = await self.find(name_or_id)
         await self._store.change_key(key.id, {"enabled": "1" if enabled else "0"})
         return await self.find(key.id)
+
+    async def edit(self, name_or_id: str, **changes: object) -> Key:
+        """Change a key's settings; what is not named stays.
+
+        Args:
+            changes: name, models, groups, note, owner, tags, expires_at, shows_account, the fields
+                of Limits, and budget_mode; budgets are US dollars by period.
+        """
+        key = await self.find(name_or_id)
+        if changes.get("name", key.name) != key.name:
+            await self._check_unused(str(changes["name"]))
+        await self._store.change_key(key.id, _checked(changes))
+        return await self.find(key.id)
+
+    async def _check_unused(self, name: str) -> None:
+        if any(key.name == name for key in await self.list()):
+            raise KeyProblem(f"There is a key named {name} already.")
 
     async def delete(self, name_or_id: str) -> Key:
         """Remove a key for good; its usage stays on the books."""
@@ -205,17 +249,65 @@ def may_use(models: Sequence[str], model: str) -> bool:
     return not models or any(fnmatch.fnmatchcase(model, glob) for glob in models)
 
 
-def _checked(name: str, models: Sequence[str], groups: Sequence[str], note: str) -> dict[str, str]:
-    """What a person gives, as it is kept. Raises KeyProblem."""
+_RULES: Mapping[str, Callable[..., dict[str, str]]] = {
+    "name": lambda value: {"name": rules.name(value)},
+    "models": lambda value: {"models": rules.globs(value)},
+    "groups": lambda value: {"groups": rules.words(value)},
+    "owner": lambda value: {"owner": rules.words([value] if value else [])},
+    "tags": lambda value: {"tags": rules.words(value)},
+    "note": lambda value: {"note": rules.line(value)},
+    "expires_at": lambda value: {"expires_at": str(int(value.timestamp() * 1000)) if value else ""},
+    "shows_account": lambda value: {"shows_account": "1" if value else ""},
+    "daily": lambda value: {"daily_limit": rules.whole(value, 0, 10**9)},
+    "monthly": lambda value: {"monthly_limit": rules.whole(value, 0, 10**9)},
+    "concurrency": lambda value: {"concurrency": rules.whole(value, 0, 100_000)},
+    "tokens_per_minute": lambda value: {"tokens_per_minute": rules.whole(value, 0, 10**9)},
+    "clients": lambda value: {"clients": rules.words(value)},
+    "networks": lambda value: {
+        "networks": limits.networks(value),
+        "networks_given": "\n".join(str(one) for one in value),
+    },
+    "rate": lambda value: _rate(value),
+}
+
+
+def _rate(value: object) -> dict[str, str]:
+    if not value:
+        return {"rate_max": "", "rate_ms": ""}
+    count, window_ms = limits.rate(value)
+    return {"rate_max": str(count), "rate_ms": str(window_ms)}
+
+
+def _checked(given: Mapping[str, object]) -> dict[str, str]:
+    """What a person gives, as it is kept. Raises KeyProblem with the field's name."""
+    settings = dict(given)
+    kept: dict[str, str] = {}
+    amounts, mode = settings.pop("budgets", None), settings.pop("budget_mode", "")
     try:
-        return {
-            "name": rules.name(name),
-            "models": rules.globs(models),
-            "groups": rules.words(groups),
-            "note": rules.line(note),
-        }
+        if isinstance(amounts, Mapping):
+            kept["budgets"] = limits.budgets(amounts, str(mode))
     except ValueError as rule:
-        raise KeyProblem(str(rule)) from None
+        raise KeyProblem(f"budgets: {rule}") from None
+    for name, value in settings.items():
+        try:
+            kept |= _RULES[name](value)
+        except ValueError as rule:
+            raise KeyProblem(f"{name}: {rule}") from None
+    return kept
+
+
+def _limits(fields: Mapping[str, str]) -> Limits:
+    most, window_ms = fields.get("rate_max", ""), fields.get("rate_ms", "")
+    return Limits(
+        rate=f"{most}/{int(window_ms) // 1000}" if most else "",
+        daily=int(fields.get("daily_limit", 0)),
+        monthly=int(fields.get("monthly_limit", 0)),
+        concurrency=int(fields.get("concurrency", 0)),
+        tokens_per_minute=int(fields.get("tokens_per_minute", 0)),
+        budgets=limits.shown(fields.get("budgets", "")),
+        clients=rules.lines(fields.get("clients", "")),
+        networks=rules.lines(fields.get("networks_given", "")),
+    )
 
 
 def _key(key_id: str, fields: dict[str, str]) -> Key:
@@ -229,6 +321,9 @@ def _key(key_id: str, fields: dict[str, str]) -> Key:
         models=rules.lines(fields["models"]),
         groups=rules.lines(fields.get("groups", "")),
         shows_account=fields.get("shows_account") == "1",
+        limits=_limits(fields),
+        owner=fields.get("owner", ""),
+        tags=rules.lines(fields.get("tags", "")),
         note=fields["note"],
     )
 

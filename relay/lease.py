@@ -75,10 +75,14 @@ class Lease:
         """The ids of the accounts that this lease has been at."""
         return [*(attempt.account_id for attempt in self.attempts), self.account.account_id]
 
+    def cost_so_far(self, prices: Prices) -> int:
+        """What the attempt under way would be booked with now, micro-dollars."""
+        tokens, _ = self.used()
+        return prices.cost(self.model_served or self.call.model, tokens) if tokens.any else 0
+
     def end_attempt(self, prices: Prices) -> None:
         """Put the attempt under way on the books, with its exact or estimated cost."""
         tokens, is_estimated = self.used()
-        cost = prices.cost(self.model_served or self.call.model, tokens) if tokens.any else 0
         self.attempts.append(
             Attempt(
                 account_id=self.account.account_id,
@@ -87,7 +91,7 @@ class Lease:
                 status=self.status,
                 upstream_request_id=self.upstream_request_id,
                 tokens=tokens,
-                cost_micros=cost,
+                cost_micros=self.cost_so_far(prices),
                 is_estimated=is_estimated,
                 first_byte_ms=_ms_between(self.attempt_at, self.first_byte_at),
                 duration_ms=_ms_between(self.attempt_at, time.monotonic()) or 0,

@@ -16,14 +16,27 @@ from datetime import UTC, datetime
 
 import trio
 
-from relay import balancer, errors
+from relay import balancer, errors, limits
 from relay.accounts import AccountProblem, Accounts
 from relay.balancer import Verdict
 from relay.call import Call
 from relay.keys import DISABLED_KEY, INVALID_KEY, KeyRef, Keys, expired_key
-from relay.lease import Lease, orphan_record
-from relay.pricing import Prices
-from relay.store import Again, Booking, Orphan, RedisAway, Refused, Store
+from relay.lease import CHARS_PER_TOKEN, Lease, orphan_record
+from relay.pricing import Prices, Tokens
+from relay.store import (
+    NO_LIMITS,
+    NOBODY,
+    NOTHING,
+    Again,
+    Booking,
+    Caller,
+    Estimate,
+    Orphan,
+    RedisAway,
+    Refused,
+    RelayLimits,
+    Store,
+)
 from relay.usage import counters, decision
 from relay.vault import new_id
 
@@ -51,7 +64,15 @@ class Step(enum.Enum):
 class Leases:
     """The open leases of this process."""
 
-    def __init__(self, store: Store, keys: Keys, accounts: Accounts, prices: Prices) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        accounts: Accounts,
+        prices: Prices,
+        limits: RelayLimits = NO_LIMITS,
+    ) -> None:
+        self._limits = limits
         self._store = store
         self._keys = keys
         self._accounts = accounts
@@ -65,7 +86,13 @@ class Leases:
         return len(self._open)
 
     @contextlib.asynccontextmanager
-    async def admit(self, request_id: str, key: KeyRef, call: Call) -> AsyncIterator[Lease]:
+    async def admit(
+        self,
+        request_id: str,
+        key: KeyRef,
+        call: Call,
+        caller: Caller = NOBODY,
+    ) -> AsyncIterator[Lease]:
         """The right to run `call`; settled when the block ends, however it ends.
 
         Raises:
@@ -73,14 +100,27 @@ class Leases:
 
         Cancellation: an admission under way is finished first, so that none is leaked.
         """
-        lease = await self._admit(request_id, key, call)
+        lease = await self._admit(request_id, key, call, caller)
         self._open[lease.id] = lease
         try:
             yield lease
         finally:
             await self.settle(lease)  # noqa: ASYNC102  # it shields itself, with a deadline
 
-    async def _admit(self, request_id: str, key: KeyRef, call: Call) -> Lease:
+    def _estimate(self, call: Call) -> Estimate:
+        if call.kind != "messages":
+            return NOTHING
+        tokens = len(call.body) // CHARS_PER_TOKEN
+        return Estimate(
+            self._prices.most(call.model, len(call.body), call.max_tokens),
+            self._prices.cost(call.model, Tokens(input=tokens)),
+            tokens,
+            call.unbounded,
+        )
+
+    async def _admit(
+        self, request_id: str, key: KeyRef, call: Call, caller: Caller = NOBODY
+    ) -> Lease:
         with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
             try:
                 answer = await self._store.admit(
@@ -93,6 +133,9 @@ class Leases:
                     model_class=balancer.model_class(call.model),
                     bound=call.account_id,
                     affinity=_affinity(key, call),
+                    caller=caller,
+                    estimate=self._estimate(call),
+                    limits=self._limits,
                 )
             except RedisAway as error:
                 log.warning("request=%s refused: %s", request_id, error)
@@ -132,6 +175,8 @@ class Leases:
                     "This relay has no upstream account yet. Its operator adds one with"
                     " `relay account add`."
                 )
+            case _ if told := limits.refusal(code, answer.detail, back_s):
+                return told
             case _:
                 return balancer.refusal(code.removeprefix("account_"), answer.detail, back_s)
 
@@ -179,6 +224,7 @@ class Leases:
             ).to_json(),
             is_well,
             lease.headroom,
+            sum(one.tokens.per_minute for one in record.attempts),
         )
 
     async def move_on(self, lease: Lease, verdict: Verdict, *, may_repeat: bool) -> Step:
@@ -191,7 +237,11 @@ class Leases:
             try:
                 rest = verdict.rest(lease.error)
                 moved = await self._store.move_on(
-                    lease.id, rest, lease.tried, may_repeat=may_repeat
+                    lease.id,
+                    rest,
+                    lease.tried,
+                    may_repeat=may_repeat,
+                    lost_micros=lease.cost_so_far(self._prices),
                 )
                 if moved is None:
                     return Step.NOWHERE

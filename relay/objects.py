@@ -19,6 +19,7 @@ from relay.exchange import (
     answer_headers,
     answered,
     authenticated,
+    caller_of,
     collect,
     outcome,
     pass_through,
@@ -47,7 +48,7 @@ async def create(ctx: Context, client: Client, kind: str) -> None:
             f"A {kind} may have at most {_MOST_BYTES[kind] // (1024 * 1024)} MiB."
         )
     call = Call(kind, "POST", KINDS[kind] + _query(client))
-    async with ctx.leases.admit(client.request_id, key, call) as lease:
+    async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
         if kind == "batch" and lease.account.key_models:
             raise errors.Forbidden(
                 "This key is limited to some models, and batches cannot be checked against that."
@@ -78,7 +79,7 @@ async def use(ctx: Context, client: Client, kind: str, object_id: str, rest: byt
     if client.method == "POST":
         settings = ctx.settings
         body = await client.body(settings.max_body_bytes, ctx.bodies, settings.body_timeout_s)
-    async with ctx.leases.admit(client.request_id, key, call) as lease:
+    async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
         if kind == "batch" and rest != b"/results":
             await _pass_described(ctx, client, lease, body)
         else:
@@ -173,7 +174,7 @@ async def _read(
         account_id = await _home_of(ctx, object_id, kind, key)
         call = Call(kind, "GET", KINDS[kind] + b"/" + object_id.encode(), account_id=account_id)
         async with (
-            ctx.leases.admit(new_request_id(), key, call) as lease,
+            ctx.leases.admit(new_request_id(), key, call, caller_of(ctx, client)) as lease,
             answered(ctx, client, lease, b"", plain=True) as reply,
         ):
             body = await collect(reply, _MOST_ANSWER_BYTES)

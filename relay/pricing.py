@@ -58,6 +58,11 @@ class Tokens:
         return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
 
     @property
+    def per_minute(self) -> int:
+        """What counts for tokens per minute: all but what the cache held."""
+        return self.input + self.cache_write_5m + self.cache_write_1h + self.output
+
+    @property
     def any(self) -> bool:
         """Whether there is anything to pay for."""
         return self != _NOTHING
@@ -161,6 +166,17 @@ class Prices:
             numerator, denominator = self._table.batch
             pico = -(-pico * numerator // denominator)
         pico += tokens.web_searches * self._table.web_search
+        return -(-pico // _PICO_PER_MICRO)
+
+    def most(self, model: str, body_bytes: int, max_tokens: int) -> int:
+        """Micro-dollars that a call of such a size cannot pass, in one attempt.
+
+        No token is shorter than a byte, and no input dearer than an hour's cache write.
+        """
+        row = self._found.get(model) or self._find(model)
+        rates = row.rates_for(body_bytes)
+        dearest = max(rates.input, rates.cache_write_5m, rates.cache_write_1h)
+        pico = body_bytes * dearest + max_tokens * rates.output
         return -(-pico // _PICO_PER_MICRO)
 
     def is_known(self, model: str) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import trio
 
 import relay
-from relay import errors, jobs, listener, redis_child, store
+from relay import errors, jobs, limits, listener, redis_child, store
 from relay.accounts import Accounts, SignIns, kinds
 from relay.asgi import App
 from relay.checks import Checks
@@ -26,7 +26,7 @@ from relay.leases import Leases, new_request_id
 from relay.oauth import Provider
 from relay.pricing import Prices
 from relay.settings import Settings
-from relay.store import Store
+from relay.store import RelayLimits, Store
 from relay.upstream import Upstreams
 from relay.vault import Vault
 
@@ -74,6 +74,15 @@ def _provider(settings: Settings) -> Provider | None:
     )
 
 
+def _relay_limits(settings: Settings) -> RelayLimits:
+    return RelayLimits(
+        rate_max=settings.rate_max if settings.rate_enabled else 0,
+        rate_ms=round(settings.rate_window_s * 1000),
+        concurrency=settings.max_concurrent,
+        budgets=limits.budgets(dict(settings.budgets), settings.budget_mode),
+    )
+
+
 @contextlib.asynccontextmanager
 async def context(settings: Settings) -> AsyncIterator[Context]:
     """The parts of one process, connected."""
@@ -91,7 +100,8 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             signins=SignIns(opened, safe, accounts, provider),
             checks=Checks(opened, accounts, upstreams, settings.check_interval_s),
             prices=prices,
-            leases=Leases(opened, keys, accounts, prices),
+            leases=Leases(opened, keys, accounts, prices, _relay_limits(settings)),
+            clients=limits.Clients(settings.clients),
             upstreams=upstreams,
             bodies=BodyBudget(settings.max_bodies_bytes),
         )

@@ -53,6 +53,12 @@ NAMES = {
     "alerts": "{relay}:alerts",
     "lock": "{relay}:lock:%s",
     "signin": "{relay}:signin:%s",
+    "owner": "{relay}:owner:%s",
+    "owners": "{relay}:owners",
+    "spend": "{relay}:spend:%s",
+    "window": "{relay}:window:%s:%s",
+    "tokens": "{relay}:tokens:%s",
+    "average": "{relay}:average:%s",
     "usage": "{relay}:usage",
     "count": "{relay}:count:%s",
     "decision": "{relay}:decision:%s",
@@ -60,11 +66,12 @@ NAMES = {
 }
 
 # Each script and what of the shared parts stands before it.
-_STATES, _CHOOSE = ("common", "states"), ("common", "states", "choose")
+_STATES = ("common", "states")
+_CHOOSE = (*_STATES, "limits", "choose")
 _SCRIPTS = {
     "admit": _CHOOSE,
     "move_on": _CHOOSE,
-    "settle": _STATES,
+    "settle": (*_STATES, "limits"),
     "check": _STATES,
     "reset": _STATES,
     "heartbeat": ("common",),
@@ -90,6 +97,7 @@ class Admitted:
         shows_account: the key's holder may know which account serves.
         candidates: how many accounts could have served.
         affinity: whether a conversation is new, kept its account or had to move.
+        budget: the key's fullest one: period, mode, limit and used (micro-dollars), till (ms).
         skipped: names of the accounts that could not serve, by reason.
     """
 
@@ -102,6 +110,45 @@ class Admitted:
     candidates: int
     affinity: str = ""
     skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    budget: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a call may use, told before it runs.
+
+    Args:
+        most_micros: no less than it can cost, micro-dollars.
+        input_micros: what its input costs at least by its size.
+        input_tokens: its input by its size.
+        unbounded: the field whose cost nobody can bound, or empty.
+    """
+
+    most_micros: int = 0
+    input_micros: int = 0
+    input_tokens: int = 0
+    unbounded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLimits:
+    """What counts for every key: requests per window (0 = any), all at one time, and money."""
+
+    rate_max: int = 0
+    rate_ms: int = 60_000
+    concurrency: int = 0
+    budgets: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: the ids of the clients it may be, and its address in 32 hex digits."""
+
+    clients: tuple[str, ...] = ()
+    address: str = "0" * 32
+
+
+NOTHING, NO_LIMITS, NOBODY = Estimate(), RelayLimits(), Caller()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +207,8 @@ class Booking:
 
     `state` is settled, recovered (a floor estimate, open to correction) or void (never to run);
     `counters` are by account and name; `is_well` clears the account's failures; `headroom` is
-    what the upstream says is left of its limits (per mille) and until when (Unix ms).
+    what the upstream says is left of its limits (per mille) and until when (Unix ms);
+    `tokens` are those that count for a key's tokens per minute.
     """
 
     lease: str
@@ -171,6 +219,7 @@ class Booking:
     decision: bytes = b""
     is_well: bool = False
     headroom: tuple[int, int] | None = None
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +291,9 @@ class Store:
         model_class: str = "",
         bound: str = "",
         affinity: str = "",
+        caller: Caller = NOBODY,
+        estimate: Estimate = NOTHING,
+        limits: RelayLimits = NO_LIMITS,
     ) -> Admitted | Refused:
         """Ask for a lease; see lua/admit.lua.
 
@@ -249,11 +301,14 @@ class Store:
             bound: the account that must serve, or ''.
             affinity: a conversation that should stay where it was, or ''.
         """
-        args = [lease, process, key_id, key_hash, model, model_class, kind, bound, affinity]
+        args: list[Arg] = [lease, process, key_id, key_hash, model, model_class, kind, bound]
+        args += [affinity, "\n".join(caller.clients), caller.address, estimate.most_micros]
+        args += [estimate.input_micros, estimate.input_tokens, estimate.unbounded]
+        args += [limits.rate_max, limits.rate_ms, limits.concurrency, limits.budgets]
         reply = await self._eval("admit", [NAMES["leases"]], args)
         if reply[0] == b"refused":
             return Refused(*(part.decode() for part in reply[1:]))
-        _, account, version, account_name, key_name, models, shows, able, stays, skipped = reply
+        _, account, version, account_name, key_name, models, shows, able, stays = reply[:9]
         return Admitted(
             account_id=account.decode(),
             account_version=version.decode(),
@@ -263,15 +318,26 @@ class Store:
             shows_account=shows == b"1",
             candidates=able,
             affinity=stays.decode(),
-            skipped=_skipped(skipped),
+            skipped=_skipped(reply[9]),
+            budget=json.loads(reply[10]) if reply[10] else None,
         )
 
     async def move_on(
-        self, lease: str, rest: Rest, tried: Sequence[str], *, may_repeat: bool = False
+        self,
+        lease: str,
+        rest: Rest,
+        tried: Sequence[str],
+        *,
+        may_repeat: bool = False,
+        lost_micros: int = 0,
     ) -> Moved | Again | None:
-        """Another account for a lease, the same one again, or None; see lua/move_on.lua."""
+        """Another account for a lease, the same one again, or None; see lua/move_on.lua.
+
+        Args:
+            lost_micros: what the failed attempt is booked with.
+        """
         args: list[Arg] = [lease, rest.state, rest.model_class, rest.reason, rest.rest_ms]
-        args += [rest.longest_ms, rest.failures, int(may_repeat), *tried]
+        args += [rest.longest_ms, rest.failures, int(may_repeat), lost_micros, *tried]
         reply = await self._eval("move_on", [NAMES["leases"]], args)
         if reply[0] != b"moved":
             return Again() if reply[0] == b"again" else None
@@ -286,6 +352,7 @@ class Store:
         args: list[Arg] = [booking.lease, booking.state, booking.record, booking.decision]
         args += [_DECISION_LIFE_S, _COUNTERS_LIFE_S, _CORRECTION_LIFE_S]
         args += [int(booking.is_well), booking.model, *(booking.headroom or ("", ""))]
+        args += [booking.tokens]
         return int(await self._eval("settle", [NAMES["leases"]], args + figures))
 
     async def heartbeat(self, progress: Iterable[tuple[str, int, int]]) -> int:

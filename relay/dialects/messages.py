@@ -26,6 +26,10 @@ _top_level = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _KEY = re.compile(rb'[ \t\n\r]*"((?:[^"\\]|\\.)*)"[ \t\n\r]*:[ \t\n\r]*')
 _NEXT = re.compile(rb"[ \t\n\r]*,")
 
+_SERVER_TOOL_NAME = re.compile("(?:web_search|web_fetch|code_execution|mcp_toolset|advisor)")
+_SERVER_TOOL = re.compile(_SERVER_TOOL_NAME.pattern.encode())
+_BY_REFERENCE = re.compile(rb'"type"\s*:\s*"(?:url|file)"')
+
 NOT_JSON = "The request's body is not a JSON object in UTF-8."
 
 
@@ -60,6 +64,7 @@ def read(
         session=session,
         thread=session or _beginning(fields),
         agent=_text(named.get(b"x-claude-code-agent-id", b"")),
+        unbounded=_unbounded(body, fields),
         model_at=(ends["model"] - len(bytes(fields["model"])), ends["model"]),
     )
 
@@ -131,6 +136,20 @@ def _session(headers: dict[bytes, bytes], fields: dict[str, msgspec.Raw]) -> str
         return ""
 
 
+def _unbounded(body: bytes, fields: dict[str, msgspec.Raw]) -> str:
+    """The field that can cost more than the body's size tells, or empty."""
+    tools = bytes(fields.get("tools", b""))
+    if _SERVER_TOOL.search(tools):
+        try:
+            used = msgspec.json.decode(tools, type=list[_Tool])
+        except (msgspec.ValidationError, msgspec.DecodeError):
+            return "tools"
+        if any(tool.max_uses is None and _SERVER_TOOL_NAME.match(tool.type) for tool in used):
+            return "tools"
+    # A picture or document by its address or id is read at the upstream, whatever its size.
+    return "messages" if _BY_REFERENCE.search(body) else ""
+
+
 def _beginning(fields: dict[str, msgspec.Raw]) -> str:
     """A hash of the system prompt and the first user message: what a prompt cache begins with."""
     try:
@@ -146,6 +165,11 @@ def _beginning(fields: dict[str, msgspec.Raw]) -> str:
 def _text(value: bytes) -> str:
     text = value.decode("latin-1")[:128]
     return text if text.isprintable() else ""
+
+
+class _Tool(msgspec.Struct):
+    type: str = ""
+    max_uses: int | None = None
 
 
 class _Turn(msgspec.Struct):

@@ -1,40 +1,121 @@
 -- Decides whether a call may run, and on which account: all or nothing.
--- Guarantees: a refusal changes nothing; an admission holds one slot at the key and one at
--- the account until settle.lua frees them.
+-- Guarantees: a refusal changes nothing; an admission holds one slot at the key and one at the
+-- account, and its reservation at every scope that has a budget, until settle.lua frees them.
 -- KEYS[1]  open leases
 -- ARGV     1 lease  2 process  3 key id  4 key hash  5 model ('' = none)  6 its class
 --          7 kind of call  8 account that must serve ('' = any)  9 conversation ('' = none)
+--          10 clients that the caller may be, one a line  11 its address, 32 hex digits
+--          12 the most it can cost, micro-dollars  13 its input's cost  14 its input's tokens
+--          15 what of it cannot be bounded ('' = nothing)
+--          16 usual requests per window (0 = any)  17 usual window, ms
+--          18 requests of the whole relay at one time (0 = any)  19 budgets of the whole relay
 -- Returns  {'refused', code, detail, back in seconds or ''}  or
 --          {'admitted', account id, version and name, key's name, model globs and 1 if it is told
 --           the account, how many could serve, 'kept' | 'moved' | 'new' conversation or '',
---           skipped accounts as JSON}
-local lease, process, key, hash, model, class, kind, bound, affinity = unpack(ARGV)
+--           skipped accounts as JSON, the key's fullest budget as JSON or ''}
+local lease, process, key, hash, model, class, kind, bound, affinity = unpack(ARGV, 1, 9)
 local now = now_ms()
-if redis.call('EXISTS', named('lease', lease)) == 1 then return {'refused', 'void', '', ''} end
 
+local function refused(code, detail, till)
+  local back = till and whole(math.max(1, math.ceil((till - now) / 1000))) or ''
+  return {'refused', code, detail or '', back}
+end
+
+if redis.call('EXISTS', named('lease', lease)) == 1 then return refused('void') end
 local k = redis.call('HMGET', named('key', key), 'name', 'enabled', 'expires_at', 'models', 'hash',
-  'groups', 'shows_account')
-if not k[1] or k[5] ~= hash then return {'refused', 'unknown', '', ''} end
-if k[2] ~= '1' then return {'refused', 'disabled', '', ''} end
-if k[3] and k[3] ~= '' and tonumber(k[3]) <= now then return {'refused', 'key_expired', k[3], ''} end
-if model ~= '' and not matches(k[4], model) then return {'refused', 'key_model', model, ''} end
+  'groups', 'shows_account', 'clients', 'networks', 'rate_max', 'rate_ms', 'daily_limit',
+  'monthly_limit', 'concurrency', 'tokens_per_minute', 'budgets', 'owner', 'hash_before',
+  'hash_before_until')
+local is_before = k[18] == hash and (tonumber(k[19]) or 0) > now
+if not k[1] or (k[5] ~= hash and not is_before) then return refused('unknown') end
+if k[2] ~= '1' then return refused('disabled') end
+if k[3] and k[3] ~= '' and tonumber(k[3]) <= now then return refused('key_expired', k[3]) end
+if not is_within(k[9], ARGV[11]) then return refused('address') end
+if not share_a_word(k[8], ARGV[10]) then return refused('client', k[8]) end
+if model ~= '' and not matches(k[4], model) then return refused('key_model', model) end
+
+-- What counts: a call to a model counts once whatever its outcome; count_tokens only obeys.
+local counts = kind == 'messages' or kind == 'batch'
+local rate_max = tonumber(k[10] ~= '' and k[10] or ARGV[16]) or 0
+local rate_ms = tonumber(k[10] and k[10] ~= '' and k[11] or ARGV[17])
+if counts or kind == 'count_tokens' then
+  if rate_max > 0 then
+    local free = check_rate(key, rate_max, rate_ms, now)
+    if free then return refused('rate', whole(rate_max) .. '|' .. whole(rate_ms), free) end
+  end
+  local concurrency = tonumber(k[14]) or 0
+  if concurrency > 0 and redis.call('ZCARD', named('inflight_key', key)) >= concurrency then
+    return refused('concurrency', whole(concurrency))
+  end
+  local most = tonumber(ARGV[18])
+  if most > 0 and redis.call('ZCARD', NAME.leases) >= most then return refused('relay_full') end
+end
+
+local scope, owner = 'key:' .. key, k[17] and k[17] ~= '' and 'owner:' .. k[17]
+local average = counts and redis.call('HMGET', named('average', key), model, model .. '|tokens') or {}
+local tokens = math.max(tonumber(ARGV[14]), tonumber(average[2]) or 0)
+local cost = {most = tonumber(ARGV[12]),
+  expected = math.max(tonumber(ARGV[13]), tonumber(average[1]) or 0)}
+local tpm, fullest, holders = tonumber(k[15]) or 0, nil, {}
+if counts then
+  for period, field in pairs({daily = 12, monthly = 13}) do
+    local most = tonumber(k[field]) or 0
+    if most > 0 and sum_of(scope, period, ':requests', now) >= most then
+      return refused(period .. '_limit', whole(most), end_of(period, now))
+    end
+  end
+  if tpm > 0 then
+    local free = check_tokens(key, tpm, tokens, now)
+    if free then return refused('tokens', whole(tpm), free) end
+  end
+  local owners = owner and redis.call('HGET', named('owner', k[17]), 'budgets')
+  for _, pair in ipairs({{scope, k[16]}, {owner, owners}, {'relay', ARGV[19]}}) do
+    if pair[1] and pair[2] and pair[2] ~= '' then
+      if ARGV[15] ~= '' and string.find(pair[2], ' strict ', 1, true) then
+        return refused('unbounded', ARGV[15])
+      end
+      local passed, full = check_budgets(pair[1], pair[2], cost, now)
+      if passed then return refused('budget', cjson.encode(passed), passed.till) end
+      if pair[1] == scope then fullest = full end
+      holders[#holders + 1] = pair[1]
+    end
+  end
+end
 
 local wanted = affinity ~= '' and redis.call('GET', named('affinity', affinity)) or nil
-local ask = {bound = bound, wanted = wanted, model = model, class = class, groups = k[6]}
+local ask = {bound = bound, wanted = wanted, model = model, class = class, groups = k[6],
+  cost = counts and cost}
 local found = choose(ask, {}, now)
 local best = found.best
 if not best then
-  if found.known == 0 then return {'refused', 'no_account', '', ''} end
-  local back = found.back and whole(math.ceil((found.back - now) / 1000)) or ''
-  return {'refused', 'account_' .. found.why, model, back}
+  if found.known == 0 then return refused('no_account') end
+  return refused('account_' .. found.why, model, found.back)
 end
 
 redis.call('HSET', named('lease', lease), 'key', key, 'account', best.id, 'process', process,
   'model', model, 'class', class, 'kind', kind, 'started_at', whole(now), 'affinity', affinity,
-  'groups', k[6] or '')
+  'groups', k[6] or '', 'owner', k[17] or '', 'holders', table.concat(holders, '\n'),
+  'most', whole(cost.most), 'expected', whole(cost.expected), 'call_most', whole(cost.most),
+  'call_expected', whole(cost.expected), 'relay_budgets', ARGV[19], 'tpm', tpm > 0 and '1' or '',
+  'counts', counts and '1' or '')
 redis.call('ZADD', NAME.leases, now, lease)
 redis.call('ZADD', named('inflight_key', key), now, lease)
 take(lease, best, class, affinity, now)
+for _, holder in ipairs(holders) do hold(holder, cost, 1) end
+hold_account(lease, nil, best, counts and cost)
+if rate_max > 0 and (counts or kind == 'count_tokens') then
+  redis.call('ZADD', named('window', 'requests', key), now, lease)
+  redis.call('PEXPIRE', named('window', 'requests', key), rate_ms)
+end
+if counts then
+  local day = day_of(now) .. ':requests'
+  redis.call('HINCRBY', named('spend', scope), day, 1)
+  if tpm > 0 then
+    redis.call('ZADD', named('window', 'tokens', key), now, lease)
+    redis.call('HSET', named('tokens', key), lease, whole(tokens))
+    redis.call('HINCRBY', named('tokens', key), 'sum', whole(tokens))
+  end
+end
 local stays = affinity == '' and '' or not wanted and 'new' or wanted == best.id and 'kept' or 'moved'
 return {'admitted', best.id, best.version, best.name, k[1], k[4] or '', k[7] or '', found.able,
-  stays, found.skipped}
+  stays, found.skipped, fullest and cjson.encode(fullest) or ''}

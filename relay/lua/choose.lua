@@ -11,13 +11,14 @@ local function weight_of(weight, headroom, till, now)
   return (tonumber(weight) or 1) * math.max(LEAST, math.min(1, left / ENOUGH))
 end
 
--- Judges one account for `ask` ({bound, wanted, model, class, groups}).
+-- Judges one account for `ask` ({bound, wanted, model, class, groups, cost}).
 -- Returns  the account, or nil with its name, why not, and when it will be back (ms or nil)
 local function judged(id, ask, tried, now)
   local f = state_fields(ask.class)
   local a = redis.call('HMGET', named('account', id), 'name', 'enabled', 'version', 'state',
     'state_until', 'probe', 'groups', 'models', 'max_concurrency', 'token_until', 'priority',
-    'weight', 'headroom', 'headroom_until', 'turn', 'used_at', f.state, f.till, f.probe)
+    'weight', 'headroom', 'headroom_until', 'turn', 'used_at', f.state, f.till, f.probe,
+    'budgets')
   if not a[1] then return nil end
   if tried[id] then return nil, a[1], 'tried' end
   if a[2] ~= '1' then return nil, a[1], 'disabled' end
@@ -31,7 +32,12 @@ local function judged(id, ask, tried, now)
   if a[10] and tonumber(a[10]) <= now then return nil, a[1], 'expired' end
   local load, most = redis.call('ZCARD', named('inflight_account', id)), tonumber(a[9]) or 0
   if most > 0 and load >= most then return nil, a[1], 'full' end
-  return {id = id, name = a[1], version = a[3], load = load, used = tonumber(a[16]) or 0,
+  local budgets = a[20] and a[20] ~= '' and a[20]
+  if budgets and ask.cost then
+    local passed = check_budgets('account:' .. id, budgets, ask.cost, now)
+    if passed then return nil, a[1], 'budget', passed.till end
+  end
+  return {id = id, name = a[1], budgets = budgets, version = a[3], load = load, used = tonumber(a[16]) or 0,
     priority = tonumber(a[11]) or 50, weight = weight_of(a[12], a[13], a[14], now),
     turn = tonumber(a[15]) or 0, rested = a[4], class_rested = ask.class ~= '' and a[17]}
 end

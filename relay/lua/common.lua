@@ -10,9 +10,9 @@ local function named(kind, ...)
   return string.format(NAME[kind], ...)
 end
 
--- A number as text, whole and without an exponent.
+-- A number as text, whole, without an exponent, and never a negative zero.
 local function whole(number)
-  return string.format('%.0f', number)
+  return number == 0 and '0' or string.format('%.0f', number)
 end
 
 -- The UTC day of a Unix time in milliseconds, as YYYY-MM-DD (proleptic Gregorian calendar).

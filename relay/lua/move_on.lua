@@ -5,12 +5,13 @@
 -- ARGV     1 lease  2 state of the failed account ('' = it stays as it is)  3 class of models
 --          that rests ('' = all)  4 reason  5 rest, ms  6 longest rest, ms: it doubles with each
 --          failure in a row up to this  7 failures in a row before it rests
---          8 '1' when the same account may be asked again  9… accounts that were tried
+--          8 '1' when the same account may be asked again  9 micro-dollars that the failed
+--          attempt is booked with  10… accounts that were tried
 -- Returns  {'none'}, {'again'}  or  {'moved', account id, version, name, skipped accounts as JSON}
 local lease, state, class, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local rest, longest = tonumber(ARGV[5]), tonumber(ARGV[6])
 local l = redis.call('HMGET', named('lease', lease), 'account', 'state', 'affinity', 'model',
-  'class', 'groups')
+  'class', 'groups', 'kind', 'call_most', 'call_expected', 'holders', 'held_account')
 if not l[1] or l[2] then return {'none'} end
 local now, failed = now_ms(), named('account', l[1])
 
@@ -30,12 +31,28 @@ if state ~= '' and redis.call('EXISTS', failed) == 1 then
 end
 
 local tried = {}
-for i = 9, #ARGV do tried[ARGV[i]] = true end
-local ask = {bound = '', model = l[4], class = l[5], groups = l[6]}
+for i = 10, #ARGV do tried[ARGV[i]] = true end
+local cost = {most = tonumber(l[8]), expected = tonumber(l[9])}
+local counts = l[7] == 'messages' or l[7] == 'batch'
+local ask = {bound = '', model = l[4], class = l[5], groups = l[6], cost = counts and cost}
+-- A lost attempt is booked: beside it the next one needs its whole reservation again.
+local lost, again = tonumber(ARGV[9]), {}
+for scope in string.gmatch(lost > 0 and l[10] or '', '[^\n]+') do
+  if check_budgets(scope, budgets_of(scope, lease), {most = lost, expected = lost}, now) then
+    return {'none'}
+  end
+  again[#again + 1] = scope
+end
 local found = choose(ask, tried, now)
 if not found.best and ARGV[8] == '1' then return {'again'} end
 redis.call('ZREM', named('inflight_account', l[1]), lease)
 if not found.best then return {'none'} end
 redis.call('HSET', named('lease', lease), 'account', found.best.id)
+if lost > 0 then
+  for _, scope in ipairs(again) do hold(scope, {most = lost, expected = lost}, 1) end
+  redis.call('HINCRBY', named('lease', lease), 'most', whole(lost))
+  redis.call('HINCRBY', named('lease', lease), 'expected', whole(lost))
+end
+hold_account(lease, l[11], found.best, counts and cost)
 take(lease, found.best, l[5], l[3], now)
 return {'moved', found.best.id, found.best.version, found.best.name, found.skipped}

@@ -8,11 +8,13 @@
 --          7 how long a recovered lease stays open to correction, in seconds
 --          8 '1' when the lease's account served it well  9 model to count under
 --          10 what is left of the upstream's limits, per mille ('' = not told)
---          11 until when that holds, ms  12… account, counter name, amount, account, counter name, amount, …
+--          11 until when that holds, ms  12 tokens that count for the key's tokens per minute
+--          13… account, counter name, amount, account, counter name, amount, …
 -- Returns  1 booked, 2 estimate replaced, 0 there was nothing to settle
 local lease, state, record, decision = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local l = redis.call('HMGET', named('lease', lease), 'key', 'account', 'started_at', 'state',
-  'class')
+  'class', 'owner', 'holders', 'most', 'expected', 'held_account', 'call_most', 'call_expected',
+  'tpm', 'counts', 'model')
 if not l[1] then
   if state == 'void' then
     redis.call('HSET', named('lease', lease), 'state', 'void')
@@ -23,10 +25,16 @@ end
 local late = l[4] == 'recovered'
 if late and state == 'recovered' then return 0 end
 local key, account = l[1], l[2]
-local counters = named('count', day_of(tonumber(l[3])))
+local started, total = tonumber(l[3]), 0
+local counters = named('count', day_of(started))
 
-local function count(field, amount)
-  if amount ~= 0 then redis.call('HINCRBY', counters, field, whole(amount)) end
+-- Adds to a counter; what is money is spent at every scope as well.
+local function count(at, name, amount, sign)
+  if amount == 0 then return end
+  redis.call('HINCRBY', counters, key .. '|' .. at .. '|' .. name, whole(sign * amount))
+  if not string.find(name, '|cost_micros$') then return end
+  total = total + sign * amount
+  spend('account:' .. at, sign * amount, started)
 end
 
 free_slots(lease, key, account)
@@ -45,17 +53,41 @@ if ARGV[10] ~= '' and redis.call('EXISTS', named('account', account)) == 1 then
 end
 if late then
   local before = redis.call('HGETALL', named('booked', lease))
-  for i = 1, #before, 2 do count(before[i], -tonumber(before[i + 1])) end
+  for i = 1, #before, 2 do
+    local at, name = string.match(before[i], '^([^|]*)|(.*)$')
+    count(at, name, tonumber(before[i + 1]), -1)
+  end
   redis.call('DEL', named('booked', lease))
 end
-for i = 12, #ARGV, 3 do
-  local field = key .. '|' .. ARGV[i] .. '|' .. ARGV[9] .. '|' .. ARGV[i + 1]
-  count(field, tonumber(ARGV[i + 2]))
+for i = 13, #ARGV, 3 do
+  local name = ARGV[9] .. '|' .. ARGV[i + 1]
+  count(ARGV[i], name, tonumber(ARGV[i + 2]), 1)
   if state == 'recovered' then
-    redis.call('HSET', named('booked', lease), field, ARGV[i + 2])
+    redis.call('HSET', named('booked', lease), ARGV[i] .. '|' .. name, ARGV[i + 2])
   end
 end
-if #ARGV > 11 then redis.call('EXPIRE', counters, ARGV[6]) end
+spend('key:' .. key, total, started)
+if l[6] and l[6] ~= '' then spend('owner:' .. l[6], total, started) end
+spend('relay', total, started)
+
+if not late then
+  -- What was held is free again, and the exact figures stand where the expected ones did.
+  for scope in string.gmatch(l[7] or '', '[^\n]+') do
+    hold(scope, {most = tonumber(l[8]), expected = tonumber(l[9])}, -1)
+  end
+  if l[10] and l[10] ~= '' then
+    hold('account:' .. l[10], {most = tonumber(l[11]), expected = tonumber(l[12])}, -1)
+  end
+  if state == 'void' then
+    uncount(lease, key, l[13] == '1', l[14] == '1', started)
+  elseif l[13] == '1' then
+    set_tokens(lease, key, tonumber(ARGV[12]))
+  end
+  if state == 'settled' and ((l[7] and l[7] ~= '') or l[13] == '1') then
+    learn(key, l[15], total, tonumber(ARGV[12]))
+  end
+end
+if #ARGV > 12 then redis.call('EXPIRE', counters, ARGV[6]) end
 if record ~= '' then redis.call('XADD', NAME.usage, '*', 'record', record) end
 if decision ~= '' then redis.call('SET', named('decision', lease), decision, 'EX', ARGV[5]) end
 

@@ -29,6 +29,7 @@ from relay.settings.sources import BY_FIELD, from_environment, from_lines, from_
 __all__ = ["OPTIONS", "Option", "Secret", "Settings", "SettingsError", "is_anthropics", "load"]
 
 # What must be there before anything is encrypted or hashed.
+_PERIODS = ("daily", "weekly", "monthly", "total")
 _SECRETS = {"jwt_secret", "encrypt_key"}
 
 
@@ -74,6 +75,8 @@ def _settings(home: Path, values: dict[str, Any]) -> Settings:
         host = f"[{host}]" if ":" in (host or "") else host or "127.0.0.1"
         login = f":{quote(password, safe='')}@" if password else ""
         values["redis_url"] = f"redis://{login}{host}:{port or 6379}/{db or 0}"
+    parts = {period: values.pop(f"budget_{period}", "") for period in _PERIODS}
+    values["budgets"] = tuple((period, amount) for period, amount in parts.items() if amount)
     values["log_directory"] = home / values.get("log_directory", "logs")
     if "prices_file" in values:
         values["prices_file"] = home / values["prices_file"]

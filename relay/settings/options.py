@@ -1,8 +1,9 @@
 """What can be set: the values, their defaults, and the table of names and parsers."""
 
 import contextlib
+import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -77,6 +78,15 @@ class Settings:
     oauth_authorize_url: str = ""
     oauth_token_url: str = ""
     oauth_scopes: str = ""
+    # Requests of one key in a sliding window, where the key says nothing else.
+    rate_enabled: bool = True
+    rate_max: int = 100
+    rate_window_s: float = 60.0
+    max_concurrent: int = 0
+    budgets: tuple[tuple[str, str], ...] = ()
+    budget_mode: str = ""
+    clients: Mapping[str, str] = field(default_factory=dict)
+    trusted_proxies: tuple[str, ...] = ()
     log_level: str = "info"
     log_to_file: bool = False
     prices_file: Path | None = None
@@ -174,6 +184,39 @@ def _proxy_url(value: object) -> str:
     raise ValueError("http://, https:// or socks5:// with an address")
 
 
+def _dollars(value: object) -> str:
+    with contextlib.suppress(InvalidOperation):
+        if 0 < Decimal(str(value)) <= 10**9:
+            return str(value)
+    raise ValueError("an amount of US dollars")
+
+
+def _mode(value: object) -> str:
+    if value in ("strict", "soft"):
+        return str(value)
+    raise ValueError("strict or soft")
+
+
+def _patterns(value: object) -> Mapping[str, str]:
+    pairs = dict(value) if isinstance(value, dict) else {}
+    for name, pattern in pairs.items():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+            raise ValueError("a table of ids made of letters, digits, . _ and -")
+        try:
+            re.compile(str(pattern))
+        except re.error as error:
+            raise ValueError(f"a table of regular expressions; {name}: {error}") from None
+    return {name: str(pattern) for name, pattern in pairs.items()}
+
+
+def _networks(value: object) -> tuple[str, ...]:
+    listed = value if isinstance(value, list) else [value]
+    try:
+        return tuple(str(ipaddress.ip_network(str(one))) for one in listed)
+    except ValueError:
+        raise ValueError('a list of addresses or networks such as ["127.0.0.1"]') from None
+
+
 def _redis_address(value: object) -> str:
     if re.fullmatch(r"rediss?://[^\s/]+(:[0-9]+)?(/\S*)?|unix://[^\s/]*/\S+", str(value)):
         return str(value)
@@ -266,6 +309,20 @@ OPTIONS = (
            "where tokens come from"),
     Option("oauth_scopes", "claude.oauthScopes", "CLAUDE_OAUTH_SCOPES", _text,
            "what is asked for, in words with spaces between"),
+    Option("rate_enabled", "rateLimit.enabled", "", _yes_or_no,
+           "whether keys without a rate of their own have one"),
+    Option("rate_max", "rateLimit.maxRequests", "", _whole(1, 10**9), "requests in its window"),
+    Option("rate_window_s", "rateLimit.windowMs", "", _ms(1000), "its sliding window"),
+    Option("max_concurrent", "limits.maxConcurrentRequests", "MAX_CONCURRENT_REQUESTS",
+           _whole(0, 10**6), "requests of the whole relay at one time, 0 for any"),
+    Option("budget_daily", "limits.budgetDaily", "", _dollars, "the whole relay's budget per day"),
+    Option("budget_weekly", "limits.budgetWeekly", "", _dollars, "the same per week"),
+    Option("budget_monthly", "limits.budgetMonthly", "", _dollars, "the same per month"),
+    Option("budget_total", "limits.budgetTotal", "", _dollars, "the same for good"),
+    Option("budget_mode", "limits.budgetMode", "", _mode, "how the relay's budgets hold"),
+    Option("clients", "clients", "", _patterns, "User-Agents of your own clients, by id"),
+    Option("trusted_proxies", "server.trustedProxies", "", _networks,
+           "proxies whose X-Forwarded-For is believed"),
     Option("log_level", "logging.level", "LOG_LEVEL", _level, "what is logged"),
     Option("log_to_file", "logging.file", "LOG_TO_FILE", _yes_or_no, "log to a file, not stderr"),
     Option("log_directory", "logging.directory", "", _text, "folder of the log file"),

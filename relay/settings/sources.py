@@ -21,16 +21,13 @@ _SECTIONS = sorted({name.partition(".")[0] for name in _BY_TOML})
 # Words of the guide for what this version does not have, and what to do instead.
 _INSTEAD = {
     "ADMIN_PASSWORD": "this version has no web console yet",
-    "MAX_CONCURRENT_REQUESTS": "this version has no cap on concurrent requests yet",
     "NODE_ENV": "the relay is no Node program and has no such modes",
     "RELAY_HOME": "it is read from the environment alone",
     "RELAY_CONFIG": "it is read from the environment alone",
     "cache": "nothing is cached that could get old, so there is nothing to set",
-    "clientRestrictions": "this version cannot hold keys to clients yet",
-    "clients": "this version cannot hold keys to clients yet",
+    "clientRestrictions": "name clients of your own under [clients], and hold a key to some by"
+    " `relay key edit NAME --client ID`",
     "cluster": "start `relay serve` once for each core, each with its own PORT, behind a proxy",
-    "limits": "this version has no budgets yet",
-    "rateLimit": "this version has no rate limits yet",
     "redis.maxRetriesPerRequest": "the relay reconnects by itself",
     "redis.retryDelayOnFailover": "the relay reconnects by itself",
     "usage_alert": "this version sends no alerts yet",
@@ -58,9 +55,6 @@ def parsed(given: Given, option: Option) -> Any:
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
-    # Other programs have names there too, so only a limit that would not hold is refused.
-    if environ.get("MAX_CONCURRENT_REQUESTS", "0") not in {"", "0"}:
-        raise _unknown("MAX_CONCURRENT_REQUESTS", _BY_ENV, "The environment")
     return _by_field(
         Given(name, environ[name], "The environment") for name in _BY_ENV if name in environ
     )
@@ -102,7 +96,7 @@ def from_lines(path: Path) -> dict[str, Given]:
         value = bare or single or re.sub(r'\\(["\\$])', r"\1", double or "")
         if name in _BY_ENV:
             found.append(Given(name, value, where))
-        elif value and (name, value) != ("MAX_CONCURRENT_REQUESTS", "0"):
+        elif value:
             raise _unknown(name, _BY_ENV, where)
     return _by_field(found)
 
@@ -119,6 +113,9 @@ def from_toml(path: Path, *, required: bool) -> dict[str, Given]:
         raise SettingsError(f"{path} is not valid TOML: {error}.") from None
     given = {}
     for section, keys in document.items():
+        if section in _BY_TOML:
+            given[_BY_TOML[section].field] = Given(section, keys, _place(path, text, section))
+            continue
         if section not in _SECTIONS or not isinstance(keys, dict):
             known = _SECTIONS if isinstance(keys, dict) else _BY_TOML
             raise _unknown(section, known, _place(path, text, section))

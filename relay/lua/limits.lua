@@ -1,0 +1,176 @@
+-- What a key may use: requests and tokens in sliding windows, requests by the calendar, and money.
+-- Every check only reads; what they allow is written once nothing refuses.
+
+local DAY_MS = 86400000
+
+local function start_of_day(now) return math.floor(now / DAY_MS) * DAY_MS end
+
+-- When the calendar periods that hold `now` began; 1970-01-01 was a Thursday.
+local function start_of_week(now)
+  local day = math.floor(now / DAY_MS)
+  return (day - (day + 3) % 7) * DAY_MS
+end
+
+local function start_of_month(now)
+  return start_of_day(now) - (tonumber(string.sub(day_of(now), 9)) - 1) * DAY_MS
+end
+
+local STARTS = {daily = start_of_day, weekly = start_of_week, monthly = start_of_month}
+
+-- When a period is over (ms), nil for the one that never is.
+local function end_of(period, now)
+  if period == 'daily' then return start_of_day(now) + DAY_MS end
+  if period == 'weekly' then return start_of_week(now) + 7 * DAY_MS end
+  if period == 'monthly' then return start_of_month(start_of_month(now) + 31 * DAY_MS) end
+end
+
+-- The sum of a scope's daily figures since a period began. Fields are DAY and a suffix.
+local function sum_of(scope, period, suffix, now)
+  local key = named('spend', scope)
+  if period == 'total' then return tonumber(redis.call('HGET', key, 'total' .. suffix)) or 0 end
+  local days, sum = {}, 0
+  for ms = STARTS[period](now), now, DAY_MS do days[#days + 1] = day_of(ms) .. suffix end
+  for _, figure in ipairs(redis.call('HMGET', key, unpack(days))) do
+    sum = sum + (tonumber(figure) or 0)
+  end
+  return sum
+end
+
+-- The budgets of a scope, one a line: period, mode, micro-dollars.
+-- Returns  the one that `cost` ({most, expected}) would pass and that ends last, or nil; and the
+--          fullest one. Each as {scope, period, mode, limit, used, till}
+local function check_budgets(scope, budgets, cost, now)
+  if not budgets or budgets == '' then return nil, nil end
+  local held = redis.call('HMGET', named('spend', scope), 'held_most', 'held_expected')
+  local passed, fullest
+  for period, mode, amount in string.gmatch(budgets, '(%a+) (%a+) (%d+)') do
+    local is_strict = mode == 'strict'
+    local b = {scope = scope, period = period, mode = mode, limit = tonumber(amount),
+      used = sum_of(scope, period, '', now), till = end_of(period, now)}
+    local in_flight = tonumber(is_strict and held[1] or held[2]) or 0
+    local own = is_strict and cost.most or cost.expected
+    if b.used + in_flight + own > b.limit then
+      local ends_later = passed and (b.till or math.huge) > (passed.till or math.huge)
+      if not passed or ends_later then passed = b end
+    end
+    if not fullest or b.used / b.limit > fullest.used / fullest.limit then fullest = b end
+  end
+  return passed, fullest
+end
+
+-- Holds a lease's reservation at a scope, or gives it back with -1.
+local function hold(scope, cost, sign)
+  local key = named('spend', scope)
+  redis.call('HINCRBY', key, 'held_most', whole(sign * cost.most))
+  redis.call('HINCRBY', key, 'held_expected', whole(sign * cost.expected))
+end
+
+-- The budgets of a scope that a lease's reservation is held at.
+local function budgets_of(scope, lease)
+  local kind, id = string.match(scope, '^(%a+):(.+)$')
+  if not kind then return redis.call('HGET', named('lease', lease), 'relay_budgets') end
+  return redis.call('HGET', named(kind, id), 'budgets')
+end
+
+-- Moves a lease's reservation from the account that held it (nil or '' = none) to another.
+local function hold_account(lease, before, account, cost)
+  if before and before ~= '' then hold('account:' .. before, cost, -1) end
+  local holds = account.budgets and cost
+  if holds then hold('account:' .. account.id, cost, 1) end
+  redis.call('HSET', named('lease', lease), 'held_account', holds and account.id or '')
+end
+
+-- Books micro-dollars at a scope, on the day of the lease's admission.
+local function spend(scope, amount, started)
+  if amount == 0 then return end
+  local key = named('spend', scope)
+  redis.call('HINCRBY', key, day_of(started), whole(amount))
+  redis.call('HINCRBY', key, 'total', whole(amount))
+end
+
+-- Forgets what has left a window of `ms`, and the tokens that stood there.
+local function slide(what, key, ms, now)
+  local window, old = named('window', what, key), now - ms
+  if what == 'tokens' then
+    local gone = redis.call('ZRANGEBYSCORE', window, '-inf', old)
+    for _, lease in ipairs(gone) do
+      local tokens = tonumber(redis.call('HGET', named('tokens', key), lease)) or 0
+      redis.call('HINCRBY', named('tokens', key), 'sum', whole(-tokens))
+      redis.call('HDEL', named('tokens', key), lease)
+    end
+  end
+  redis.call('ZREMRANGEBYSCORE', window, '-inf', old)
+end
+
+-- A lease's exact tokens in its key's minute, instead of those that were expected.
+local function set_tokens(lease, key, tokens)
+  local before = redis.call('HGET', named('tokens', key), lease)
+  if not before then return end
+  redis.call('HSET', named('tokens', key), lease, whole(tokens))
+  redis.call('HINCRBY', named('tokens', key), 'sum', whole(tokens - tonumber(before)))
+end
+
+-- An admission that never ran leaves nothing in any window.
+local function uncount(lease, key, has_tokens, counts, started)
+  redis.call('ZREM', named('window', 'requests', key), lease)
+  if has_tokens then
+    set_tokens(lease, key, 0)
+    redis.call('ZREM', named('window', 'tokens', key), lease)
+    redis.call('HDEL', named('tokens', key), lease)
+  end
+  if counts then
+    redis.call('HINCRBY', named('spend', 'key:' .. key), day_of(started) .. ':requests', -1)
+  end
+end
+
+-- Moves a key's averages for a model a fifth of the way to its last request.
+local function learn(key, model, micros, tokens)
+  if micros == 0 and tokens == 0 then return end
+  local name = named('average', key)
+  local old = redis.call('HMGET', name, model, model .. '|tokens')
+  local function moved(before, now) return whole(before and before * 0.8 + now * 0.2 or now) end
+  redis.call('HSET', name, model, moved(tonumber(old[1]), micros), model .. '|tokens',
+    moved(tonumber(old[2]), tokens))
+  redis.call('EXPIRE', name, 30 * 86400)
+end
+
+-- When a window has room for one more request; nil when it has.
+local function check_rate(key, most, ms, now)
+  slide('requests', key, ms, now)
+  local window = named('window', 'requests', key)
+  local count = redis.call('ZCARD', window)
+  if count < most then return nil end
+  if most < 1 then return now + ms end
+  return tonumber(redis.call('ZRANGE', window, count - most, count - most, 'WITHSCORES')[2]) + ms
+end
+
+-- When a minute has room for so many tokens; nil when it has. What is larger than the limit by
+-- itself goes when nothing else does.
+local function check_tokens(key, most, wanted, now)
+  slide('tokens', key, 60000, now)
+  local sum = tonumber(redis.call('HGET', named('tokens', key), 'sum')) or 0
+  if sum + wanted <= most or sum <= 0 then return nil end
+  local rows = redis.call('ZRANGE', named('window', 'tokens', key), 0, -1, 'WITHSCORES')
+  for i = 1, #rows, 2 do
+    sum = sum - (tonumber(redis.call('HGET', named('tokens', key), rows[i])) or 0)
+    if sum + wanted <= most or sum <= 0 then return tonumber(rows[i + 1]) + 60000 end
+  end
+  return now + 60000
+end
+
+-- Is an address (32 hex digits) in one of the networks (HEX/BITS, one a line)?
+local function is_within(networks, address)
+  if not networks or networks == '' then return true end
+  for hex, bits in string.gmatch(networks, '(%x+)/(%d+)') do
+    local nibbles, rest = math.floor(tonumber(bits) / 4), tonumber(bits) % 4
+    local same = string.sub(hex, 1, nibbles) == string.sub(address, 1, nibbles)
+    if same and rest > 0 then
+      local unit = 2 ^ (4 - rest)
+      local a = tonumber(string.sub(hex, nibbles + 1, nibbles + 1), 16)
+      local b = tonumber(string.sub(address, nibbles + 1, nibbles + 1), 16)
+      same = b ~= nil and math.floor(a / unit) == math.floor(b / unit)
+    end
+    if same then return true end
+  end
+  return false
+end
