@@ -8,6 +8,7 @@ from relay.client import BodyBudget
 from relay.keys import Keys
 from relay.leases import Leases
 from relay.limits import Clients
+from relay.owners import Owners
 from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import Store
@@ -21,6 +22,7 @@ class Context:
     settings: Settings
     store: Store
     keys: Keys
+    owners: Owners
     accounts: Accounts
     signins: SignIns
     checks: Checks

@@ -24,6 +24,7 @@ from relay.context import Context
 from relay.keys import Keys
 from relay.leases import Leases, new_request_id
 from relay.oauth import Provider
+from relay.owners import Owners
 from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import RelayLimits, Store
@@ -96,6 +97,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             settings=settings,
             store=opened,
             keys=keys,
+            owners=Owners(opened),
             accounts=accounts,
             signins=SignIns(opened, safe, accounts, provider),
             checks=Checks(opened, accounts, upstreams, settings.check_interval_s),

@@ -475,6 +475,21 @@ class Store:
         value = await self._link.call("GETDEL", name("signin", state))
         return None if value is None else value.decode()
 
+    # Owners.
+
+    async def save_owner(self, owner: str, budgets: str) -> None:
+        await self._link.call("HSET", name("owner", owner), "budgets", budgets)
+        await self._link.call("SADD", NAMES["owners"], owner)
+        await self.fsync()
+
+    async def owners(self) -> dict[str, str]:
+        """Every owner's budgets, by name."""
+        found = {}
+        for member in await self._link.call("SMEMBERS", NAMES["owners"]):
+            fields = await self._read_hash(name("owner", member.decode()))
+            found[member.decode()] = fields.get("budgets", "")
+        return found
+
     # Batches and files.
 
     async def remember_object(

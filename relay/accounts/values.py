@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from relay import rules
+from relay import limits, rules
 
 AUTH_HEADERS = ("x-api-key", "bearer")
 USUAL_PRIORITY = 50
@@ -71,6 +71,7 @@ class Account:
     groups: tuple[str, ...]
     proxy: str
     options: Mapping[str, str]
+    budgets: Mapping[str, str]
     headroom: float | None
     created_at: datetime
 
@@ -134,6 +135,11 @@ def _model_map(value: object) -> str:
     return json.dumps(pairs) if pairs else ""
 
 
+def _budgets(value: object) -> str:
+    amounts = dict(value) if isinstance(value, Mapping) else {}
+    return limits.budgets(amounts, str(amounts.pop("mode", "")))
+
+
 def _options(value: object) -> str:
     pairs = dict(value) if isinstance(value, Mapping) else {}
     return json.dumps({name: rules.line(text) for name, text in pairs.items() if text})
@@ -153,6 +159,7 @@ RULES: Mapping[str, Callable[..., str]] = {
     "model_map": _model_map,
     "groups": rules.words,
     "options": _options,
+    "budgets": _budgets,
 }
 
 
@@ -231,6 +238,7 @@ def account(account_id: str, fields: Mapping[str, str], proxy: str) -> Account:
         groups=rules.lines(fields.get("groups", "")),
         proxy=proxy,
         options=options(fields),
+        budgets=limits.shown(fields.get("budgets", "")),
         headroom=_headroom(fields),
         created_at=datetime.fromtimestamp(int(fields["created_at"]) / 1000, UTC),
     )

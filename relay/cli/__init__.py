@@ -9,6 +9,7 @@ import click
 import relay
 from relay.cli.accounts import account
 from relay.cli.keys import key
+from relay.cli.owners import owner
 from relay.cli.reports import prices, usage, why
 from relay.cli.service import build, serve, try_
 from relay.cli.signins import oauth, rotate_encryption
@@ -24,6 +25,7 @@ for _command in (
     serve,
     try_,
     key,
+    owner,
     account,
     oauth,
     usage,

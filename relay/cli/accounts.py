@@ -1,7 +1,6 @@
 """`relay account`: the upstreams whose credentials the relay holds."""
 
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +8,12 @@ import click
 
 from relay.cli.common import (
     as_dict,
+    budgets,
     json_flag,
     on_one,
     print_json,
     sentences,
+    several,
     show,
     table,
     with_context,
@@ -50,6 +51,10 @@ def _settings(command: Any) -> Any:
                      " whatever claude.proxy says."),
         click.option("--proxy-file", type=click.File(),
                      help="File with the proxy's address, for one with a password."),
+        *(click.option(f"--budget-{period}", metavar="USD", help=f"What it may cost: {period}.")
+          for period in ("daily", "weekly", "monthly", "total")),
+        click.option("--budget-mode", type=click.Choice(["strict", "soft"]),
+                     help="How its budgets hold; as with keys when left out."),
         click.option("--federation-rule-id", help="For federation: fdrl_…"),
         click.option("--organization-id", help="For federation: the organization's id."),
         click.option("--identity-token-file", help="For federation: file with the OIDC token."),
@@ -72,11 +77,13 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The settings that were given, by the names that accounts know them by."""
     given = {name: value for name, value in options.items() if value not in (None, ())}
     if "models" in given:
-        given["allowed_models"] = _several(given.pop("models"))
+        given["allowed_models"] = several(given.pop("models"))
     if "groups" in given:
-        given["groups"] = _several(given["groups"])
+        given["groups"] = several(given["groups"])
     if "maps" in given:
-        given["model_map"] = dict(_pair(one) for one in _several(given.pop("maps")))
+        given["model_map"] = dict(_pair(one) for one in several(given.pop("maps")))
+    if found := budgets(given):
+        given["budgets"] = {**found, "mode": given.pop("budget_mode", "")}
     if federation := {name: given.pop(name) for name in _FEDERATION if name in given}:
         given["options"] = federation
     if secret_file := given.pop("secret_file", None):
@@ -88,11 +95,6 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     if proxy_file := given.pop("proxy_file", None):
         given["proxy"] = proxy_file.read().strip()
     return given
-
-
-def _several(values: Sequence[str]) -> tuple[str, ...]:
-    """Several values; a single empty one stands for none."""
-    return () if tuple(values) == ("",) else tuple(values)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -31,6 +31,8 @@ def sentences(command: Callable[P, T]) -> Callable[P, T]:
             cause = _first_cause(error)
             if isinstance(cause, KeyboardInterrupt):
                 raise click.exceptions.Exit(130) from None  # noqa: ASYNC104
+            if isinstance(cause, click.ClickException):
+                raise cause from None  # noqa: ASYNC104
             if isinstance(cause, _foreseen()):
                 raise click.ClickException(str(cause)) from None  # noqa: ASYNC104
             raise
@@ -50,6 +52,7 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.keys import KeyProblem
     from relay.listener import ListenError
     from relay.oauth import OAuthProblem
+    from relay.owners import OwnerProblem
     from relay.pricing import PricesError
     from relay.redis_child import RedisChildError
     from relay.settings import SettingsError
@@ -59,8 +62,9 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.vault import VaultError
 
     return (
-        AccountProblem, BuildError, KeyProblem, ListenError, OAuthProblem, PricesError,
-        RedisChildError, SettingsError, RedisAway, TrialFailed, UpstreamError, VaultError,
+        AccountProblem, BuildError, KeyProblem, ListenError, OAuthProblem, OwnerProblem,
+        PricesError, RedisChildError, SettingsError, RedisAway, TrialFailed, UpstreamError,
+        VaultError,
     )  # fmt: skip
 
 
@@ -111,6 +115,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def as_dict(value: Any) -> dict[str, object]:
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def several(values: Sequence[str]) -> tuple[str, ...]:
+    """Several values of an option; a single empty one stands for none."""
+    return () if tuple(values) == ("",) else tuple(values)
+
+
+def budgets(given: dict[str, Any]) -> dict[str, str]:
+    """The --budget-PERIOD options, taken out of what was given; 0 and empty are no budget."""
+    periods = ("daily", "weekly", "monthly", "total")
+    named = {one: given.pop(f"budget_{one}") for one in periods if f"budget_{one}" in given}
+    return {period: "" if amount == "0" else amount for period, amount in named.items()}
 
 
 def on_one(

@@ -1,11 +1,25 @@
 """`relay key`: who may use the relay."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.common import as_dict, json_flag, on_one, print_json, sentences, table, with_context
+from relay.cli.common import (
+    as_dict,
+    budgets,
+    json_flag,
+    on_one,
+    print_json,
+    sentences,
+    several,
+    show,
+    table,
+    with_context,
+)
+
+if TYPE_CHECKING:
+    from relay.context import Context
 
 
 @click.group()
@@ -13,25 +27,107 @@ def key() -> None:
     """Keys: who may use the relay."""
 
 
+def _settings(command: Any) -> Any:
+    """The options that create and edit share; what is not given stays as it is."""
+    options = (
+        click.option("--model", "models", multiple=True, help="Model it may use, * and ? allowed."),
+        click.option("--expires", help="When it ends: 30d, 12h, 2027-01-31 or 2027-01-31T12:00"
+                     " (UTC)."),
+        click.option("--group", "groups", multiple=True,
+                     help="Group of accounts that may serve it."),
+        click.option("--show-account/--hide-account", "shows_account", default=None,
+                     help="Answers name the account that served (x-relay-account)."),
+        click.option("--rate", metavar="N/SECONDS",
+                     help="Requests in a sliding window; rateLimit's when left out."),
+        click.option("--daily-limit", "daily", type=int, help="Requests per UTC day."),
+        click.option("--monthly-limit", "--limit", "monthly", type=int,
+                     help="Requests per UTC month."),
+        click.option("--concurrency", type=int, help="Requests at one time."),
+        click.option("--tokens-per-minute", type=int,
+                     help="Input without cache reads, and output."),
+        *(click.option(f"--budget-{period}", metavar="USD", help=f"{word} it may cost.")
+          for period, word in (("daily", "What a UTC day"), ("weekly", "What a week"),
+                               ("monthly", "What a month"), ("total", "What all of it"))),
+        click.option("--budget-mode", type=click.Choice(["strict", "soft"]),
+                     help="How budgets hold; strict for the total and soft for the others when"
+                     " left out."),
+        click.option("--client", "clients", multiple=True,
+                     help="Client it may be used with: claude_code, gemini_cli or your own."),
+        click.option("--ip", "networks", multiple=True,
+                     help="Address or network it may be used from."),
+        click.option("--owner", help="Whose it is; an owner may have budgets of their own."),
+        click.option("--tag", "tags", multiple=True, help="A word to find it by."),
+        click.option("--note", help="Anything worth remembering."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were given, by the names that keys know them by."""
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    for name in ("models", "groups", "clients", "networks", "tags"):
+        if name in given:
+            given[name] = several(given[name])
+    if "expires" in given:
+        text = given.pop("expires")
+        given["expires_at"] = _moment(text) if text else None
+    if found := budgets(given):
+        given["budgets"] = found
+    return given
+
+
+def _check_clients(ctx: "Context", given: dict[str, Any]) -> None:
+    for client in given.get("clients", ()):
+        if client not in ctx.clients.ids:
+            known = ", ".join(ctx.clients.ids)
+            raise click.BadParameter(f"there is no client {client}; there are {known}",
+                                     param_hint="--client")  # fmt: skip
+
+
 @key.command("create")
 @click.option("--name", required=True, help="Unique name of the person or program.")
-@click.option("--model", "models", multiple=True, help="Model it may use, * and ? allowed.")
-@click.option("--expires", help="When it ends: 30d, 12h, 2027-01-31 or 2027-01-31T12:00 (UTC).")
-@click.option("--group", "groups", multiple=True, help="Group of accounts that may serve it.")
-@click.option("--show-account", "shows_account", is_flag=True,
-              help="Answers name the account that served (x-relay-account).")  # fmt: skip
-@click.option("--note", default="", help="Anything worth remembering.")
+@_settings
 @json_flag
 @sentences
-def key_create(name: str, expires: str | None, as_json: bool, **chosen: Any) -> None:
+def key_create(name: str, as_json: bool, **options: Any) -> None:
     """Make a key. It is shown this once and cannot be read again."""
-    expires_at = _moment(expires) if expires else None
-    made, text = with_context(lambda ctx: ctx.keys.create(name, expires_at=expires_at, **chosen))
+    given = _given(options)
+
+    async def create(ctx: "Context") -> tuple[Any, str]:
+        _check_clients(ctx, given)
+        return await ctx.keys.create(name, **given)
+
+    made, text = with_context(create)
     if as_json:
         print_json({**as_dict(made), "key": text})
         return
     click.echo(f"Key for {made.name} ({made.id}), shown this once:")
     click.echo(text)
+
+
+@key.command("edit")
+@click.argument("name_or_id")
+@click.option("--name", help="A new name.")
+@_settings
+@json_flag
+@sentences
+def key_edit(name_or_id: str, as_json: bool, **options: Any) -> None:
+    """Change a key's settings from its next request on.
+
+    What is not named stays. 0 or an empty value takes a limit away; budgets are given together:
+    those that are not named again end.
+    """
+    given = _given(options)
+    if not given:
+        raise click.UsageError("Nothing to change was given.")
+
+    async def edit(ctx: "Context") -> Any:
+        _check_clients(ctx, given)
+        return await ctx.keys.edit(name_or_id, **given)
+
+    show(with_context(edit), as_json)
 
 
 def _moment(text: str) -> datetime:

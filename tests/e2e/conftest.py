@@ -83,7 +83,13 @@ async def relay_running(
 ) -> AsyncIterator[Running]:
     """A relay with the given changes to its settings; `api_keys` None: its upstream takes any."""
     chosen = settings.load({"RELAY_HOME": str(home), "REDIS_URL": redis_url})
-    quick = {"port": 0, "drain_lead_s": 0.0, "drain_timeout_s": 1.0, "retry_delay_s": 0.01}
+    quick = {
+        "port": 0,
+        "drain_lead_s": 0.0,
+        "drain_timeout_s": 1.0,
+        "retry_delay_s": 0.01,
+        "rate_enabled": False,
+    }
     chosen = dataclasses.replace(chosen, **{**quick, **changes})
     stop = trio.Event()
     async with trio.open_nursery() as nursery:

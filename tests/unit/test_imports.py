@@ -24,7 +24,7 @@ ROWS = (
     {"leases"},
     {"lease"},
     {"balancer", "checks"},
-    {"keys", "accounts"},
+    {"keys", "accounts", "owners"},
     {"usage", "alerts", "limits"},
     {"store", "redis_child"},
     {"redis_link", "call", "client", "oauth", "upstream", "incoming"},

@@ -68,6 +68,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         [server]
         host = "::1"
         port = 4000
+        trustedProxies = ["127.0.0.1", "10.0.0.0/8"]
         corsOrigins = ["https://a.example", "http://localhost:5173"]
         keepAliveTimeout = 30000
         headersTimeout = 35500
@@ -77,6 +78,17 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         drainTimeout = 3000
         maxBodyBytes = 1048576
         maxBodiesBytes = 4194304
+        [rateLimit]
+        enabled = false
+        maxRequests = 50
+        windowMs = 30000
+        [limits]
+        maxConcurrentRequests = 40
+        budgetDaily = 12.5
+        budgetTotal = 1000
+        budgetMode = "strict"
+        [clients]
+        own = "my-tool/"
         [redis]
         url = "rediss://u:p@redis.example:6380/2"
         [claude]
@@ -118,6 +130,14 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "home": tmp_path,
         "host": "::1",
         "port": 4000,
+        "trusted_proxies": ("127.0.0.1/32", "10.0.0.0/8"),
+        "rate_enabled": False,
+        "rate_max": 50,
+        "rate_window_s": 30.0,
+        "max_concurrent": 40,
+        "budgets": (("daily", "12.5"), ("total", "1000")),
+        "budget_mode": "strict",
+        "clients": {"own": "my-tool/"},
         "cors_origins": ("https://a.example", "http://localhost:5173"),
         "keep_alive_s": 30.0,
         "headers_timeout_s": 35.5,
@@ -163,6 +183,7 @@ def test_oauth_is_refused_at_anthropics_own_addresses(tmp_path: Path, host: str)
 def test_every_option_belongs_to_a_field_or_is_a_part_of_the_redis_url() -> None:
     fields = {field.name for field in dataclasses.fields(Settings)}
     parts = {"redis_host", "redis_port", "redis_password", "redis_db"}
+    parts |= {f"budget_{period}" for period in ("daily", "weekly", "monthly", "total")}
 
     assert {option.field for option in OPTIONS} - fields == parts
 
@@ -279,8 +300,7 @@ def test_an_unknown_word_of_relay_toml_is_named_with_its_line_and_the_nearest(
     [
         ("[cluster]\nenabled = true", "line 1: take cluster out; start `relay serve` once"),
         ("[cache]", "line 1: take cache out; nothing is cached"),
-        ("[rateLimit]\nmaxRequests = 1", "line 1: take rateLimit out; this version has no rate"),
-        ("[clientRestrictions]", "line 1: take clientRestrictions out; this version cannot"),
+        ("[clientRestrictions]", "line 1: take clientRestrictions out; name clients of your"),
         ("[usage_alert]", "line 1: take usage_alert out; this version sends no alerts"),
         ("[redis]\nretryDelayOnFailover = 1", "line 2: take redis.retryDelayOnFailover out; the"),
     ],
@@ -293,9 +313,10 @@ def test_a_word_of_the_guide_that_is_not_here_is_refused_with_what_replaces_it(
     assert problem(tmp_path).startswith(f"{path}, {sentence}")
 
 
-def test_a_limit_in_the_environment_that_would_not_hold_is_refused(tmp_path: Path) -> None:
-    assert "MAX_CONCURRENT_REQUESTS" in problem(tmp_path, MAX_CONCURRENT_REQUESTS="10")
-    assert load(tmp_path, MAX_CONCURRENT_REQUESTS="0", NODE_ENV="production")
+def test_a_limit_in_the_environment_holds_or_is_refused(tmp_path: Path) -> None:
+    assert "MAX_CONCURRENT_REQUESTS" in problem(tmp_path, MAX_CONCURRENT_REQUESTS="many")
+    loaded = load(tmp_path, MAX_CONCURRENT_REQUESTS="10", NODE_ENV="production")
+    assert loaded.max_concurrent == 10
 
 
 @pytest.mark.parametrize(

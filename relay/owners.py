@@ -1,0 +1,40 @@
+"""Owners: people or teams to whom keys belong, with budgets over all of their keys."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from relay import limits, rules
+from relay.store import Store
+
+
+class OwnerProblem(Exception):
+    """A sentence about why an owner's settings cannot be changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """An owner and their budgets: US dollars and mode by period."""
+
+    name: str
+    budgets: Mapping[str, str]
+
+
+class Owners:
+    """Sets and lists owners' budgets; a key names its owner whether they have any or not."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def set(self, name: str, amounts: Mapping[str, object], mode: str = "") -> Owner:
+        """Give an owner these budgets instead of those before; none takes them away."""
+        try:
+            kept = limits.budgets(amounts, mode)
+            await self._store.save_owner(rules.words([name]), kept)
+        except ValueError as rule:
+            raise OwnerProblem(str(rule)) from None
+        return Owner(name, limits.shown(kept))
+
+    async def list(self) -> Sequence[Owner]:
+        """Every owner who has ever had budgets, by name."""
+        found = await self._store.owners()
+        return [Owner(name, limits.shown(budgets)) for name, budgets in sorted(found.items())]
