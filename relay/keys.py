@@ -127,7 +127,7 @@ class Keys:
             Unauthorized: it is unknown, disabled or expired.
         """
         fields = await self._store.read_key(ref.id)
-        if not fields or fields["hash"] != ref.hash:
+        if not fields or not _is_hash_of(fields, ref.hash):
             self.forget(ref)
             raise Unauthorized(INVALID_KEY)
         key = _key(ref.id, fields)
@@ -222,8 +222,26 @@ class Keys:
         """Remove a key for good; its usage stays on the books."""
         key = await self.find(name_or_id)
         fields = await self._store.read_key(key.id)
-        await self._store.remove_key(key.id, fields["hash"])
+        hashes = [fields[name] for name in ("hash", "hash_before") if fields.get(name)]
+        await self._store.remove_key(key.id, hashes)
         return key
+
+    async def rotate(self, name_or_id: str, grace_s: float) -> tuple[Key, str]:
+        """A new secret text for a key; the one before is good for `grace_s` more seconds.
+
+        Of an earlier rotation, what was good before that ends now.
+        """
+        key = await self.find(name_or_id)
+        before = (await self._store.read_key(key.id))["hash"]
+        text = new_key()
+        fields = {
+            "hash": self._vault.key_hash(text),
+            "hint": text[:_HINT_LENGTH],
+            "hash_before": before,
+            "hash_before_until": str(round((time.time() + grace_s) * 1000)),
+        }
+        await self._store.rotate_key(key.id, fields)
+        return await self.find(key.id), text
 
 
 def presented(headers: Sequence[tuple[bytes, bytes]]) -> str:
@@ -294,6 +312,13 @@ def _checked(given: Mapping[str, object]) -> dict[str, str]:
         except ValueError as rule:
             raise KeyProblem(f"{name}: {rule}") from None
     return kept
+
+
+def _is_hash_of(fields: Mapping[str, str], key_hash: str) -> bool:
+    """Whether a key has this hash, or had it before a rotation whose grace lasts."""
+    until_ms = int(fields.get("hash_before_until", 0))
+    is_before = fields.get("hash_before") == key_hash and until_ms > time.time() * 1000
+    return fields["hash"] == key_hash or is_before
 
 
 def _limits(fields: Mapping[str, str]) -> Limits:

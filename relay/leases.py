@@ -299,6 +299,7 @@ class Leases:
                 self._counted_model("", orphan.model),
                 counters(record),
                 record.to_json(),
+                tokens=sum(one.tokens.per_minute for one in record.attempts),
             )
         )
 

@@ -22,6 +22,11 @@ PREDEFINED_CLIENTS = {
     "claude_code": r"claude-(?:cli|code)/[\d.]+",
     "gemini_cli": r"GeminiCLI(?:-[a-z]+)?/v?[\d.]+",
 }
+_FORBIDDEN = {
+    "address": "This API key may not be used from your address.",
+    "client": "This API key may not be used with this client.",
+    "batch": "A budget holds for this API key, and batches cannot be booked against it yet.",
+}
 _DURATION = re.compile(r"(\d{1,9})/(\d{1,7})")
 
 
@@ -118,6 +123,8 @@ class Clients:
 
 def refusal(code: str, detail: str, back_s: str) -> errors.RelayError | None:
     """What a client is told when its key's limits forbid a call; None for any other refusal."""
+    if code in _FORBIDDEN:
+        return errors.Forbidden(_FORBIDDEN[code])
     wait = [(b"retry-after", back_s.encode())] if back_s else []
     match code:
         case "rate":
@@ -149,10 +156,6 @@ def refusal(code: str, detail: str, back_s: str) -> errors.RelayError | None:
             )
         case "budget":
             return _of_budget(json.loads(detail), wait)
-        case "address":
-            return errors.Forbidden("This API key may not be used from your address.")
-        case "client":
-            return errors.Forbidden("This API key may not be used with this client.")
         case "unbounded":
             return errors.BadRequest(
                 f"{detail}: this API key has a strict budget, and what this costs cannot be bounded"

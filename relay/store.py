@@ -388,8 +388,13 @@ class Store:
         await self._link.call("HSET", name("key", key_id), *_flat(fields))
         await self.fsync()
 
-    async def remove_key(self, key_id: str, key_hash: str) -> None:
-        await self._link.call("HDEL", NAMES["key_by_hash"], key_hash)
+    async def rotate_key(self, key_id: str, fields: Mapping[str, str]) -> None:
+        """Give a key a new hash; `fields` say which one it had and until when that is good."""
+        await self._link.call("HSET", NAMES["key_by_hash"], fields["hash"], key_id)
+        await self.change_key(key_id, fields)
+
+    async def remove_key(self, key_id: str, hashes: Sequence[str]) -> None:
+        await self._link.call("HDEL", NAMES["key_by_hash"], *hashes)
         await self._link.call("DEL", name("key", key_id))
         await self.fsync()
 

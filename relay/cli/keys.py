@@ -130,6 +130,22 @@ def key_edit(name_or_id: str, as_json: bool, **options: Any) -> None:
     show(with_context(edit), as_json)
 
 
+@key.command("rotate")
+@click.argument("name_or_id")
+@click.option("--grace", type=click.FloatRange(0), default=24.0, show_default=True,
+              help="Hours for which the key before still works.")  # fmt: skip
+@json_flag
+@sentences
+def key_rotate(name_or_id: str, grace: float, as_json: bool) -> None:
+    """Give a key a new secret text, shown this once; limits and usage stay."""
+    made, text = with_context(lambda ctx: ctx.keys.rotate(name_or_id, grace * 3600))
+    if as_json:
+        print_json({**as_dict(made), "key": text})
+        return
+    click.echo(f"New key for {made.name}, shown this once; the one before works for {grace:g} h:")
+    click.echo(text)
+
+
 def _moment(text: str) -> datetime:
     """A point in time from now on: a distance such as 30d or 12h, or a UTC date."""
     units = {"d": timedelta(days=1), "h": timedelta(hours=1)}

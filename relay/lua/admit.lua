@@ -71,6 +71,7 @@ if counts then
   local owners = owner and redis.call('HGET', named('owner', k[17]), 'budgets')
   for _, pair in ipairs({{scope, k[16]}, {owner, owners}, {'relay', ARGV[19]}}) do
     if pair[1] and pair[2] and pair[2] ~= '' then
+      if kind == 'batch' then return refused('batch') end
       if ARGV[15] ~= '' and string.find(pair[2], ' strict ', 1, true) then
         return refused('unbounded', ARGV[15])
       end

@@ -80,7 +80,7 @@ async def test_a_refusal_says_why_and_changes_nothing(
 
 async def test_a_key_that_was_deleted_is_unknown(opened: Store):
     await with_key(opened)
-    await opened.remove_key("key_1", "h1")
+    await opened.remove_key("key_1", ["h1"])
     answer = await admit(opened)
     assert isinstance(answer, Refused)
     assert answer.code == "unknown"
