@@ -15,16 +15,15 @@ class _NothingThereError(Exception):
 
 
 class _Wire(trio.abc.Stream):
-    """The socket below a TLS stream, which must outlive a failed or abandoned send.
+    """The socket below all TLS streams, which must outlive a failed or abandoned send.
 
     trio's SSLStream cannot be read any more once a send on it has failed, but the upstream's
     reason for hanging up is to be read just then. So here such a send looks like any other,
     and `is_broken` says that nothing more will leave.
     """
 
-    def __init__(self, stream: trio.abc.Stream, socket: trio.socket.SocketType) -> None:
-        self._stream = stream
-        self._socket = socket
+    def __init__(self, tcp: trio.SocketStream) -> None:
+        self._tcp = tcp
         self._sending: trio.CancelScope | None = None
         self.is_broken = False
         self.is_peeking = False
@@ -34,63 +33,75 @@ class _Wire(trio.abc.Stream):
             return
         with trio.CancelScope() as self._sending:
             try:
-                await self._stream.send_all(data)
+                await self._tcp.send_all(data)
             except trio.BrokenResourceError:
                 self.is_broken = True
         self.is_broken = self.is_broken or self._sending.cancelled_caught
         self._sending = None
 
-    def abandon_send(self) -> bool:
-        """End a send under way. Returns whether there was one."""
+    def abandon_send(self) -> None:
+        """End a send that is under way here or on its way through the TLS above."""
+        self.is_broken = True
         if self._sending is not None:
             self._sending.cancel()
-        return self._sending is not None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        if self.is_peeking and not self._socket.is_readable():
+        if self.is_peeking and not self._tcp.socket.is_readable():
             raise _NothingThereError
-        return await self._stream.receive_some(max_bytes)
+        return await self._tcp.receive_some(max_bytes)
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
+        await self._tcp.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        await self._tcp.aclose()
 
 
 class Connection:
-    """One connection to an upstream; `wire` is what lies under its TLS stream, if it has one."""
+    """One connection to an upstream, with TLS once, twice (to a proxy too) or not at all."""
 
     def __init__(self, address: Address, tcp: trio.SocketStream) -> None:
         self.address = address
         self.idle_since = 0.0
         self.stream: trio.abc.Stream = tcp
-        self.wire: _Wire | None = None
-        self._socket = tcp.socket
-        self._is_nested = False
+        self._tcp = tcp
+        self._wire: _Wire | None = None
+        self._is_sending = False
 
     async def start_tls(self, host: str, context: ssl.SSLContext) -> None:
         """TLS to `host`, over what the connection has been so far."""
-        self._is_nested = isinstance(self.stream, trio.SSLStream)
-        self.wire = _Wire(self.stream, self._socket)
-        tls = trio.SSLStream(self.wire, context, server_hostname=host, https_compatible=True)
+        if self._wire is None:
+            self.stream = self._wire = _Wire(self._tcp)
+        tls = trio.SSLStream(self.stream, context, server_hostname=host, https_compatible=True)
         self.stream = tls
         await tls.do_handshake()
 
     async def send(self, data: bytes | memoryview) -> bool:
         """Send `data`. Returns whether all of it left; an answer may be there even if not."""
+        self._is_sending = True
         try:
             await self.stream.send_all(data)
         except trio.BrokenResourceError:
             return False
-        return self.wire is None or not self.wire.is_broken
+        finally:
+            self._is_sending = False
+        return self._wire is None or not self._wire.is_broken
+
+    def abandon_send(self) -> bool:
+        """End a send under way where a cancellation would end the receiving too.
+
+        Returns whether there was one.
+        """
+        if self._wire is None or not self._is_sending:
+            return False
+        self._wire.abandon_send()
+        return True
 
     async def is_stale(self) -> bool:
         """Whether an idle connection was closed, or has bytes that nobody asked for."""
-        wire = self.wire
-        # A TLS proxy's own records would make a look inside wait.
-        if wire is None or self._is_nested:
-            return self._socket.is_readable()
+        wire = self._wire
+        if wire is None:
+            return self._tcp.socket.is_readable()
         # TLS may hold bytes that the socket no longer shows, and a session ticket, which makes
         # the socket readable, is no reason to let go.
         wire.is_peeking = True
@@ -107,4 +118,4 @@ class Connection:
 
     def close(self) -> None:
         # A socket closes at once and without an await, so no cancellation can get in between.
-        self._socket.close()
+        self._tcp.socket.close()

@@ -192,8 +192,7 @@ class Exchange(AbstractAsyncContextManager[Reply]):
             raise _first_of(group) from None
 
     def _stop_uploading(self) -> None:
-        wire = self._connection.wire
-        if wire is None or not wire.abandon_send():
+        if not self._connection.abandon_send():
             self._uploading.cancel()
 
     async def _upload(self) -> None:

@@ -30,7 +30,7 @@ class Upstreams:
     """Sends requests, and keeps connections for the next ones, the last used first.
 
     Args:
-        connect_timeout_s: for name resolution, TCP and TLS together.
+        connect_timeout_s: for name resolution, TCP, the way through a proxy and TLS together.
         idle_expiry_s: how long an unused connection is trusted to be still good.
         ssl_context: instead of the default one, which trusts the system's authorities.
     """
@@ -149,9 +149,9 @@ class Upstreams:
                 self.open_connections += 1
                 try:
                     if origin.proxy is not None:
-                        connection.stream = await tunnel(
-                            tcp, origin.proxy, origin.host, origin.port, self._tls()
-                        )
+                        if origin.proxy.scheme == "https":
+                            await connection.start_tls(origin.proxy.host, self._tls())
+                        await tunnel(connection.stream, origin.proxy, origin.host, origin.port)
                         end = "upstream"
                     if origin.scheme == "https":
                         await connection.start_tls(origin.host, self._tls())
