@@ -1,5 +1,6 @@
 """What a key may use, in the words of people and of the admission script, and its refusals."""
 
+import functools
 import ipaddress
 import json
 import re
@@ -27,6 +28,8 @@ _FORBIDDEN = {
     "client": "This API key may not be used with this client.",
     "batch": "A budget holds for this API key, and batches cannot be booked against it yet.",
 }
+# Each request asks for its caller, and callers are few.
+_CALLERS_REMEMBERED = 1024
 _DURATION = re.compile(r"(\d{1,9})/(\d{1,7})")
 
 
@@ -88,6 +91,7 @@ def networks(values: Iterable[object]) -> str:
     return "\n".join(lines)
 
 
+@functools.lru_cache(_CALLERS_REMEMBERED)
 def address(text: str) -> str:
     """An address as 32 hex digits; zeros, which no network should name, for what is none."""
     try:
@@ -110,13 +114,14 @@ class Clients:
     def __init__(self, own: Mapping[str, str]) -> None:
         patterns = {**PREDEFINED_CLIENTS, **own}
         self._patterns = {name: re.compile(text, re.IGNORECASE) for name, text in patterns.items()}
+        self.of = functools.lru_cache(_CALLERS_REMEMBERED)(self._of)
 
     @property
     def ids(self) -> tuple[str, ...]:
         """Every id that a key may name."""
         return tuple(self._patterns)
 
-    def of(self, user_agent: str) -> tuple[str, ...]:
+    def _of(self, user_agent: str) -> tuple[str, ...]:
         """The clients that a caller with this User-Agent may be."""
         return tuple(name for name, one in self._patterns.items() if one.match(user_agent))
 
