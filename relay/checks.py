@@ -93,7 +93,7 @@ class Checks:
         # Any other answer says nothing of the credential.
 
     async def _book(self, account: Account, outcome: str, state: str, reason: str) -> None:
-        before, after = await self._store.book_check(
+        before, after = await self._store.accounts.book_check(
             account.id, outcome, state, reason, FAILURES_TO_DISABLE
         )
         if before != after:

@@ -114,7 +114,7 @@ class Keys:
         now = time.monotonic()
         if cached and (cached[0] is not None or cached[1] > now):
             return cached[0]
-        key_id = await self._store.key_id_of_hash(key_hash)
+        key_id = await self._store.keys.id_of_hash(key_hash)
         self._ids[key_hash] = (key_id, now + _UNKNOWN_LIVES_S)
         if len(self._ids) > _CACHE_SIZE:
             self._ids.popitem(last=False)
@@ -126,7 +126,7 @@ class Keys:
         Raises:
             Unauthorized: it is unknown, disabled or expired.
         """
-        fields = await self._store.read_key(ref.id)
+        fields = await self._store.keys.read(ref.id)
         if not fields or not _is_hash_of(fields, ref.hash):
             self.forget(ref)
             raise Unauthorized(INVALID_KEY)
@@ -176,14 +176,14 @@ class Keys:
             "created_at": str(int(datetime.now(UTC).timestamp() * 1000)),
             **_checked({"expires_at": expires_at, "shows_account": shows_account}),
         }
-        await self._store.add_key(key_id, fields)
+        await self._store.keys.add(key_id, fields)
         return _key(key_id, fields), text
 
     async def list(self) -> Sequence[Key]:
         """All keys, oldest first."""
         keys = []
-        for key_id in await self._store.key_ids():
-            fields = await self._store.read_key(key_id)
+        for key_id in await self._store.keys.ids():
+            fields = await self._store.keys.read(key_id)
             if fields:
                 keys.append(_key(key_id, fields))
         return sorted(keys, key=lambda key: (key.created_at, key.id))
@@ -198,7 +198,7 @@ class Keys:
     async def set_enabled(self, name_or_id: str, *, enabled: bool) -> Key:
         """A disabled key stops at its next request."""
         key = await self.find(name_or_id)
-        await self._store.change_key(key.id, {"enabled": "1" if enabled else "0"})
+        await self._store.keys.change(key.id, {"enabled": "1" if enabled else "0"})
         return await self.find(key.id)
 
     async def edit(self, name_or_id: str, **changes: object) -> Key:
@@ -211,7 +211,7 @@ class Keys:
         key = await self.find(name_or_id)
         if changes.get("name", key.name) != key.name:
             await self._check_unused(str(changes["name"]))
-        await self._store.change_key(key.id, _checked(changes))
+        await self._store.keys.change(key.id, _checked(changes))
         return await self.find(key.id)
 
     async def _check_unused(self, name: str) -> None:
@@ -221,9 +221,9 @@ class Keys:
     async def delete(self, name_or_id: str) -> Key:
         """Remove a key for good; its usage stays on the books."""
         key = await self.find(name_or_id)
-        fields = await self._store.read_key(key.id)
+        fields = await self._store.keys.read(key.id)
         hashes = [fields[name] for name in ("hash", "hash_before") if fields.get(name)]
-        await self._store.remove_key(key.id, hashes)
+        await self._store.keys.remove(key.id, hashes)
         return key
 
     async def rotate(self, name_or_id: str, grace_s: float) -> tuple[Key, str]:
@@ -232,7 +232,7 @@ class Keys:
         Of an earlier rotation, what was good before that ends now.
         """
         key = await self.find(name_or_id)
-        before = (await self._store.read_key(key.id))["hash"]
+        before = (await self._store.keys.read(key.id))["hash"]
         text = new_key()
         fields = {
             "hash": self._vault.key_hash(text),
@@ -240,7 +240,7 @@ class Keys:
             "hash_before": before,
             "hash_before_until": str(round((time.time() + grace_s) * 1000)),
         }
-        await self._store.rotate_key(key.id, fields)
+        await self._store.keys.rotate(key.id, fields)
         return await self.find(key.id), text
 
 

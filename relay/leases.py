@@ -123,7 +123,7 @@ class Leases:
     ) -> Lease:
         with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
             try:
-                answer = await self._store.admit(
+                answer = await self._store.leases.admit(
                     request_id,
                     self._process,
                     key.id,
@@ -194,7 +194,7 @@ class Leases:
     async def _book(self, booking: Booking) -> None:
         with trio.move_on_after(SETTLE_DEADLINE_S, shield=True):
             try:
-                await self._store.settle(booking)
+                await self._store.leases.settle(booking)
                 return
             except RedisAway as error:
                 log.warning("request=%s settles later: %s", booking.lease, error)
@@ -236,7 +236,7 @@ class Leases:
         with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
             try:
                 rest = verdict.rest(lease.error)
-                moved = await self._store.move_on(
+                moved = await self._store.leases.move_on(
                     lease.id,
                     rest,
                     lease.tried,
@@ -275,24 +275,24 @@ class Leases:
     async def beat(self) -> None:
         """Write what waits to be settled, and tell Redis that the open leases live."""
         while self._unsettled:
-            await self._store.settle(self._unsettled[0])
+            await self._store.leases.settle(self._unsettled[0])
             self._unsettled.popleft()
         if self._open:
-            await self._store.heartbeat([lease.progress() for lease in self._open.values()])
+            await self._store.leases.heartbeat([lease.progress() for lease in self._open.values()])
 
     async def recover(self) -> None:
         """Settle the leases of dead processes with the floor estimate of what was sent."""
-        while orphans := await self._store.orphans():
+        while orphans := await self._store.leases.orphans():
             for orphan in orphans:
                 await self._recover(orphan)
 
     async def _recover(self, orphan: Orphan) -> None:
         log.warning("request=%s was left by a dead process; settling it", orphan.lease)
         if orphan.kind != "messages":
-            await self._store.settle(Booking(orphan.lease, "recovered"))
+            await self._store.leases.settle(Booking(orphan.lease, "recovered"))
             return
         record = orphan_record(orphan, self._prices)
-        await self._store.settle(
+        await self._store.leases.settle(
             Booking(
                 orphan.lease,
                 "recovered",

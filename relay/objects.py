@@ -85,7 +85,7 @@ async def use(ctx: Context, client: Client, kind: str, object_id: str, rest: byt
         else:
             await pass_through(ctx, client, lease, body)
     if client.method == "DELETE" and client.status in (200, 404):
-        await ctx.store.forget_object(object_id, key.id, kind)
+        await ctx.store.objects.forget(object_id, key.id, kind)
 
 
 async def _pass_described(ctx: Context, client: Client, lease: Lease, body: bytes) -> None:
@@ -131,7 +131,7 @@ async def listing(ctx: Context, client: Client, kind: str) -> None:
     """Answer a list of the key's own objects, newest first, each read from its account."""
     key = await authenticated(ctx, client)
     client.trail.key = (await ctx.keys.check(key)).name
-    ids, has_more = _page(await ctx.store.object_ids(key.id, kind), client)
+    ids, has_more = _page(await ctx.store.objects.ids(key.id, kind), client)
     found = [value for value in await _read_all(ctx, client, kind, ids, key) if value is not None]
     page = {
         "data": found,
@@ -184,7 +184,7 @@ async def _read(
 
 
 async def _home_of(ctx: Context, object_id: str, kind: str, key: KeyRef) -> str:
-    found = await ctx.store.read_object(object_id)
+    found = await ctx.store.objects.read(object_id)
     if not found or found["key"] != key.id or found["kind"] != kind:
         raise errors.NotFound(f"There is no {kind} with the id {object_id}.")
     return found["account"]
@@ -194,7 +194,7 @@ async def _remember(ctx: Context, body: bytes, kind: str, key: KeyRef, account_i
     object_id = msgspec.json.decode(body, type=_Made).id
     now_ms = int(time.time() * 1000)
     with trio.move_on_after(_REMEMBER_DEADLINE_S, shield=True):
-        await ctx.store.remember_object(object_id, kind, key.id, account_id, now_ms)
+        await ctx.store.objects.remember(object_id, kind, key.id, account_id, now_ms)
 
 
 class _Made(msgspec.Struct):

@@ -29,12 +29,12 @@ class Owners:
         """Give an owner these budgets instead of those before; none takes them away."""
         try:
             kept = limits.budgets(amounts, mode)
-            await self._store.save_owner(rules.words([name]), kept)
+            await self._store.owners.save(rules.words([name]), kept)
         except ValueError as rule:
             raise OwnerProblem(str(rule)) from None
         return Owner(name, limits.shown(kept))
 
     async def list(self) -> Sequence[Owner]:
         """Every owner who has ever had budgets, by name."""
-        found = await self._store.owners()
+        found = await self._store.owners.all()
         return [Owner(name, limits.shown(budgets)) for name, budgets in sorted(found.items())]

@@ -161,14 +161,14 @@ async def report(store: Store, day: str | None = None) -> Report:
     day = day or datetime.now(UTC).date().isoformat()
     sums: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(COUNTERS, 0))
     total = dict.fromkeys(COUNTERS, 0)
-    for field, amount in (await store.counters(day)).items():
+    for field, amount in (await store.usage.counters(day)).items():
         # A model's name is the client's own text; ids and counter names never hold a bar.
         key_id, _, rest = field.partition("|")
         _, _, rest = rest.partition("|")
         model, _, counter = rest.rpartition("|")
         sums[key_id, model][counter] += amount
         total[counter] += amount
-    names = {key_id: (await store.read_key(key_id)).get("name", "") for key_id, _ in sums}
+    names = {key_id: (await store.keys.read(key_id)).get("name", "") for key_id, _ in sums}
     rows = [
         Row(key_id, names[key_id] or f"{key_id} (deleted)", model, figures)
         for (key_id, model), figures in sums.items()
@@ -180,7 +180,7 @@ async def report(store: Store, day: str | None = None) -> Report:
 async def trim(store: Store, retention_days: int) -> None:
     """Drop records older than `retention_days`."""
     limit = datetime.now(UTC) - timedelta(days=retention_days)
-    await store.trim_records(int(limit.timestamp() * 1000))
+    await store.usage.trim(int(limit.timestamp() * 1000))
 
 
 def dollars(micros: int) -> str:

@@ -76,7 +76,7 @@ class Accounts:
 
     async def fields(self, account_id: str) -> dict[str, str]:
         """An account as Redis has it. Raises AccountProblem when it is gone."""
-        fields = await self._store.read_account(account_id)
+        fields = await self._store.accounts.read(account_id)
         if not fields:
             raise AccountProblem("The account was removed while a request was on its way to it.")
         return fields
@@ -144,7 +144,7 @@ class Accounts:
         if self._kinds[kind].signs_in:
             # No request goes there before it has a token.
             fields |= values.not_signed_in(since=fields["created_at"])
-        await self._store.save_account(account_id, fields)
+        await self._store.accounts.save(account_id, fields)
         return self._account(account_id, fields)
 
     async def edit(self, name_or_id: str, **changes: object) -> Account:
@@ -165,9 +165,9 @@ class Accounts:
         after = {**before, **fields}
         fields["models"] = values.served_models(after)
         self._check(found.id, after)
-        await self._store.save_account(found.id, fields)
+        await self._store.accounts.save(found.id, fields)
         if "secret" in secrets:
-            await self._store.reset_account(found.id)
+            await self._store.accounts.reset(found.id)
         return await self.find(found.id)
 
     async def _check_unused(self, name: str) -> None:
@@ -180,8 +180,8 @@ class Accounts:
     async def list(self) -> Sequence[Account]:
         """All accounts, oldest first."""
         accounts = []
-        for account_id in await self._store.account_ids():
-            fields = await self._store.read_account(account_id)
+        for account_id in await self._store.accounts.ids():
+            fields = await self._store.accounts.read(account_id)
             if fields:
                 accounts.append(self._account(account_id, fields))
         return sorted(accounts, key=lambda account: (account.created_at, account.id))
@@ -200,15 +200,15 @@ class Accounts:
     async def set_enabled(self, name_or_id: str, *, enabled: bool) -> Account:
         """A disabled account gets no new requests; running ones end in peace."""
         account = await self.find(name_or_id)
-        await self._store.save_account(account.id, {"enabled": "1" if enabled else "0"})
+        await self._store.accounts.save(account.id, {"enabled": "1" if enabled else "0"})
         if enabled:
-            await self._store.reset_account(account.id)
+            await self._store.accounts.reset(account.id)
         return await self.find(account.id)
 
     async def reset(self, name_or_id: str) -> Account:
         """Forget an account's failures: it may serve again at once."""
         account = await self.find(name_or_id)
-        await self._store.reset_account(account.id)
+        await self._store.accounts.reset(account.id)
         return await self.find(account.id)
 
     async def remove(self, name_or_id: str, *, patience_s: float = 0.0) -> Account:
@@ -220,14 +220,14 @@ class Accounts:
         """
         account = await self.set_enabled(name_or_id, enabled=False)
         deadline = trio.current_time() + patience_s
-        while running := await self._store.open_leases_of_account(account.id):
+        while running := await self._store.accounts.open_leases(account.id):
             if trio.current_time() >= deadline:
                 raise AccountProblem(
                     f"{account.name} still serves {running} requests. It is disabled now and takes"
                     " no more; remove it when they have ended."
                 )
             await trio.sleep(_DRAIN_POLL_S)
-        await self._store.remove_account(account.id)
+        await self._store.accounts.remove(account.id)
         return account
 
     async def test(self, name_or_id: str, upstreams: Upstreams) -> TestResult:
@@ -262,17 +262,17 @@ class Accounts:
         still is what was read.
         """
         count = 0
-        for account_id in await self._store.account_ids():
-            fields = await self._store.read_account(account_id)
+        for account_id in await self._store.accounts.ids():
+            fields = await self._store.accounts.read(account_id)
             for name in _SECRETS:
                 record = fields.get(name)
                 while record and not self._vault.is_current(record):
                     text = self._vault.decrypt(record, purpose=_purpose(account_id, name))
                     after = self.sealed(account_id, {name: text})
-                    if await self._store.swap_account(account_id, name, record, after):
+                    if await self._store.accounts.swap(account_id, name, record, after):
                         count += 1
                         break
-                    record = (await self._store.read_account(account_id)).get(name)
+                    record = (await self._store.accounts.read(account_id)).get(name)
         return count
 
 

@@ -58,7 +58,7 @@ class SignIns:
         begun = oauth.begin(self._provider)
         pending = json.dumps({"account": account.id, "verifier": begun.verifier})
         record = self._vault.encrypt(pending, purpose=f"signin:{begun.state}")
-        await self._store.keep_signin(begun.state, record, _PENDING_LIFE_S)
+        await self._store.signins.keep(begun.state, record, _PENDING_LIFE_S)
         return begun
 
     async def finish(self, state: str, code: str) -> Account:
@@ -68,7 +68,7 @@ class SignIns:
             AccountProblem: nobody waits for this sign-in (any more).
             oauth.OAuthProblem: the provider does not give tokens for it.
         """
-        record = await self._store.take_signin(state)
+        record = await self._store.signins.take(state)
         if record is None or self._provider is None:
             raise AccountProblem("Nobody waits for this sign-in, or it came too late. Begin again.")
         pending = json.loads(self._vault.decrypt(record, purpose=f"signin:{state}"))
@@ -77,14 +77,14 @@ class SignIns:
         proxy = self._accounts.kept(account_id, fields).proxy
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _RENEW_DEADLINE_S):
             grant = await oauth.exchange(self._provider, code, verifier, proxy=proxy)
-            await self._store.save_account(account_id, self._granted(account_id, grant))
-            await self._store.reset_account(account_id)
+            await self._store.accounts.save(account_id, self._granted(account_id, grant))
+            await self._store.accounts.reset(account_id)
             return await self._accounts.find(account_id)
         raise AccountProblem("The provider took too long. Begin again.")
 
     async def is_pending(self, state: str) -> bool:
         """Whether a sign-in still waits for its answer."""
-        return await self._store.has_signin(state)
+        return await self._store.signins.has(state)
 
     def _granted(self, account_id: str, grant: oauth.Grant) -> dict[str, str]:
         lifetime_s = grant.expires_at - time.time()
@@ -99,8 +99,8 @@ class SignIns:
     async def renew_due(self) -> None:
         """Renew every token that is near its end, unless another process is at it."""
         async with trio.open_nursery() as nursery:
-            for account_id in await self._store.account_ids():
-                if self._is_due(await self._store.read_account(account_id)):
+            for account_id in await self._store.accounts.ids():
+                if self._is_due(await self._store.accounts.read(account_id)):
                     nursery.start_soon(self._renew_alone, account_id)
 
     def _is_due(self, fields: Mapping[str, str]) -> bool:
@@ -119,7 +119,7 @@ class SignIns:
         try:
             # Finished once begun: a refresh token that was used and not stored is lost.
             with trio.move_on_after(_RENEW_DEADLINE_S, shield=True):
-                fields = await self._store.read_account(account_id)
+                fields = await self._store.accounts.read(account_id)
                 if self._is_due(fields):
                     await self._renew(account_id, fields)
         finally:
@@ -133,16 +133,18 @@ class SignIns:
         except oauth.GrantRefused as error:
             log.warning("account=%s cannot renew its token: %s", fields["name"], error)
             again = _ms(time.time() + _REFUSED_AGAIN_S) if fields["kind"] == "federation" else ""
-            await self._store.save_account(account_id, {"token_renew_at": again})
-            await self._store.book_check(account_id, "refused", kind.refused, str(error), 1)
+            await self._store.accounts.save(account_id, {"token_renew_at": again})
+            await self._store.accounts.book_check(
+                account_id, "refused", kind.refused, str(error), 1
+            )
         except (oauth.OAuthProblem, AccountProblem) as error:
             log.warning("account=%s will try to renew its token again: %s", fields["name"], error)
         else:
             granted = self._granted(account_id, grant)
             # Somebody may have signed in anew meanwhile; that is the newer grant.
             secret = fields.get("secret", "")
-            if await self._store.swap_account(account_id, "secret", secret, granted):
-                await self._store.book_check(account_id, "ok", "", "", 1)
+            if await self._store.accounts.swap(account_id, "secret", secret, granted):
+                await self._store.accounts.book_check(account_id, "ok", "", "", 1)
 
 
 def _ms(unix_s: float) -> str:

@@ -190,7 +190,7 @@ def account_show(name_or_id: str, as_json: bool) -> None:
 
     async def read(ctx: "Context") -> tuple["Account", list[dict[str, str]]]:
         found = await ctx.accounts.find(name_or_id)
-        return found, await ctx.store.state_changes(found.id, 10)
+        return found, await ctx.store.accounts.state_changes(found.id, 10)
 
     found, changes = with_context(read)
     if as_json:

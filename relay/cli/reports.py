@@ -67,7 +67,7 @@ def _show_report(report: "Report") -> None:
 @sentences
 def why(request_id: str, as_json: bool) -> None:
     """Tell why a request went where it went, and what came of it."""
-    decision = with_context(lambda ctx: ctx.store.decision(request_id))
+    decision = with_context(lambda ctx: ctx.store.usage.decision(request_id))
     if decision is None:
         raise click.ClickException(f"Nothing is kept of {request_id}; decisions live seven days.")
     found = json.loads(decision)

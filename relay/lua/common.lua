@@ -1,4 +1,4 @@
--- Stands before every script. NAME holds the key names, handed over by store.py,
+-- Stands before every script. NAME holds the key names, handed over by store/names.py,
 -- the one place that knows them.
 
 local function now_ms()

@@ -80,7 +80,7 @@ class Relay:
         async with store.opened(f"unix://{socket}") as opened:
             with trio.fail_after(DEADLINE_S):
                 while True:
-                    newest = [json.loads(one) for one in await opened.records(1000)]
+                    newest = [json.loads(one) for one in await opened.usage.records(1000)]
                     found = [one for one in reversed(newest) if one["key_name"] == key_name]
                     if is_enough(found):
                         return found

@@ -73,7 +73,7 @@ class Running:
     async def settled(self) -> None:
         """Wait until no lease is open, here and in Redis."""
         with trio.fail_after(SOON_S):
-            while self.ctx.leases.open_count or await self.ctx.store.open_leases():  # noqa: ASYNC110
+            while self.ctx.leases.open_count or await self.ctx.store.leases.count():  # noqa: ASYNC110
                 await trio.sleep(0.01)
 
 

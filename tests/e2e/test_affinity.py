@@ -93,7 +93,7 @@ async def test_a_conversation_moves_when_its_account_fails_and_stays_where_it_mo
 
 async def test_a_conversation_moves_when_its_account_is_disabled(three: Running):
     await ask(three, **{SESSION: "s1"})
-    record = json.loads((await three.ctx.store.records(1))[0])
+    record = json.loads((await three.ctx.store.usage.records(1))[0])
     await three.ctx.accounts.set_enabled(record["attempts"][0]["account_id"], enabled=False)
     await ask(three, **{SESSION: "s1"})
     assert len(served(three)) == 2

@@ -14,7 +14,7 @@ REFUSED = Fault(status=401, message="invalid x-api-key")
 async def check(relay: Running) -> Account:
     """A round of checks, whatever was checked a moment ago, and what became of the account."""
     account = await relay.ctx.accounts.find("main")
-    await relay.ctx.store._link.call("DEL", name("lock", f"check:{account.id}"))
+    await relay.ctx.store._db.call("DEL", name("lock", f"check:{account.id}"))
     await relay.ctx.checks.check_all()
     return await relay.ctx.accounts.find("main")
 
@@ -33,7 +33,7 @@ async def becomes(relay: Running, state: str) -> Account:
 
 async def alerts(relay: Running) -> list[tuple[str, str]]:
     """Every alert, oldest first: the states before and after."""
-    found = await relay.ctx.store.alerts(100)
+    found = await relay.ctx.store.alerts.newest(100)
     assert all(one["event"] == "account_error" for one in found)
     return [(one["before"], one["state"]) for one in reversed(found)]
 
@@ -144,7 +144,7 @@ async def test_an_account_has_a_history(relay: Running):
     relay.sim.by_key[UPSTREAM_KEY] = REFUSED
     account = await check(relay)
     await relay.ctx.accounts.reset("main")
-    changes = await relay.ctx.store.state_changes(account.id, 10)
+    changes = await relay.ctx.store.accounts.state_changes(account.id, 10)
     assert [(one["before"], one["state"]) for one in changes] == [
         ("unauthorized", "ok"),
         ("ok", "unauthorized"),

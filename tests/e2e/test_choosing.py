@@ -37,7 +37,7 @@ def served(relay: Running) -> Counter[str]:
 
 async def decision(relay: Running, request_id: str) -> dict:
     await relay.settled()
-    found = await relay.ctx.store.decision(request_id)
+    found = await relay.ctx.store.usage.decision(request_id)
     assert found is not None
     return json.loads(found)
 
@@ -195,7 +195,7 @@ async def test_a_class_of_models_comes_back_as_an_account_does(relay: Running):
     await ask(relay)
     account = await relay.ctx.accounts.find("main")
     key = name("account", account.id)
-    await relay.ctx.store._link.call("HSET", key, "state_until:opus", 1)
+    await relay.ctx.store._db.call("HSET", key, "state_until:opus", 1)
     assert (await ask(relay))[0] == 200
     await relay.settled()
     assert (await relay.ctx.accounts.find("main")).class_states == {}
@@ -209,9 +209,9 @@ async def test_a_request_from_before_the_rest_does_not_end_it(relay: Running):
             await relay.sim_got_a_request()
             relay.sim.script.append(Fault(status=429, headers={"retry-after": "30"}))
             account = await relay.ctx.accounts.find("main")
-            lease = (await relay.ctx.store._link.call("ZRANGE", name("leases"), 0, -1))[0].decode()
+            lease = (await relay.ctx.store._db.call("ZRANGE", name("leases"), 0, -1))[0].decode()
             fields = ["state", "cooling", "state_until", "4102444800000"]
-            await relay.ctx.store._link.call("HSET", name("account", account.id), *fields)
+            await relay.ctx.store._db.call("HSET", name("account", account.id), *fields)
         relay.sim.script.clear()
     assert lease
     await relay.settled()

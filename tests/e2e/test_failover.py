@@ -52,7 +52,7 @@ async def unused_port() -> AsyncIterator[int]:
 
 async def last_record(relay: Running) -> dict:
     await relay.settled()
-    return json.loads((await relay.ctx.store.records(1))[0])
+    return json.loads((await relay.ctx.store.usage.records(1))[0])
 
 
 async def states(relay: Running) -> Counter[str]:
@@ -188,7 +188,7 @@ async def test_an_account_is_asked_again_three_times_and_no_more(relay: Running)
     await relay.settled()
     account = await relay.ctx.accounts.find("main")
     assert account.state == "failing"
-    assert await relay.ctx.store.open_leases_of_account(account.id) == 0
+    assert await relay.ctx.store.accounts.open_leases(account.id) == 0
 
 
 @pytest.mark.parametrize("fault", [Fault(reset_at=0), Fault(status=529), Fault(status=429)])
@@ -233,7 +233,7 @@ async def rest_is_over(relay: Running) -> None:
     """Let every account's rest end now."""
     for account in await relay.ctx.accounts.list():
         if account.state != "ok":
-            await relay.ctx.store._link.call("HSET", name("account", account.id), "state_until", 1)
+            await relay.ctx.store._db.call("HSET", name("account", account.id), "state_until", 1)
 
 
 async def test_a_rested_account_comes_back_by_one_request_alone(relay: Running):
@@ -266,7 +266,7 @@ async def test_a_probe_that_fails_is_not_seen_and_the_rest_is_longer(relay: Runn
         with trio.fail_after(SOON_S):
             while fields.get("strikes") != strikes:
                 assert (await ask(relay))[0] == 200
-                fields = await relay.ctx.store.read_account(account.id)
+                fields = await relay.ctx.store.accounts.read(account.id)
         rest_ms = int(fields["state_until"]) - int(fields["state_since"])
         assert rest_ms == int(strikes) * 10_000
         await rest_is_over(relay)
@@ -333,4 +333,4 @@ async def test_one_healthy_account_of_three_serves_everybody(relay: Running):
     assert served[UPSTREAM_KEY] <= 50
     await relay.settled()
     for account in await relay.ctx.accounts.list():
-        assert await relay.ctx.store.open_leases_of_account(account.id) == 0
+        assert await relay.ctx.store.accounts.open_leases(account.id) == 0

@@ -62,6 +62,6 @@ async def test_no_file_task_lease_or_byte_is_left_after_fifty_rounds(relay: Runn
     files_after, living_after = await calm(files + SLACK, living + SLACK)
     assert files_after <= files + SLACK
     assert living_after <= living + SLACK
-    assert relay.ctx.leases.open_count == await relay.ctx.store.open_leases() == 0
+    assert relay.ctx.leases.open_count == await relay.ctx.store.leases.count() == 0
     assert relay.ctx.bodies.held_bytes == 0
     assert relay.ctx.upstreams.open_connections == relay.ctx.upstreams.idle_connections <= SLACK

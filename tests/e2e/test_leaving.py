@@ -62,10 +62,10 @@ async def test_two_hundred_clients_of_whom_half_vanish_leave_nothing_behind(rela
     assert len(whole) == 100
     assert all("event: message_stop" in text for text in whole)
     assert (report.total["requests"], report.total["estimated"]) == (200, 100)
-    assert len(await relay.ctx.store.records(300)) == 200
-    assert await relay.ctx.store.open_leases() == 0
+    assert len(await relay.ctx.store.usage.records(300)) == 200
+    assert await relay.ctx.store.leases.count() == 0
     for account in await relay.ctx.accounts.list():
-        assert await relay.ctx.store.open_leases_of_account(account.id) == 0
+        assert await relay.ctx.store.accounts.open_leases(account.id) == 0
     assert relay.ctx.upstreams.open_connections == relay.ctx.upstreams.idle_connections
     assert relay.ctx.bodies.held_bytes == 0
 

@@ -96,7 +96,7 @@ async def test_a_good_answer_tells_how_full_the_budget_is(relay: Running):
         answer = await ask(relay, key)
         await relay.settled()
     assert answer.status_code == 200
-    spent = int((await relay.ctx.store._read_hash("{relay}:spend:relay"))["total"])
+    spent = int((await relay.ctx.store._db.hash("{relay}:spend:relay"))["total"])
     told = answer.headers["anthropic-ratelimit-unified-overage-utilization"]
     assert float(told) == int(spent * 2 / 3 / 10_000 * 100) / 100
     assert answer.headers["anthropic-ratelimit-unified-status"] == "allowed"
@@ -174,6 +174,6 @@ async def test_after_everything_has_settled_nothing_is_held(relay: Running):
             nursery.start_soon(ask, relay, key)
     await relay.settled()
     (found,) = [one for one in await relay.ctx.keys.list() if one.name == "limited"]
-    figures = await relay.ctx.store._read_hash("{relay}:spend:key:" + found.id)
+    figures = await relay.ctx.store._db.hash("{relay}:spend:key:" + found.id)
     assert (figures["held_most"], figures["held_expected"]) == ("0", "0")
     assert int(figures["total"]) == (await relay.report()).total["cost_micros"]

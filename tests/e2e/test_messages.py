@@ -103,7 +103,7 @@ async def test_a_record_tells_what_was_asked_who_served_and_what_it_cost(relay: 
     async with relay.client() as client:
         answer = await client.post("/api/v1/messages", json=BODY, headers=headers)
     await relay.settled()
-    record = json.loads((await relay.ctx.store.records(1))[0])
+    record = json.loads((await relay.ctx.store.usage.records(1))[0])
     assert record["request_id"] == answer.headers["request-id"]
     assert (record["key_name"], record["session"], record["model"], record["dialect"]) == (
         "alice",
@@ -121,7 +121,7 @@ async def test_a_decision_tells_why_the_account_was_chosen(relay: Running):
     async with relay.client() as client:
         answer = await client.post("/api/v1/messages", json=BODY)
     await relay.settled()
-    decision = await relay.ctx.store.decision(answer.headers["request-id"])
+    decision = await relay.ctx.store.usage.decision(answer.headers["request-id"])
     assert decision is not None
     assert json.loads(decision)["reason"] == "the only account that could serve"
 

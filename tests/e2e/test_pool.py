@@ -57,7 +57,7 @@ async def flood(
 async def records(relay: Running) -> list[dict]:
     """Every usage record, newest first."""
     await relay.settled()
-    return [json.loads(record) for record in await relay.ctx.store.records(10_000)]
+    return [json.loads(record) for record in await relay.ctx.store.usage.records(10_000)]
 
 
 async def asked(relay: Running) -> Counter[str]:
@@ -69,7 +69,7 @@ async def asked(relay: Running) -> Counter[str]:
 async def nothing_is_left(relay: Running) -> None:
     await relay.settled()
     for account in await relay.ctx.accounts.list():
-        assert await relay.ctx.store.open_leases_of_account(account.id) == 0
+        assert await relay.ctx.store.accounts.open_leases(account.id) == 0
     upstreams = relay.ctx.upstreams
     with trio.fail_after(SOON_S):
         while upstreams.open_connections != upstreams.idle_connections:  # noqa: ASYNC110

@@ -72,7 +72,7 @@ async def fields(relay: Running) -> dict[str, str]:
 
 async def token_is_due(relay: Running) -> None:
     account = await relay.ctx.accounts.find("gateway")
-    await relay.ctx.store._link.call("HSET", name("account", account.id), "token_renew_at", 1)
+    await relay.ctx.store._db.call("HSET", name("account", account.id), "token_renew_at", 1)
 
 
 def renewals(server: OAuthServer) -> int:
@@ -178,7 +178,7 @@ async def test_a_refused_renewal_marks_the_account_and_alerts_once(
     assert (account.state, "invalid_grant" in account.reason) == ("expired", True)
     assert account.advice == "Sign in: `relay oauth login gateway`."
     assert renewals(oauth_server) == done + 1
-    alerts = [one["state"] for one in await relay.ctx.store.alerts(10)]
+    alerts = [one["state"] for one in await relay.ctx.store.alerts.newest(10)]
     assert alerts.count("expired") == 1
     await sign_in(relay, oauth_server)
     assert (await ask(relay)).status_code == 200

@@ -38,7 +38,7 @@ async def test_an_accounts_secret_is_kept_encrypted_and_shown_nowhere(
     made = await accounts.add(
         "main", secret="top-secret", base_url=URL, proxy="socks5://u:hidden@h:1"
     )
-    kept = json.dumps(await opened.read_account(made.id))
+    kept = json.dumps(await opened.accounts.read(made.id))
     assert "top-secret" not in kept + repr(made)
     assert "hidden" not in kept + repr(made)
     assert made.proxy == "socks5://u:***@h:1"
@@ -131,9 +131,9 @@ async def test_two_accounts_cannot_have_one_name(accounts: Accounts):
 
 async def test_mapped_models_stand_in_the_allow_list(opened: Store, accounts: Accounts):
     made = await accounts.add("main", secret="s", base_url=URL, model_map={"opus": "vendor-opus"})
-    assert (await opened.read_account(made.id))["models"] == ""
+    assert (await opened.accounts.read(made.id))["models"] == ""
     await accounts.edit("main", allowed_models=["claude-haiku-*"])
-    assert (await opened.read_account(made.id))["models"] == "claude-haiku-*\nopus"
+    assert (await opened.accounts.read(made.id))["models"] == "claude-haiku-*\nopus"
     assert (await accounts.find("main")).models == ("claude-haiku-*",)
 
 
@@ -170,7 +170,7 @@ async def test_the_proxy_of_the_settings_serves_accounts_that_name_none(opened: 
 async def test_a_removal_waits_for_the_requests_that_run(opened: Store, accounts: Accounts):
     made = await accounts.add("main", secret="s", base_url=URL)
     key = name("inflight_account", made.id)
-    await opened._link.call("ZADD", key, 1, "req_1")
+    await opened._db.call("ZADD", key, 1, "req_1")
     with pytest.raises(AccountProblem, match="still serves 1 requests"):
         await accounts.remove("main")
     assert not (await accounts.find("main")).enabled
@@ -182,7 +182,7 @@ async def test_a_removal_waits_for_the_requests_that_run(opened: Store, accounts
         nursery.start_soon(remove)
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert len(await accounts.list()) == 1
-        await opened._link.call("ZREM", key, "req_1")
+        await opened._db.call("ZREM", key, "req_1")
     assert await accounts.list() == []
 
 
@@ -206,7 +206,7 @@ async def test_a_rotation_that_was_interrupted_is_finished_by_the_next(
     for number in range(20):
         await accounts.add(f"account-{number}", secret=f"s{number}", base_url=URL)
     rotating = Accounts(opened, NEW, kinds.table(None))
-    swap, count = opened.swap_account, 0
+    swap, count = opened.accounts.swap, 0
 
     with trio.CancelScope() as scope:
 
@@ -217,10 +217,10 @@ async def test_a_rotation_that_was_interrupted_is_finished_by_the_next(
                 scope.cancel()
             return await swap(*args)
 
-        opened.swap_account = swap_some
+        opened.accounts.swap = swap_some
         await rotating.rotate()
     assert scope.cancelled_caught
-    opened.swap_account = swap
+    opened.accounts.swap = swap
     for number in range(20):
         assert await header(rotating, f"account-{number}") == (b"x-api-key", b"s%d" % number)
     assert 12 <= await rotating.rotate() <= 13
@@ -233,15 +233,15 @@ async def test_a_rotation_that_was_interrupted_is_finished_by_the_next(
 async def test_a_rotation_does_not_undo_a_change_made_meanwhile(opened: Store, accounts: Accounts):
     made = await accounts.add("main", secret="old", base_url=URL)
     rotating = Accounts(opened, NEW, kinds.table(None))
-    read = opened.read_account
+    read = opened.accounts.read
 
     async def read_then_change(account_id: str) -> dict[str, str]:
         fields = await read(account_id)
-        opened.read_account = read
+        opened.accounts.read = read
         await accounts.edit("main", secret="new")
         return fields
 
-    opened.read_account = read_then_change
+    opened.accounts.read = read_then_change
     assert await rotating.rotate() == 1
     assert await header(Accounts(opened, NEW_ALONE, kinds.table(None)), made.name) == (
         b"x-api-key",

@@ -83,8 +83,8 @@ async def test_a_lease_is_settled_when_its_block_ends(office: Office):
     async with office.leases.admit("req_1", office.ref, CALL) as one:
         one.was_sent, one.status = True, 200
         one.meter = FakeMeter(Tokens(input=10, output=5), 0, is_complete=True)
-        assert office.leases.open_count == await office.store.open_leases() == 1
-    assert office.leases.open_count == await office.store.open_leases() == 0
+        assert office.leases.open_count == await office.store.leases.count() == 1
+    assert office.leases.open_count == await office.store.leases.count() == 0
     assert (await office.total())["cost_micros"] == 10 * 5 + 5 * 25
 
 
@@ -92,7 +92,7 @@ async def test_a_lease_is_settled_when_its_block_raises(office: Office):
     with pytest.raises(RuntimeError, match="on purpose"):
         async with office.leases.admit("req_1", office.ref, CALL):
             raise RuntimeError("on purpose")
-    assert await office.store.open_leases() == 0
+    assert await office.store.leases.count() == 0
     assert (await office.total())["requests"] == 1
 
 
@@ -101,7 +101,7 @@ async def test_a_lease_is_settled_when_its_block_is_cancelled(office: Office):
         async with office.leases.admit("req_1", office.ref, CALL):
             scope.cancel()
             await trio.sleep_forever()
-    assert await office.store.open_leases() == 0
+    assert await office.store.leases.count() == 0
 
 
 async def test_a_cancel_while_redis_admits_leaks_nothing(office: Office):
@@ -110,7 +110,7 @@ async def test_a_cancel_while_redis_admits_leaks_nothing(office: Office):
             scope.cancel()
             async with office.leases.admit(f"req_{number}", office.ref, CALL):
                 await trio.lowlevel.checkpoint()
-    assert office.leases.open_count == await office.store.open_leases() == 0
+    assert office.leases.open_count == await office.store.leases.count() == 0
 
 
 async def test_settling_early_and_again_at_the_end_books_once(office: Office):
@@ -148,8 +148,8 @@ async def test_what_is_booked_is_what_is_known_and_else_the_floor(
 async def test_calls_that_cost_nothing_leave_no_record(office: Office):
     call = Call("count_tokens", "POST", b"/v1/messages/count_tokens", model="claude-opus-5")
     async with office.leases.admit("req_1", office.ref, call):
-        assert await office.store.open_leases() == 1
-    assert await office.store.records(5) == []
+        assert await office.store.leases.count() == 1
+    assert await office.store.usage.records(5) == []
     assert (await office.total())["requests"] == 0
 
 
@@ -160,12 +160,12 @@ async def test_the_survivors_settle_what_a_dead_process_left(office: Office):
     dead._open[lost.id] = lost
     await office.leases.recover()
     await dead.beat()
-    await office.store._link.call("ZADD", name("leases"), 1, "req_1")
+    await office.store._db.call("ZADD", name("leases"), 1, "req_1")
     await office.leases.recover()
-    assert await office.store.open_leases() == 0
+    assert await office.store.leases.count() == 0
     total = await office.total()
     assert (total["input_tokens"], total["output_tokens"], total["estimated"]) == (8, 10, 1)
-    record = json.loads((await office.store.records(1))[0])
+    record = json.loads((await office.store.usage.records(1))[0])
     assert (record["error"], record["attempts"][0]["is_estimated"]) == ("process_died", True)
 
 
@@ -174,7 +174,7 @@ async def test_a_process_taken_for_dead_settles_after_all_with_its_own_figures(o
         one.was_sent, one.status = True, 200
         survivor = office.another_process()
         await survivor.recover()
-        await office.store._link.call("ZADD", name("leases"), 1, "req_1")
+        await office.store._db.call("ZADD", name("leases"), 1, "req_1")
         await survivor.recover()
         assert (await office.total())["estimated"] == 1
         one.meter = FakeMeter(Tokens(input=10, output=5), 0, is_complete=True)
@@ -193,7 +193,7 @@ async def test_settlements_wait_while_redis_is_away_and_are_written_on_its_retur
         assert office.leases.open_count == 0
         own_redis.start()
         await office.leases.settle_all()
-        assert await office.store.open_leases() == 0
+        assert await office.store.leases.count() == 0
         assert (await office.total())["requests"] == 1
 
 
@@ -211,4 +211,4 @@ async def test_no_admission_while_redis_stalls_and_none_is_left_behind(
         finally:
             os.kill(own_redis.process.pid, signal.SIGCONT)
         await office.leases.settle_all()
-        assert await office.store.open_leases() == 0
+        assert await office.store.leases.count() == 0

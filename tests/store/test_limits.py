@@ -17,12 +17,14 @@ async def admit(
     store: Store, lease: str, estimate: Estimate | None = None, **changes: object
 ) -> Admitted | Refused:
     given = {"kind": "messages", "model": MODEL, **changes}
-    return await store.admit(lease, "p1", "key_1", "h1", estimate=estimate or Estimate(), **given)
+    return await store.leases.admit(
+        lease, "p1", "key_1", "h1", estimate=estimate or Estimate(), **given
+    )
 
 
 async def settle(store: Store, lease: str, cost: int = 0, **changes: object) -> None:
     counters = {("acc_1", "requests"): 1, ("acc_1", "cost_micros"): cost}
-    await store.settle(Booking(lease, "settled", MODEL, counters, **changes))
+    await store.leases.settle(Booking(lease, "settled", MODEL, counters, **changes))
 
 
 async def flood(store: Store, count: int, estimate: Estimate | None = None) -> Counter[str]:
@@ -40,7 +42,7 @@ async def flood(store: Store, count: int, estimate: Estimate | None = None) -> C
 
 
 async def scope(store: Store, what: str = "key:key_1") -> dict[str, int]:
-    fields = await store._read_hash(name("spend", what))
+    fields = await store._db.hash(name("spend", what))
     return {field: int(value) for field, value in fields.items()}
 
 
@@ -62,7 +64,7 @@ async def test_a_window_slides(ready: Store):
     refused = await admit(ready, "a")
     assert isinstance(refused, Refused)
     assert (refused.code, refused.detail, refused.back_s) == ("rate", "2|1000", "1")
-    await ready._link.call("ZADD", name("window", "requests", "key_1"), 1, "req_0")
+    await ready._db.call("ZADD", name("window", "requests", "key_1"), 1, "req_0")
     assert isinstance(await admit(ready, "b"), Admitted)
     assert isinstance(await admit(ready, "c"), Refused)
 
@@ -72,7 +74,7 @@ async def test_the_relays_usual_window_counts_for_keys_without_their_own(ready: 
     usual = RelayLimits(rate_max=3)
     codes = [type(await admit(ready, f"r{number}", limits=usual)) for number in range(4)]
     assert codes == [Admitted] * 3 + [Refused]
-    await ready.change_key("key_1", {"rate_max": "5", "rate_ms": "60000"})
+    await ready.keys.change("key_1", {"rate_max": "5", "rate_ms": "60000"})
     assert isinstance(await admit(ready, "r5", limits=usual), Admitted)
 
 
@@ -160,14 +162,14 @@ async def test_a_key_learns_what_a_request_costs(ready: Store):
 
 async def test_an_owners_accounts_and_relays_budgets_hold_as_well(ready: Store):
     await with_key(ready, owner="team")
-    await ready._link.call("HSET", name("owner", "team"), "budgets", "total strict 5000")
+    await ready._db.call("HSET", name("owner", "team"), "budgets", "total strict 5000")
     most = Estimate(most_micros=3000)
     assert isinstance(await admit(ready, "a", most), Admitted)
     assert await flood(ready, 5, most) == {"budget": 5}
     await settle(ready, "a", cost=1)
     whole = RelayLimits(budgets="daily strict 100")
     assert (await admit(ready, "x", most, limits=whole)).code == "budget"  # type: ignore[union-attr]
-    await ready.save_account("acc_1", {"budgets": "daily strict 100"})
+    await ready.accounts.save("acc_1", {"budgets": "daily strict 100"})
     assert (await admit(ready, "y", most)).code == "account_budget"  # type: ignore[union-attr]
 
 
@@ -175,7 +177,7 @@ async def test_what_cannot_be_bounded_is_refused_by_a_strict_budget_alone(ready:
     await with_key(ready, budgets="daily soft 1000")
     endless = Estimate(unbounded="tools")
     assert isinstance(await admit(ready, "a", endless), Admitted)
-    await ready.change_key("key_1", {"budgets": "total strict 1000"})
+    await ready.keys.change("key_1", {"budgets": "total strict 1000"})
     assert await admit(ready, "b", endless) == Refused("unbounded", "tools")
 
 

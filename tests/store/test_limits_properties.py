@@ -41,13 +41,13 @@ class Expected:
 
 async def booked(opened: Store, lease: str, state: str, cost: int) -> int:
     counters = {("acc_1", "requests"): 1, ("acc_1", "cost_micros"): cost}
-    return await opened.settle(Booking(lease, state, MODEL, counters))
+    return await opened.leases.settle(Booking(lease, state, MODEL, counters))
 
 
 async def step(opened: Store, books: Expected, what: str, place: int, amount: int) -> None:
     if what == "admit":
         lease = f"req_{uuid.uuid4().hex}"
-        answer = await opened.admit(
+        answer = await opened.leases.admit(
             lease, "p", books.key, "h", kind="messages", model=MODEL,
             estimate=Estimate(most_micros=amount),
         )  # fmt: skip
@@ -73,7 +73,7 @@ async def step(opened: Store, books: Expected, what: str, place: int, amount: in
     cost = min(amount, books.open[lease])
     del books.open[lease]
     if what == "void":
-        assert await opened.settle(Booking(lease, "void")) == 1
+        assert await opened.leases.settle(Booking(lease, "void")) == 1
         books.admitted -= 1
         return
     assert await booked(opened, lease, "settled" if what == "settle" else "recovered", cost) == 1
@@ -81,15 +81,15 @@ async def step(opened: Store, books: Expected, what: str, place: int, amount: in
 
 
 async def check(opened: Store, books: Expected) -> None:
-    figures = await opened._read_hash(name("spend", f"key:{books.key}"))
+    figures = await opened._db.hash(name("spend", f"key:{books.key}"))
     held, total = int(figures.get("held_most", 0)), int(figures.get("total", 0))
     assert held == sum(books.open.values())
     assert total == books.spent
-    assert int(await opened._link.call("ZCARD", name("inflight_key", books.key))) == len(books.open)
+    assert int(await opened._db.call("ZCARD", name("inflight_key", books.key))) == len(books.open)
     days = [int(value) for day, value in figures.items() if day[:2] == "20" and ":" not in day]
     assert sum(days) == total
     window = name("window", "requests", books.key)
-    assert int(await opened._link.call("ZCARD", window)) == books.admitted
+    assert int(await opened._db.call("ZCARD", window)) == books.admitted
 
 
 # Each example has a key of its own.
@@ -105,13 +105,13 @@ def test_the_books_are_exact_after_every_step(
     async def run() -> None:
         async with store.opened(redis_url) as opened:
             books = Expected(f"key_{uuid.uuid4().hex}")
-            await opened.save_account("acc_1", {"name": "main", "enabled": "1"})
+            await opened.accounts.save("acc_1", {"name": "main", "enabled": "1"})
             fields = {
                 "name": "alice", "hash": "h", "enabled": "1", "expires_at": "", "models": "",
                 "concurrency": str(SLOTS), "rate_max": str(RATE), "rate_ms": "600000",
                 "budgets": f"total strict {BUDGET}",
             }  # fmt: skip
-            await opened.add_key(books.key, fields)
+            await opened.keys.add(books.key, fields)
             for what, place, amount in steps:
                 await step(opened, books, what, place, amount)
                 await check(opened, books)

@@ -12,11 +12,11 @@ NOW_MS = 1_800_000_000_000
 
 
 async def with_key(store: Store, **changes: str) -> None:
-    await store.add_key("key_1", {**KEY, **changes})
+    await store.keys.add("key_1", {**KEY, **changes})
 
 
 async def with_account(store: Store, account_id: str = "acc_1", **changes: str) -> None:
-    await store.save_account(account_id, {**ACCOUNT, **changes})
+    await store.accounts.save(account_id, {**ACCOUNT, **changes})
 
 
 async def admit(store: Store, lease: str = "req_1", **changes: str) -> Admitted | Refused:
@@ -28,7 +28,7 @@ async def admit(store: Store, lease: str = "req_1", **changes: str) -> Admitted 
         "kind": "messages",
         **changes,
     }
-    return await store.admit(lease, **given)
+    return await store.leases.admit(lease, **given)
 
 
 def booking(lease: str = "req_1", state: str = "settled", cost: int = 7) -> Booking:
@@ -38,12 +38,12 @@ def booking(lease: str = "req_1", state: str = "settled", cost: int = 7) -> Book
 
 async def day_sums(store: Store) -> dict[str, int]:
     """All counters of the day, by name alone, whatever day Redis has."""
-    seconds, _ = await store._link.call("TIME")
+    seconds, _ = await store._db.call("TIME")
     import datetime
 
     day = datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).date().isoformat()
     sums: dict[str, int] = {}
-    for field, amount in (await store.counters(day)).items():
+    for field, amount in (await store.usage.counters(day)).items():
         counter = field.rpartition("|")[2]
         sums[counter] = sums.get(counter, 0) + amount
     return sums
@@ -54,8 +54,8 @@ async def test_an_admission_names_the_account_and_holds_a_slot(opened: Store):
     await with_account(opened)
     answer = await admit(opened)
     assert answer == Admitted("acc_1", "1", "main", "alice", (), False, 1)
-    assert await opened.open_leases() == 1
-    assert await opened.open_leases_of_account("acc_1") == 1
+    assert await opened.leases.count() == 1
+    assert await opened.accounts.open_leases("acc_1") == 1
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ async def test_a_refusal_says_why_and_changes_nothing(
     answer = await admit(opened)
     assert isinstance(answer, Refused)
     assert answer.code == code
-    assert await opened.open_leases() == 0
+    assert await opened.leases.count() == 0
 
 
 async def test_a_key_that_was_deleted_is_unknown(opened: Store):
     await with_key(opened)
-    await opened.remove_key("key_1", ["h1"])
+    await opened.keys.remove("key_1", ["h1"])
     answer = await admit(opened)
     assert isinstance(answer, Refused)
     assert answer.code == "unknown"
@@ -138,26 +138,26 @@ async def test_a_call_bound_to_an_account_goes_nowhere_else(opened: Store):
 async def test_an_accounts_version_changes_with_each_edit(opened: Store):
     await with_account(opened)
     await with_account(opened)
-    assert (await opened.read_account("acc_1"))["version"] == "2"
+    assert (await opened.accounts.read("acc_1"))["version"] == "2"
 
 
 async def test_settling_frees_the_slot_books_and_keeps_record_and_decision(opened: Store):
     await with_key(opened)
     await with_account(opened)
     await admit(opened)
-    assert await opened.settle(booking()) == 1
-    assert await opened.open_leases() == 0
-    assert await opened.open_leases_of_account("acc_1") == 0
+    assert await opened.leases.settle(booking()) == 1
+    assert await opened.leases.count() == 0
+    assert await opened.accounts.open_leases("acc_1") == 0
     assert await day_sums(opened) == {"requests": 1, "cost_micros": 7}
-    assert await opened.records(10) == [b'{"id":1}']
-    assert await opened.decision("req_1") == b'{"why":1}'
+    assert await opened.usage.records(10) == [b'{"id":1}']
+    assert await opened.usage.decision("req_1") == b'{"why":1}'
 
 
 async def test_a_lease_is_booked_once_however_often_it_is_settled(opened: Store):
     await with_key(opened)
     await with_account(opened)
     await admit(opened)
-    assert [await opened.settle(booking()) for _ in range(3)] == [1, 0, 0]
+    assert [await opened.leases.settle(booking()) for _ in range(3)] == [1, 0, 0]
     assert await day_sums(opened) == {"requests": 1, "cost_micros": 7}
 
 
@@ -165,10 +165,10 @@ async def test_a_late_settlement_replaces_the_estimate(opened: Store):
     await with_key(opened)
     await with_account(opened)
     await admit(opened)
-    assert await opened.settle(booking(state="recovered", cost=3)) == 1
-    assert await opened.settle(booking(state="recovered", cost=3)) == 0
+    assert await opened.leases.settle(booking(state="recovered", cost=3)) == 1
+    assert await opened.leases.settle(booking(state="recovered", cost=3)) == 0
     assert await day_sums(opened) == {"requests": 1, "cost_micros": 3}
-    assert await opened.settle(booking(cost=10)) == 2
+    assert await opened.leases.settle(booking(cost=10)) == 2
     assert {name: amount for name, amount in (await day_sums(opened)).items() if amount} == {
         "requests": 1,
         "cost_micros": 10,
@@ -179,11 +179,11 @@ async def test_a_lease_without_heartbeat_becomes_an_orphan(opened: Store):
     await with_key(opened)
     await with_account(opened)
     await admit(opened)
-    await opened.orphans()
-    await opened.heartbeat([("req_1", 12, 34)])
-    assert await opened.orphans() == []
-    await opened._link.call("ZADD", name("leases"), 1, "req_1")
-    (orphan,) = await opened.orphans()
+    await opened.leases.orphans()
+    await opened.leases.heartbeat([("req_1", 12, 34)])
+    assert await opened.leases.orphans() == []
+    await opened._db.call("ZADD", name("leases"), 1, "req_1")
+    (orphan,) = await opened.leases.orphans()
     assert (orphan.lease, orphan.key_id, orphan.account_id) == ("req_1", "key_1", "acc_1")
     assert (orphan.input_tokens, orphan.output_chars) == (12, 34)
 
@@ -192,24 +192,24 @@ async def test_after_a_time_in_which_nobody_looked_leases_get_a_fresh_start(open
     await with_key(opened)
     await with_account(opened)
     await admit(opened)
-    await opened._link.call("ZADD", name("leases"), 1, "req_1")
-    assert await opened.orphans() == []
-    assert await opened.orphans() == []
+    await opened._db.call("ZADD", name("leases"), 1, "req_1")
+    assert await opened.leases.orphans() == []
+    assert await opened.leases.orphans() == []
 
 
 async def test_a_heartbeat_does_not_bring_a_settled_lease_back(opened: Store):
     await with_key(opened)
     await with_account(opened)
     await admit(opened)
-    await opened.settle(booking())
-    assert await opened.heartbeat([("req_1", 1, 1)]) == 0
-    assert await opened.open_leases() == 0
+    await opened.leases.settle(booking())
+    assert await opened.leases.heartbeat([("req_1", 1, 1)]) == 0
+    assert await opened.leases.count() == 0
 
 
 async def test_scripts_are_loaded_again_when_redis_lost_them(opened: Store):
     await with_key(opened)
     await with_account(opened)
-    await opened._link.call("SCRIPT", "FLUSH")
+    await opened._db.call("SCRIPT", "FLUSH")
     assert isinstance(await admit(opened), Admitted)
 
 
@@ -219,23 +219,23 @@ async def test_two_hundred_concurrent_admissions_take_two_hundred_slots(opened: 
     async with trio.open_nursery() as nursery:
         for number in range(200):
             nursery.start_soon(admit, opened, f"req_{number}")
-    assert await opened.open_leases() == 200
+    assert await opened.leases.count() == 200
     async with trio.open_nursery() as nursery:
         for number in range(200):
-            nursery.start_soon(opened.settle, booking(f"req_{number}"))
-    assert await opened.open_leases() == 0
+            nursery.start_soon(opened.leases.settle, booking(f"req_{number}"))
+    assert await opened.leases.count() == 0
     assert await day_sums(opened) == {"requests": 200, "cost_micros": 1400}
 
 
 async def test_days_are_those_of_the_utc_calendar(opened: Store, redis_url: str):
-    script = opened._scripts["admit"].text.split("-- Decides")[0]
+    script = opened._db._scripts["admit"].text.split("-- Decides")[0]
     import datetime
 
     for text in ("1970-01-01", "2000-02-29", "2026-12-31", "2028-02-29", "2100-03-01"):
         moment = datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC)
         for seconds in (0, 86399):
             ms = int((moment.timestamp() + seconds) * 1000)
-            day = await opened._link.call(
+            day = await opened._db.call(
                 "EVAL", script + "return day_of(tonumber(ARGV[1]))", 0, ms
             )
             assert day.decode() == text
@@ -243,22 +243,22 @@ async def test_days_are_those_of_the_utc_calendar(opened: Store, redis_url: str)
 
 async def test_objects_are_listed_newest_first_per_key(opened: Store):
     for number in range(3):
-        await opened.remember_object(f"file_{number}", "file", "key_1", "acc_1", NOW_MS + number)
-    await opened.remember_object("file_x", "file", "key_2", "acc_1", NOW_MS)
-    assert await opened.object_ids("key_1", "file") == ["file_2", "file_1", "file_0"]
-    await opened.forget_object("file_1", "key_1", "file")
-    assert await opened.object_ids("key_1", "file") == ["file_2", "file_0"]
-    assert await opened.read_object("file_1") == {}
+        await opened.objects.remember(f"file_{number}", "file", "key_1", "acc_1", NOW_MS + number)
+    await opened.objects.remember("file_x", "file", "key_2", "acc_1", NOW_MS)
+    assert await opened.objects.ids("key_1", "file") == ["file_2", "file_1", "file_0"]
+    await opened.objects.forget("file_1", "key_1", "file")
+    assert await opened.objects.ids("key_1", "file") == ["file_2", "file_0"]
+    assert await opened.objects.read("file_1") == {}
 
 
 async def test_an_error_of_redis_is_told_by_its_code(opened: Store):
     with pytest.raises(ReplyError) as caught:
-        await opened._link.call("HGET", name("accounts"))
+        await opened._db.call("HGET", name("accounts"))
     assert caught.value.code == "ERR"
 
 
 async def test_data_of_another_schema_is_not_touched(opened: Store, redis_url: str):
-    await opened._link.call("SET", name("schema"), "99")
+    await opened._db.call("SET", name("schema"), "99")
     async with open_store(redis_url) as other:
         with pytest.raises(Exception, match="schema 99"):
             await other.ping()

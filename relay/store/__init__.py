@@ -1,0 +1,96 @@
+"""The relay's data in Redis: every key name and every script stands in here and nowhere else.
+
+The other rooms see tables of typed methods. Scripts lie in lua/ and decide atomically.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from relay.redis_link import CALL_DEADLINE_S, RedisAway, RedisLink, ReplyError, linked
+from relay.store.accounts import AccountTable
+from relay.store.alerts import AlertTable
+from relay.store.database import Database, scripts
+from relay.store.keys import KeyTable
+from relay.store.leases import LeaseTable
+from relay.store.names import NAMES, name
+from relay.store.objects import ObjectTable
+from relay.store.owners import OwnerTable
+from relay.store.signins import SigninTable
+from relay.store.usage import UsageTable
+from relay.store.values import (
+    NO_LIMITS,
+    NOBODY,
+    NOTHING,
+    Admitted,
+    Again,
+    Booking,
+    Caller,
+    Estimate,
+    Moved,
+    Orphan,
+    Refused,
+    RelayLimits,
+    Rest,
+)
+
+__all__ = [
+    "NOBODY", "NOTHING", "NO_LIMITS",
+    "Admitted", "Again", "Booking", "Caller", "Estimate", "Moved", "Orphan", "RedisAway",
+    "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "name", "opened",
+]  # fmt: skip
+
+SCHEMA_VERSION = "1"
+
+
+class Store:
+    """The tables of the relay. Every method raises RedisAway when Redis cannot serve."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.leases = LeaseTable(db)
+        self.keys = KeyTable(db)
+        self.accounts = AccountTable(db)
+        self.owners = OwnerTable(db)
+        self.objects = ObjectTable(db)
+        self.signins = SigninTable(db)
+        self.usage = UsageTable(db)
+        self.alerts = AlertTable(db)
+
+    @property
+    def is_up(self) -> bool:
+        return self._db.is_up
+
+    async def ping(self, patience_s: float = CALL_DEADLINE_S) -> None:
+        """Raise RedisAway unless Redis answers within `patience_s`; at once if it refuses us."""
+        await self._db.call("PING", deadline_s=patience_s)
+
+    async def fsync(self) -> None:
+        """Return once everything written so far would survive a power cut."""
+        await self._db.fsync()
+
+    async def lock(self, what: str, owner: str, life_ms: int) -> bool:
+        """Whether `owner` has the lock now; it ends by itself after `life_ms`."""
+        command = ("SET", name("lock", what), owner, "NX", "PX", life_ms)
+        return await self._db.call(*command) is not None
+
+    async def unlock(self, what: str, owner: str) -> None:
+        """Give a lock back, unless it has gone to somebody else."""
+        await self._db.run("unlock", [name("lock", what)], [owner])
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Store]:
+    """A Store over the Redis at `url`; connects by itself and reconnects when it must."""
+    known = scripts()
+
+    async def prepare(link: RedisLink) -> None:
+        schema = await link.now("SET", NAMES["schema"], SCHEMA_VERSION, "NX", "GET")
+        if schema not in (None, SCHEMA_VERSION.encode()):
+            raise ReplyError(
+                f"SCHEMA the data is of schema {schema.decode()}, this relay reads {SCHEMA_VERSION}"
+            )
+        for script in known.values():
+            await link.now("SCRIPT", "LOAD", script.text)
+
+    async with linked(url, prepare) as link:
+        yield Store(Database(link, known))

@@ -1,0 +1,141 @@
+"""One request's way through the store, and what happens to a lease whose process dies."""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from relay.store.database import Arg, Database
+from relay.store.names import NAMES
+from relay.store.values import (
+    NO_LIMITS,
+    NOBODY,
+    NOTHING,
+    Admitted,
+    Again,
+    Booking,
+    Caller,
+    Estimate,
+    Moved,
+    Orphan,
+    Refused,
+    RelayLimits,
+    Rest,
+)
+
+_DECISION_LIFE_S = 7 * 24 * 3600
+_COUNTERS_LIFE_S = 400 * 24 * 3600
+_CORRECTION_LIFE_S = 24 * 3600
+# Three missed heartbeats and a little: a process that is silent this long is dead.
+_DEATH_MS = 10_000
+# Nobody looked for this long: Redis was away or its clock jumped.
+_GAP_MS = 8_000
+
+
+class LeaseTable:
+    """Open leases: each is granted, moved, booked and found again by one script."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def admit(
+        self,
+        lease: str,
+        process: str,
+        key_id: str,
+        key_hash: str,
+        *,
+        kind: str,
+        model: str = "",
+        model_class: str = "",
+        bound: str = "",
+        affinity: str = "",
+        caller: Caller = NOBODY,
+        estimate: Estimate = NOTHING,
+        limits: RelayLimits = NO_LIMITS,
+    ) -> Admitted | Refused:
+        """Ask for a lease; see lua/admit.lua.
+
+        Args:
+            bound: the account that must serve, or ''.
+            affinity: a conversation that should stay where it was, or ''.
+        """
+        args: list[Arg] = [lease, process, key_id, key_hash, model, model_class, kind, bound]
+        args += [affinity, "\n".join(caller.clients), caller.address, estimate.most_micros]
+        args += [estimate.input_micros, estimate.input_tokens, estimate.unbounded]
+        args += [limits.rate_max, limits.rate_ms, limits.concurrency, limits.budgets]
+        reply = await self._db.run("admit", [NAMES["leases"]], args)
+        if reply[0] == b"refused":
+            return Refused(*(part.decode() for part in reply[1:]))
+        _, account, version, account_name, key_name, models, shows, able, stays = reply[:9]
+        return Admitted(
+            account_id=account.decode(),
+            account_version=version.decode(),
+            account_name=account_name.decode(),
+            key_name=key_name.decode(),
+            key_models=_lines(models.decode()),
+            shows_account=shows == b"1",
+            candidates=able,
+            affinity=stays.decode(),
+            skipped=_skipped(reply[9]),
+            budget=json.loads(reply[10]) if reply[10] else None,
+        )
+
+    async def move_on(
+        self,
+        lease: str,
+        rest: Rest,
+        tried: Sequence[str],
+        *,
+        may_repeat: bool = False,
+        lost_micros: int = 0,
+    ) -> Moved | Again | None:
+        """Another account for a lease, the same one again, or None; see lua/move_on.lua.
+
+        Args:
+            lost_micros: what the failed attempt is booked with.
+        """
+        args: list[Arg] = [lease, rest.state, rest.model_class, rest.reason, rest.rest_ms]
+        args += [rest.longest_ms, rest.failures, int(may_repeat), lost_micros, *tried]
+        reply = await self._db.run("move_on", [NAMES["leases"]], args)
+        if reply[0] != b"moved":
+            return Again() if reply[0] == b"again" else None
+        account, version, account_name = (part.decode() for part in reply[1:4])
+        return Moved(account, version, account_name, _skipped(reply[4]))
+
+    async def settle(self, booking: Booking) -> int:
+        """Book a lease once; see lua/settle.lua. Safe to repeat."""
+        figures: list[Arg] = []
+        for (account_id, counter), amount in booking.counters.items():
+            figures += (account_id, counter, amount)
+        args: list[Arg] = [booking.lease, booking.state, booking.record, booking.decision]
+        args += [_DECISION_LIFE_S, _COUNTERS_LIFE_S, _CORRECTION_LIFE_S]
+        args += [int(booking.is_well), booking.model, *(booking.headroom or ("", ""))]
+        args += [booking.tokens]
+        return int(await self._db.run("settle", [NAMES["leases"]], args + figures))
+
+    async def heartbeat(self, progress: Iterable[tuple[str, int, int]]) -> int:
+        """Keep leases alive: (lease, input tokens, characters sent). Returns how many still are."""
+        args = [part for row in progress for part in row]
+        return int(await self._db.run("heartbeat", [NAMES["leases"]], args))
+
+    async def orphans(self) -> list[Orphan]:
+        """Leases of dead processes; looking also tells Redis that somebody looks."""
+        keys = [NAMES["leases"], NAMES["leases_seen"]]
+        rows = await self._db.run("orphans", keys, [_DEATH_MS, _GAP_MS])
+        return [_orphan([part.decode() for part in row]) for row in rows]
+
+    async def count(self) -> int:
+        return int(await self._db.call("ZCARD", NAMES["leases"]))
+
+
+def _skipped(text: bytes) -> dict[str, list[str]]:
+    """Accounts that could not serve, as choose.lua tells them; mostly there are none."""
+    return json.loads(text) if text else {}
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(text.split("\n")) if text else ()
+
+
+def _orphan(row: Sequence[str]) -> Orphan:
+    lease, key, account, model, kind, started, tokens, chars = row
+    return Orphan(lease, key, account, model, kind, int(started), int(tokens), int(chars))

@@ -1,0 +1,152 @@
+"""What goes into the store's scripts and what comes out of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A lease was granted; `account_version` changes with each edit of the account.
+
+    Args:
+        shows_account: the key's holder may know which account serves.
+        candidates: how many accounts could have served.
+        affinity: whether a conversation is new, kept its account or had to move.
+        budget: the key's fullest one: period, mode, limit and used (micro-dollars), till (ms).
+        skipped: names of the accounts that could not serve, by reason.
+    """
+
+    account_id: str
+    account_version: str
+    account_name: str
+    key_name: str
+    key_models: tuple[str, ...]
+    shows_account: bool
+    candidates: int
+    affinity: str = ""
+    skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    budget: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a call may use, told before it runs.
+
+    Args:
+        most_micros: no less than it can cost, micro-dollars.
+        input_micros: what its input costs at least by its size.
+        input_tokens: its input by its size.
+        unbounded: the field whose cost nobody can bound, or empty.
+    """
+
+    most_micros: int = 0
+    input_micros: int = 0
+    input_tokens: int = 0
+    unbounded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLimits:
+    """What counts for every key: requests per window (0 = any), all at one time, and money."""
+
+    rate_max: int = 0
+    rate_ms: int = 60_000
+    concurrency: int = 0
+    budgets: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: the ids of the clients it may be, and its address in 32 hex digits."""
+
+    clients: tuple[str, ...] = ()
+    address: str = "0" * 32
+
+
+NOTHING, NO_LIMITS, NOBODY = Estimate(), RelayLimits(), Caller()
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A lease goes on at another account."""
+
+    account_id: str
+    account_version: str
+    account_name: str
+    skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """There is no other account: a lease may ask the same one again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What an account's failure does to it.
+
+    Args:
+        state: the account's state while it rests; empty when it does not.
+        model_class: only this class of models rests; empty for the whole account.
+        rest_ms: doubled with each failure in a row up to `longest_ms`.
+        failures: so many in a row before it rests.
+    """
+
+    state: str = ""
+    model_class: str = ""
+    reason: str = ""
+    rest_ms: int = 0
+    longest_ms: int = 0
+    failures: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing may run.
+
+    Args:
+        code: unknown, disabled, key_expired, key_model, no_account, void, or `account_` and what
+            keeps the accounts from serving: a state, full, model, group or disabled.
+        detail: what belongs to the code, or empty.
+        back_s: seconds until the first account is back; empty when nobody knows.
+    """
+
+    code: str
+    detail: str
+    back_s: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What settling a lease writes: counters, the record, the decision (JSON or empty).
+
+    `state` is settled, recovered (a floor estimate, open to correction) or void (never to run);
+    `counters` are by account and name; `is_well` clears the account's failures; `headroom` is
+    what the upstream says is left of its limits (per mille) and until when (Unix ms);
+    `tokens` are those that count for a key's tokens per minute.
+    """
+
+    lease: str
+    state: str
+    model: str = ""
+    counters: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    record: bytes = b""
+    decision: bytes = b""
+    is_well: bool = False
+    headroom: tuple[int, int] | None = None
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A lease whose process died, with how far it is known to have come."""
+
+    lease: str
+    key_id: str
+    account_id: str
+    model: str
+    kind: str
+    started_at_ms: int
+    input_tokens: int
+    output_chars: int
