@@ -221,6 +221,6 @@ async def test_an_admission_that_was_taken_back_leaves_nothing(ready: Store):
     estimate = Estimate(most_micros=10, input_micros=1, input_tokens=10)
     for number in range(3):
         assert isinstance(await admit(ready, f"a{number}", estimate), Admitted)
-        await ready.settle(Booking(f"a{number}", "void"))
+        await ready.leases.settle(Booking(f"a{number}", "void"))
     figures = await scope(ready)
     assert not any(figures.values())

@@ -235,9 +235,7 @@ async def test_days_are_those_of_the_utc_calendar(opened: Store, redis_url: str)
         moment = datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC)
         for seconds in (0, 86399):
             ms = int((moment.timestamp() + seconds) * 1000)
-            day = await opened._db.call(
-                "EVAL", script + "return day_of(tonumber(ARGV[1]))", 0, ms
-            )
+            day = await opened._db.call("EVAL", script + "return day_of(tonumber(ARGV[1]))", 0, ms)
             assert day.decode() == text
 
 
