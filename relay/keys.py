@@ -40,6 +40,7 @@ class Limits:
         rate: REQUESTS/SECONDS in a sliding window; empty for the relay's usual one.
         daily, monthly: requests by the UTC calendar.
         budgets: US dollars by period, with the mode: {"daily": "5.00 soft"}.
+        wait: seconds that a request waits for a free slot of its key.
         clients: ids of the clients it may be used with.
         networks: addresses and networks it may be used from.
     """
@@ -48,6 +49,7 @@ class Limits:
     daily: int = 0
     monthly: int = 0
     concurrency: int = 0
+    wait: int = 0
     tokens_per_minute: int = 0
     budgets: Mapping[str, str] = field(default_factory=dict)
     clients: tuple[str, ...] = ()
@@ -279,6 +281,7 @@ _RULES: Mapping[str, Callable[..., dict[str, str]]] = {
     "daily": lambda value: {"daily_limit": rules.whole(value, 0, 10**9)},
     "monthly": lambda value: {"monthly_limit": rules.whole(value, 0, 10**9)},
     "concurrency": lambda value: {"concurrency": rules.whole(value, 0, 100_000)},
+    "wait": lambda value: {"concurrency_wait": str(1000 * int(rules.whole(value, 0, 600)))},
     "tokens_per_minute": lambda value: {"tokens_per_minute": rules.whole(value, 0, 10**9)},
     "clients": lambda value: {"clients": rules.words(value)},
     "networks": lambda value: {
@@ -328,6 +331,7 @@ def _limits(fields: Mapping[str, str]) -> Limits:
         daily=int(fields.get("daily_limit", 0)),
         monthly=int(fields.get("monthly_limit", 0)),
         concurrency=int(fields.get("concurrency", 0)),
+        wait=int(fields.get("concurrency_wait", 0)) // 1000,
         tokens_per_minute=int(fields.get("tokens_per_minute", 0)),
         budgets=limits.shown(fields.get("budgets", "")),
         clients=rules.lines(fields.get("clients", "")),

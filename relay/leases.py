@@ -27,6 +27,7 @@ from relay.store import (
     NO_LIMITS,
     NOBODY,
     NOTHING,
+    Admitted,
     Again,
     Booking,
     Caller,
@@ -36,9 +37,11 @@ from relay.store import (
     Refused,
     RelayLimits,
     Store,
+    Waiting,
 )
 from relay.usage import counters, decision
 from relay.vault import new_id
+from relay.waiting import WaitingRoom
 
 log = logging.getLogger("relay.lease")
 
@@ -78,12 +81,17 @@ class Leases:
         self._accounts = accounts
         self._prices = prices
         self._process = secrets.token_hex(8)
+        self._room = WaitingRoom(store, limits.concurrency)
         self._open: dict[str, Lease] = {}
         self._unsettled: deque[Booking] = deque()
 
     @property
     def open_count(self) -> int:
         return len(self._open)
+
+    async def call_up(self) -> None:
+        """Let calls that wait for a slot go on when it is their turn, until cancelled."""
+        await self._room.call_up()
 
     @contextlib.asynccontextmanager
     async def admit(
@@ -121,6 +129,19 @@ class Leases:
     async def _admit(
         self, request_id: str, key: KeyRef, call: Call, caller: Caller = NOBODY
     ) -> Lease:
+        began, waited = trio.current_time(), ""
+        while True:
+            answer = await self._ask(request_id, key, call, caller, waited)
+            if isinstance(answer, Lease):
+                return answer
+            patience_s = began + answer.wait_ms / 1000 - trio.current_time()
+            came = await self._room.turn(request_id, key.id, answer.scope, patience_s)
+            waited = "waits" if came else "last"
+
+    async def _ask(
+        self, request_id: str, key: KeyRef, call: Call, caller: Caller, waited: str
+    ) -> Lease | Waiting:
+        """One admission. Raises errors.RelayError when it is refused."""
         with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
             try:
                 answer = await self._store.leases.admit(
@@ -136,24 +157,28 @@ class Leases:
                     caller=caller,
                     estimate=self._estimate(call),
                     limits=self._limits,
+                    waited=waited,
                 )
             except RedisAway as error:
                 log.warning("request=%s refused: %s", request_id, error)
                 self._keep(_void(request_id))
                 raise errors.Unavailable(AWAY) from None
+            if isinstance(answer, Waiting):
+                return answer
             if isinstance(answer, Refused):
                 raise self._refusal(answer, key)
-            try:
-                credential = await self._accounts.credential(
-                    answer.account_id, answer.account_version
-                )
-            except (AccountProblem, RedisAway) as error:
-                self._keep(_void(request_id))
-                log.warning("request=%s account=%s: %s", request_id, answer.account_name, error)
-                raise errors.Unavailable(AWAY) from None
-            return Lease(request_id, key, call, answer, credential)
+            return await self._granted(request_id, key, call, answer)
         self._keep(_void(request_id))
         raise errors.Unavailable(AWAY)
+
+    async def _granted(self, request_id: str, key: KeyRef, call: Call, answer: Admitted) -> Lease:
+        try:
+            credential = await self._accounts.credential(answer.account_id, answer.account_version)
+        except (AccountProblem, RedisAway) as error:
+            self._keep(_void(request_id))
+            log.warning("request=%s account=%s: %s", request_id, answer.account_name, error)
+            raise errors.Unavailable(AWAY) from None
+        return Lease(request_id, key, call, answer, credential)
 
     def _refusal(self, answer: Refused, key: KeyRef) -> errors.RelayError:
         code, back_s = answer.code, answer.back_s

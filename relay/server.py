@@ -81,6 +81,8 @@ def _relay_limits(settings: Settings) -> RelayLimits:
         rate_ms=round(settings.rate_window_s * 1000),
         concurrency=settings.max_concurrent,
         budgets=limits.budgets(dict(settings.budgets), settings.budget_mode),
+        most_waiting=settings.most_waiting,
+        wait_ms=round(settings.wait_s * 1000),
     )
 
 
@@ -135,6 +137,7 @@ async def serve(
         app = App(ctx)
         nursery.start_soon(jobs.run, jobs.table(ctx))
         nursery.start_soon(ctx.checks.watch_suspects)
+        nursery.start_soon(ctx.leases.call_up)
         nursery.start_soon(_stop_on_signal, stop, nursery.cancel_scope)
         closing = trio.Event()
         nursery.start_soon(_lead, settings, stop, closing, app)

@@ -43,6 +43,8 @@ def _settings(command: Any) -> Any:
         click.option("--monthly-limit", "--limit", "monthly", type=int,
                      help="Requests per UTC month."),
         click.option("--concurrency", type=int, help="Requests at one time."),
+        click.option("--wait", type=int, metavar="SECONDS",
+                     help="How long a request waits for one of these, first come, first served."),
         click.option("--tokens-per-minute", type=int,
                      help="Input without cache reads, and output."),
         *(click.option(f"--budget-{period}", metavar="USD", help=f"{word} it may cost.")

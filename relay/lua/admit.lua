@@ -9,7 +9,10 @@
 --          15 what of it cannot be bounded ('' = nothing)
 --          16 usual requests per window (0 = any)  17 usual window, ms
 --          18 requests of the whole relay at one time (0 = any)  19 budgets of the whole relay
+--          20 how many may wait for one slot's kind  21 how long for one of the relay's, ms
+--          22 '' asks for the first time, 'waits' has waited, 'last' may not wait any more
 -- Returns  {'refused', code, detail, back in seconds or ''}  or
+--          {'wait', scope, ms}: the lease stands in the line for a slot of the scope  or
 --          {'admitted', account id, version and name, key's name, model globs and 1 if it is told
 --           the account, how many could serve, 'kept' | 'moved' | 'new' conversation or '',
 --           skipped accounts as JSON, the key's fullest budget as JSON or ''}
@@ -17,6 +20,7 @@ local lease, process, key, hash, model, class, kind, bound, affinity = unpack(AR
 local now = now_ms()
 
 local function refused(code, detail, till)
+  if ARGV[22] ~= '' then leave_lines(lease, key) end
   local back = till and whole(math.max(1, math.ceil((till - now) / 1000))) or ''
   return {'refused', code, detail or '', back}
 end
@@ -25,7 +29,7 @@ if redis.call('EXISTS', named('lease', lease)) == 1 then return refused('void') 
 local k = redis.call('HMGET', named('key', key), 'name', 'enabled', 'expires_at', 'models', 'hash',
   'groups', 'shows_account', 'clients', 'networks', 'rate_max', 'rate_ms', 'daily_limit',
   'monthly_limit', 'concurrency', 'tokens_per_minute', 'budgets', 'owner', 'hash_before',
-  'hash_before_until')
+  'hash_before_until', 'concurrency_wait')
 local is_before = k[18] == hash and (tonumber(k[19]) or 0) > now
 if not k[1] or (k[5] ~= hash and not is_before) then return refused('unknown') end
 if k[2] ~= '1' then return refused('disabled') end
@@ -43,12 +47,6 @@ if counts or kind == 'count_tokens' then
     local free = check_rate(key, rate_max, rate_ms, now)
     if free then return refused('rate', whole(rate_max) .. '|' .. whole(rate_ms), free) end
   end
-  local concurrency = tonumber(k[14]) or 0
-  if concurrency > 0 and redis.call('ZCARD', named('inflight_key', key)) >= concurrency then
-    return refused('concurrency', whole(concurrency))
-  end
-  local most = tonumber(ARGV[18])
-  if most > 0 and redis.call('ZCARD', NAME.leases) >= most then return refused('relay_full') end
 end
 
 local scope, owner = 'key:' .. key, k[17] and k[17] ~= '' and 'owner:' .. k[17]
@@ -83,6 +81,23 @@ if counts then
   end
 end
 
+-- A place in line is worth something only to who may run otherwise, so this comes late.
+if counts or kind == 'count_tokens' then
+  local concurrency, may_wait = tonumber(k[14]) or 0, ARGV[22] ~= 'last'
+  local lines = {
+    {'key:' .. key, named('inflight_key', key), concurrency, tonumber(k[20]) or 0, 'concurrency'},
+    {'relay', NAME.leases, tonumber(ARGV[18]), tonumber(ARGV[21]), 'relay_full'}}
+  for _, line in ipairs(lines) do
+    local scope, running, most, wait, code = unpack(line)
+    if most > 0 and not has_room(scope, lease, redis.call('ZCARD', running), most) then
+      if wait > 0 and may_wait and stand_in_line(scope, lease, tonumber(ARGV[20]), now) then
+        return {'wait', scope, wait}
+      end
+      return refused(code, whole(most))
+    end
+  end
+end
+
 local wanted = affinity ~= '' and redis.call('GET', named('affinity', affinity)) or nil
 local ask = {bound = bound, wanted = wanted, model = model, class = class, groups = k[6],
   cost = counts and cost}
@@ -93,6 +108,7 @@ if not best then
   return refused('account_' .. found.why, model, found.back)
 end
 
+if ARGV[22] ~= '' then leave_lines(lease, key) end
 redis.call('HSET', named('lease', lease), 'key', key, 'account', best.id, 'process', process,
   'model', model, 'class', class, 'kind', kind, 'started_at', whole(now), 'affinity', affinity,
   'groups', k[6] or '', 'owner', k[17] or '', 'holders', table.concat(holders, '\n'),

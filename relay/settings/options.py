@@ -83,6 +83,9 @@ class Settings:
     rate_max: int = 100
     rate_window_s: float = 60.0
     max_concurrent: int = 0
+    # Calls that wait for a slot, of the whole relay or of a key that says how long it waits.
+    most_waiting: int = 100
+    wait_s: float = 30.0
     budgets: tuple[tuple[str, str], ...] = ()
     budget_mode: str = ""
     clients: Mapping[str, str] = field(default_factory=dict)
@@ -315,6 +318,10 @@ OPTIONS = (
     Option("rate_window_s", "rateLimit.windowMs", "", _ms(1000), "its sliding window"),
     Option("max_concurrent", "limits.maxConcurrentRequests", "MAX_CONCURRENT_REQUESTS",
            _whole(0, 10**6), "requests of the whole relay at one time, 0 for any"),
+    Option("most_waiting", "limits.maxWaiting", "", _whole(0, 10**6),
+           "calls that wait in one line for a slot; more are refused"),
+    Option("wait_s", "limits.waitTimeout", "", _ms(0),
+           "how long a call waits for a slot of the relay"),
     Option("budget_daily", "limits.budgetDaily", "", _dollars, "the whole relay's budget per day"),
     Option("budget_weekly", "limits.budgetWeekly", "", _dollars, "the same per week"),
     Option("budget_monthly", "limits.budgetMonthly", "", _dollars, "the same per month"),

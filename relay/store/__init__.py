@@ -31,12 +31,13 @@ from relay.store.values import (
     Refused,
     RelayLimits,
     Rest,
+    Waiting,
 )
 
 __all__ = [
     "NOBODY", "NOTHING", "NO_LIMITS",
     "Admitted", "Again", "Booking", "Caller", "Estimate", "Moved", "Orphan", "RedisAway",
-    "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "name", "opened",
+    "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting", "name", "opened",
 ]  # fmt: skip
 
 SCHEMA_VERSION = "1"

@@ -17,7 +17,8 @@ __all__ = ["Arg", "Database", "flat", "pairs", "scripts"]
 _STATES = ("common", "states")
 _CHOOSE = (*_STATES, "limits", "choose")
 _SCRIPTS = {
-    "admit": _CHOOSE,
+    "admit": (*_CHOOSE, "lines"),
+    "wait": ("common", "lines"),
     "move_on": _CHOOSE,
     "settle": (*_STATES, "limits"),
     "check": _STATES,

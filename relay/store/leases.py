@@ -1,9 +1,9 @@
 """One request's way through the store, and what happens to a lease whose process dies."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from relay.store.database import Arg, Database
+from relay.store.database import Arg, Database, flat
 from relay.store.names import NAMES
 from relay.store.values import (
     NO_LIMITS,
@@ -19,6 +19,7 @@ from relay.store.values import (
     Refused,
     RelayLimits,
     Rest,
+    Waiting,
 )
 
 _DECISION_LIFE_S = 7 * 24 * 3600
@@ -26,6 +27,8 @@ _COUNTERS_LIFE_S = 400 * 24 * 3600
 _CORRECTION_LIFE_S = 24 * 3600
 # Three missed heartbeats and a little: a process that is silent this long is dead.
 _DEATH_MS = 10_000
+# A call that has not been heard of for so long waits no more: its process is dead or stuck.
+_SILENCE_MS = 2_000
 # Nobody looked for this long: Redis was away or its clock jumped.
 _GAP_MS = 8_000
 
@@ -51,20 +54,25 @@ class LeaseTable:
         caller: Caller = NOBODY,
         estimate: Estimate = NOTHING,
         limits: RelayLimits = NO_LIMITS,
-    ) -> Admitted | Refused:
+        waited: str = "",
+    ) -> Admitted | Refused | Waiting:
         """Ask for a lease; see lua/admit.lua.
 
         Args:
             bound: the account that must serve, or ''.
             affinity: a conversation that should stay where it was, or ''.
+            waited: '', or 'waits' when it has stood in line, or 'last' when it may not any more.
         """
         args: list[Arg] = [lease, process, key_id, key_hash, model, model_class, kind, bound]
         args += [affinity, "\n".join(caller.clients), caller.address, estimate.most_micros]
         args += [estimate.input_micros, estimate.input_tokens, estimate.unbounded]
         args += [limits.rate_max, limits.rate_ms, limits.concurrency, limits.budgets]
+        args += [limits.most_waiting, limits.wait_ms, waited]
         reply = await self._db.run("admit", [NAMES["leases"]], args)
         if reply[0] == b"refused":
             return Refused(*(part.decode() for part in reply[1:]))
+        if reply[0] == b"wait":
+            return Waiting(reply[1].decode(), reply[2])
         _, account, version, account_name, key_name, models, shows, able, stays = reply[:9]
         return Admitted(
             account_id=account.decode(),
@@ -78,6 +86,20 @@ class LeaseTable:
             skipped=_skipped(reply[9]),
             budget=json.loads(reply[10]) if reply[10] else None,
         )
+
+    async def wait(
+        self, waiting: Mapping[str, str], left: Mapping[str, str], concurrency: int
+    ) -> set[str]:
+        """Which of the waiting leases have a slot before them now; see lua/wait.lua.
+
+        Args:
+            waiting: scope by lease.
+            left: key by lease, of those that wait no more.
+            concurrency: requests of the whole relay at one time.
+        """
+        args: list[Arg] = [_SILENCE_MS, concurrency, len(left), *flat(left), *flat(waiting)]
+        reply = await self._db.run("wait", [NAMES["waiting_seen"]], args)
+        return {lease.decode() for lease in reply}
 
     async def move_on(
         self,

@@ -23,6 +23,8 @@ NAMES = {
     "owner": "{relay}:owner:%s",
     "owners": "{relay}:owners",
     "spend": "{relay}:spend:%s",
+    "waiting": "{relay}:waiting:%s",
+    "waiting_seen": "{relay}:waiting:seen",
     "window": "{relay}:window:%s:%s",
     "tokens": "{relay}:tokens:%s",
     "average": "{relay}:average:%s",

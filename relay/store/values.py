@@ -48,12 +48,19 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class RelayLimits:
-    """What counts for every key: requests per window (0 = any), all at one time, and money."""
+    """What counts for every key: requests per window (0 = any), all at one time, and money.
+
+    Args:
+        most_waiting: so many calls may wait for a slot of the relay, or of one key.
+        wait_ms: so long for one of the relay.
+    """
 
     rate_max: int = 0
     rate_ms: int = 60_000
     concurrency: int = 0
     budgets: str = ""
+    most_waiting: int = 0
+    wait_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,14 @@ class Refused:
     code: str
     detail: str
     back_s: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A lease stands in line for a slot of `scope`, for at most `wait_ms`."""
+
+    scope: str
+    wait_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,8 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         windowMs = 30000
         [limits]
         maxConcurrentRequests = 40
+        maxWaiting = 7
+        waitTimeout = 5000
         budgetDaily = 12.5
         budgetTotal = 1000
         budgetMode = "strict"
@@ -135,6 +137,8 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "rate_max": 50,
         "rate_window_s": 30.0,
         "max_concurrent": 40,
+        "most_waiting": 7,
+        "wait_s": 5.0,
         "budgets": (("daily", "12.5"), ("total", "1000")),
         "budget_mode": "strict",
         "clients": {"own": "my-tool/"},
