@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from relay import errors, exchange, objects
+from relay import errors, exchange, objects, selfservice
 from relay.call import Call
 from relay.client import Client
 from relay.context import Context
@@ -44,6 +44,14 @@ async def _use(
     kind: str, rest: bytes, ctx: Context, client: Client, match: "re.Match[bytes]"
 ) -> None:
     await objects.use(ctx, client, kind, match[1].decode(), rest)
+
+
+async def _usage(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    await selfservice.own_usage(ctx, client)
+
+
+async def _credits(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    await selfservice.credits_used(ctx, client)
 
 
 async def _models(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
@@ -91,6 +99,9 @@ ROUTES: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = tuple(
     for pattern, handlers in (
         (rb"messages", {"POST": partial(_call, "messages")}),
         (rb"messages/count_tokens", {"POST": partial(_call, "count_tokens")}),
+        (rb"usage", {"GET": _usage}),
+        # Claude Code asks below its base URL, which may end in /api already.
+        (rb"(?:api/)?oauth/usage", {"GET": _credits}),
         (rb"models", {"GET": _models}),
         (rb"models/" + _ID, {"GET": _models}),
         (_BATCHES, {"POST": partial(_create, "batch"), "GET": partial(_list, "batch")}),

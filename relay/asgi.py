@@ -108,7 +108,9 @@ class App:
     async def _health(self, client: Client) -> None:
         """Whether this process takes requests; Redis does not matter."""
         status, word = (503, "draining") if self.is_draining else (200, "ok")
-        await _json(client, status, f'{{"status":"{word}","version":"{relay.__version__}"}}')
+        await client.answer_json(
+            status, f'{{"status":"{word}","version":"{relay.__version__}"}}'.encode()
+        )
 
     async def _ready(self, client: Client) -> None:
         """Whether a request would be served as far as this process and Redis go."""
@@ -118,9 +120,9 @@ class App:
         try:
             await self._ctx.store.ping()
         except RedisAway:
-            await _json(client, 503, '{"status":"redis_away"}')
+            await client.answer_json(503, b'{"status":"redis_away"}')
             return
-        await _json(client, 200, f'{{"status":"ok","version":"{relay.__version__}"}}')
+        await client.answer_json(200, f'{{"status":"ok","version":"{relay.__version__}"}}'.encode())
 
     def _with_cors(self, scope: Any, send: Send) -> Send:
         """`send`, naming the request's origin where the settings allow it."""
@@ -189,14 +191,3 @@ async def _refuse(client: Client, error: errors.RelayError) -> None:
 
 async def _empty(client: Client, status: int) -> None:
     await client.answer(status, errors.identity(client.request_id), b"")
-
-
-async def _json(client: Client, status: int, body: str) -> None:
-    data = body.encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(data)),
-        (b"cache-control", b"no-store"),
-        *errors.identity(client.request_id),
-    ]
-    await client.answer(status, headers, data)

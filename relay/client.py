@@ -180,6 +180,16 @@ class Client:
         await self.start(status, headers)
         await self.end(body)
 
+    async def answer_json(self, status: int, body: bytes) -> None:
+        """Answer whole with JSON of the relay's own making, which nobody may keep."""
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            *errors.identity(self.request_id),
+        ]
+        await self.answer(status, headers, body)
+
 
 def _too_large(most_bytes: int) -> errors.TooLarge:
     return errors.TooLarge(

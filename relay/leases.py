@@ -74,8 +74,10 @@ class Leases:
         accounts: Accounts,
         prices: Prices,
         limits: RelayLimits = NO_LIMITS,
+        blocked_message: str = "",
     ) -> None:
         self._limits = limits
+        self._blocked_message = blocked_message
         self._store = store
         self._keys = keys
         self._accounts = accounts
@@ -200,7 +202,7 @@ class Leases:
                     "This relay has no upstream account yet. Its operator adds one with"
                     " `relay account add`."
                 )
-            case _ if told := limits.refusal(code, answer.detail, back_s):
+            case _ if told := limits.refusal(code, answer.detail, back_s, self._blocked_message):
                 return told
             case _:
                 return balancer.refusal(code.removeprefix("account_"), answer.detail, back_s)

@@ -126,8 +126,14 @@ class Clients:
         return tuple(name for name, one in self._patterns.items() if one.match(user_agent))
 
 
-def refusal(code: str, detail: str, back_s: str) -> errors.RelayError | None:
-    """What a client is told when its key's limits forbid a call; None for any other refusal."""
+def refusal(
+    code: str, detail: str, back_s: str, blocked_message: str = ""
+) -> errors.RelayError | None:
+    """What a client is told when its key's limits forbid a call; None for any other refusal.
+
+    Args:
+        blocked_message: what the operator tells those whose budget is spent.
+    """
     if code in _FORBIDDEN:
         return errors.Forbidden(_FORBIDDEN[code])
     wait = [(b"retry-after", back_s.encode())] if back_s else []
@@ -160,7 +166,7 @@ def refusal(code: str, detail: str, back_s: str) -> errors.RelayError | None:
                 "The relay has as many requests as it may.", [(b"retry-after", b"1")]
             )
         case "budget":
-            return _of_budget(json.loads(detail), wait)
+            return _of_budget(json.loads(detail), wait, blocked_message)
         case "unbounded":
             return errors.BadRequest(
                 f"{detail}: this API key has a strict budget, and what this costs cannot be bounded"
@@ -169,7 +175,9 @@ def refusal(code: str, detail: str, back_s: str) -> errors.RelayError | None:
     return None
 
 
-def _of_budget(passed: Mapping[str, object], wait: errors.Headers) -> errors.RelayError:
+def _of_budget(
+    passed: Mapping[str, object], wait: errors.Headers, blocked_message: str
+) -> errors.RelayError:
     till = passed.get("till")
     whose = {"key": "", "owner": " of this key's owner", "relay": " of this relay"}
     scope = str(passed["scope"]).partition(":")[0]
@@ -187,7 +195,8 @@ def _of_budget(passed: Mapping[str, object], wait: errors.Headers) -> errors.Rel
             ("overage-disabled-reason", "org_spend_cap_reached"),
         )
     return errors.BudgetReached(
-        f"spend limit reached ({passed['period']}{whose.get(scope, '')}, ${limit:.2f}; {ends})",
+        f"spend limit reached ({passed['period']}{whose.get(scope, '')}, ${limit:.2f}; {ends})"
+        + (f". {blocked_message}" if blocked_message else ""),
         [*wait, *told],
     )
 

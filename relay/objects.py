@@ -140,7 +140,7 @@ async def listing(ctx: Context, client: Client, kind: str) -> None:
         "last_id": ids[-1] if ids else None,
     }
     body = msgspec.json.encode(page)
-    await client.answer(200, _json_headers(client, body), body)
+    await client.answer_json(200, body)
 
 
 async def _read_all(
@@ -217,12 +217,3 @@ def _page(ids: list[str], client: Client) -> tuple[list[str], bool]:
 
 def _query(client: Client) -> bytes:
     return b"?" + client.query if client.query else b""
-
-
-def _json_headers(client: Client, body: bytes) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer that the relay made itself."""
-    return [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        *errors.identity(client.request_id),
-    ]

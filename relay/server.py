@@ -104,7 +104,9 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             signins=SignIns(opened, safe, accounts, provider),
             checks=Checks(opened, accounts, upstreams, settings.check_interval_s),
             prices=prices,
-            leases=Leases(opened, keys, accounts, prices, _relay_limits(settings)),
+            leases=Leases(
+                opened, keys, accounts, prices, _relay_limits(settings), settings.blocked_message
+            ),
             clients=limits.Clients(settings.clients),
             upstreams=upstreams,
             bodies=BodyBudget(settings.max_bodies_bytes),

@@ -88,6 +88,8 @@ class Settings:
     wait_s: float = 30.0
     budgets: tuple[tuple[str, str], ...] = ()
     budget_mode: str = ""
+    # What the operator tells those whose budget is spent.
+    blocked_message: str = ""
     clients: Mapping[str, str] = field(default_factory=dict)
     trusted_proxies: tuple[str, ...] = ()
     log_level: str = "info"
@@ -327,6 +329,8 @@ OPTIONS = (
     Option("budget_monthly", "limits.budgetMonthly", "", _dollars, "the same per month"),
     Option("budget_total", "limits.budgetTotal", "", _dollars, "the same for good"),
     Option("budget_mode", "limits.budgetMode", "", _mode, "how the relay's budgets hold"),
+    Option("blocked_message", "limits.blockedMessage", "", _text,
+           "told to those whose budget is spent"),
     Option("clients", "clients", "", _patterns, "User-Agents of your own clients, by id"),
     Option("trusted_proxies", "server.trustedProxies", "", _networks,
            "proxies whose X-Forwarded-For is believed"),

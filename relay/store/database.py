@@ -21,6 +21,7 @@ _SCRIPTS = {
     "wait": ("common", "lines"),
     "move_on": _CHOOSE,
     "settle": (*_STATES, "limits"),
+    "standing": ("common", "limits"),
     "check": _STATES,
     "reset": _STATES,
     "heartbeat": ("common",),

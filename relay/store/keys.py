@@ -1,6 +1,8 @@
 """Keys: a hash for each, and the way from a secret's hash to it."""
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from relay.store.database import Database, flat
 from relay.store.names import NAMES, name
@@ -22,6 +24,16 @@ class KeyTable:
 
     async def read(self, key_id: str) -> dict[str, str]:
         return await self._db.hash(name("key", key_id))
+
+    async def standing(self, key_id: str, rate_max: int, rate_ms: int) -> dict[str, Any]:
+        """What a key has used of its limits; see lua/standing.lua.
+
+        Args:
+            rate_max, rate_ms: the usual window of keys without one of their own.
+        """
+        reply = await self._db.run("standing", [name("key", key_id)], [key_id, rate_max, rate_ms])
+        found: dict[str, Any] = json.loads(reply)
+        return found
 
     async def add(self, key_id: str, fields: Mapping[str, str]) -> None:
         await self._db.call("HSET", name("key", key_id), *flat(fields))

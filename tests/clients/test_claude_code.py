@@ -43,6 +43,7 @@ def saying(content: str, input_tokens: int = 1000, output_tokens: int = 10) -> d
 
 FIXTURES = [
     fixture("say hello", saying("Hello from the fixture.")),
+    fixture("spend much", saying("Spent.", 500_000, 10)),
     fixture("shout the note", saying("Shouted.", 1500, 20), {"toolResultContains": "MARZIPAN"}),
     fixture(
         "shout the note",

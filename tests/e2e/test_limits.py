@@ -8,7 +8,7 @@ import httpx
 import pytest
 import trio
 
-from .conftest import BODY, SOON_S, Running, redis_process, redis_url
+from .conftest import BODY, SOON_S, Running, redis_process, redis_url, relay_running
 from .test_pool import two_relays
 
 __all__ = ["redis_process", "redis_url"]
@@ -87,6 +87,13 @@ async def test_a_budget_for_good_does_not_say_when_to_come_back(relay: Running):
     answer = await ask(relay, key)
     assert "retry-after" not in answer.headers
     assert "does not reset" in answer.json()["error"]["message"]
+
+
+async def test_the_operator_tells_those_who_are_blocked_whom_to_ask(redis_url: str, tmp_path: Path):
+    async with relay_running(redis_url, tmp_path, blocked_message="Ask Kim for more.") as relay:
+        key = await limited(relay, budgets={"total": "0.000001"})
+        message = (await ask(relay, key)).json()["error"]["message"]
+    assert message == "spend limit reached (total, $0.00; it does not reset). Ask Kim for more."
 
 
 async def test_a_good_answer_tells_how_full_the_budget_is(relay: Running):

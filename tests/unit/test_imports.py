@@ -18,7 +18,7 @@ ROWS = (
     {"asgi", "jobs", "listener"},
     {"connection", "api"},
     {"http1"},
-    {"dialects.messages", "objects", "signin", "web"},
+    {"dialects.messages", "objects", "selfservice", "signin", "web"},
     {"exchange"},
     {"context"},
     {"leases"},

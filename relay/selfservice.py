@@ -1,0 +1,138 @@
+"""What a key's holder may see with the key alone: its limits, and what it has used."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from relay import usage
+from relay.client import Client
+from relay.context import Context
+from relay.exchange import authenticated
+from relay.keys import Key
+
+_MICROS_PER_CENT = 10_000
+
+
+async def own_usage(ctx: Context, client: Client) -> None:
+    """Answer with the key's limits, what is used of each, and what it used today by model."""
+    key, standing = await _standing(ctx, client)
+    body = json.dumps(
+        {
+            "key": {
+                "id": key.id,
+                "name": key.name,
+                "expires_at": _iso(key.expires_at),
+                "models": key.models,
+                "owner": key.owner,
+            },
+            "limits": {
+                name: _limit(standing[name])
+                for name in ("rate", "tokens", "daily", "monthly", "concurrency")
+                if name in standing
+            },
+            "budgets": [_budget(one) for one in standing.get("budgets", ())],
+            "today": await _today(ctx, key),
+        }
+    )
+    await client.answer_json(200, body.encode())
+
+
+async def credits_used(ctx: Context, client: Client) -> None:
+    """Answer with the key's budgets as Claude Code's /usage shows them.
+
+    Source: GET /protocol of a Claude apps gateway 2.1.330; amounts are cents.
+    """
+    _, standing = await _standing(ctx, client)
+    budgets = [
+        one for one in standing.get("budgets", ()) if one["whose"] == "key" and one.get("till")
+    ]
+    fullest = max(budgets, key=lambda one: one["used"] / one["limit"], default=None)
+    shown: dict[str, Any] = {
+        "is_enabled": fullest is not None,
+        "monthly_limit": None,
+        "used_credits": None,
+        "utilization": None,
+        "currency": "USD",
+    }
+    if fullest is not None:
+        shown["monthly_limit"] = _cents(fullest["limit"])
+        shown["used_credits"] = _cents(fullest["used"])
+        shown["utilization"] = _percent(fullest)
+    limits = [
+        {
+            "kind": "spend",
+            "group": one["period"],
+            "percent": _percent(one),
+            "resets_at": _iso(_moment(one["till"])),
+            "severity": "normal",
+            "is_active": one is fullest,
+        }
+        for one in budgets
+    ]
+    body = json.dumps({"extra_usage": shown, "limits": limits})
+    await client.answer_json(200, body.encode())
+
+
+async def _standing(ctx: Context, client: Client) -> tuple[Key, dict[str, Any]]:
+    ref = await authenticated(ctx, client)
+    key = await ctx.keys.check(ref)
+    client.trail.key = key.name
+    settings = ctx.settings
+    most = settings.rate_max if settings.rate_enabled else 0
+    return key, await ctx.store.keys.standing(key.id, most, round(settings.rate_window_s * 1000))
+
+
+async def _today(ctx: Context, key: Key) -> dict[str, Any]:
+    report = await usage.report(ctx.store)
+    rows = [row for row in report.rows if row.key_id == key.id]
+    return {
+        "date": report.day,
+        "models": {row.model: _counted(row.counters) for row in rows},
+    }
+
+
+def _counted(counters: Mapping[str, int]) -> dict[str, Any]:
+    figures: dict[str, Any] = {name: figure for name, figure in counters.items() if figure}
+    figures["cost_usd"] = _usd(figures.pop("cost_micros", 0))
+    return figures
+
+
+def _limit(one: Mapping[str, Any]) -> dict[str, Any]:
+    told = {"limit": one["limit"], "used": one["used"]}
+    if "window_ms" in one:
+        told["window_ms"] = one["window_ms"]
+    return {**told, **({"resets_at": _iso(_moment(one["till"]))} if "till" in one else {})}
+
+
+def _budget(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "whose": one["whose"],
+        "period": one["period"],
+        "mode": one["mode"],
+        "limit_usd": _usd(one["limit"]),
+        "used_usd": _usd(one["used"]),
+        "held_usd": _usd(one["held"]),
+        "resets_at": _iso(_moment(one["till"])) if one.get("till") else None,
+    }
+
+
+def _usd(micros: float) -> str:
+    return f"{Decimal(int(micros)) / 1_000_000:.6f}"
+
+
+def _cents(micros: float) -> float:
+    return round(micros / _MICROS_PER_CENT, 2)
+
+
+def _percent(one: Mapping[str, Any]) -> float:
+    return round(100 * float(one["used"]) / float(one["limit"]), 2)
+
+
+def _moment(ms: float) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _iso(when: datetime | None) -> str | None:
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ") if when else None
