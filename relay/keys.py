@@ -6,6 +6,7 @@ admission script, on the state of that moment.
 """
 
 import fnmatch
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,9 @@ from relay.vault import Vault, new_id, new_key
 
 _CACHE_SIZE = 4096
 _UNKNOWN_LIVES_S = 2.0
-_HINT_LENGTH = 14
+# So much of a key's random part is shown, enough to recognise it.
+_HINT_LENGTH = 5
+USUAL_PREFIX = "sk-relay-"
 
 NO_KEY = "No API key. Send the relay's key as `Authorization: Bearer …` or as `x-api-key`."
 INVALID_KEY = "Invalid API key. Ask whoever runs this relay for a key of your own."
@@ -58,7 +61,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key's settings. `hint` is the start of the key, enough to recognise it.
+    """A key's settings. `hint` is the start of the key, enough to recognise it; it begins with
+    `prefix`.
 
     `groups` are those of the accounts that may serve it, all of them when empty;
     `shows_account` lets its holder see which account served.
@@ -66,6 +70,7 @@ class Key:
 
     id: str
     name: str
+    prefix: str
     hint: str
     enabled: bool
     created_at: datetime
@@ -77,6 +82,37 @@ class Key:
     owner: str
     tags: tuple[str, ...]
     note: str
+
+    def to_json(self) -> dict[str, object]:
+        """The key as programs are told of it, on the command line and by the API."""
+        limits = self.limits
+        count, _, seconds = limits.rate.partition("/")
+        return {
+            "id": self.id,
+            "name": self.name,
+            "keyPrefix": self.prefix,
+            "hint": self.hint,
+            "enabled": self.enabled,
+            "createdAt": self.created_at,
+            "expiresAt": self.expires_at,
+            "dailyLimit": limits.daily,
+            "monthlyLimit": limits.monthly,
+            "rateLimitOverride": {"windowMs": int(seconds) * 1000, "maxRequests": int(count)}
+            if count
+            else None,
+            "tokensPerMinute": limits.tokens_per_minute,
+            "concurrency": limits.concurrency,
+            "concurrencyWait": limits.wait,
+            "budgets": limits.budgets,
+            "clientRestrictions": limits.clients,
+            "allowedIps": limits.networks,
+            "models": self.models,
+            "accountGroups": self.groups,
+            "showAccount": self.shows_account,
+            "owner": self.owner,
+            "tags": self.tags,
+            "note": self.note,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +188,7 @@ class Keys:
         groups: Sequence[str] = (),
         shows_account: bool = False,
         note: str = "",
+        prefix: str = USUAL_PREFIX,
         **settings: object,
     ) -> tuple[Key, str]:
         """A new key and its secret text, which cannot be read again.
@@ -162,17 +199,19 @@ class Keys:
             expires_at: UTC; from then on it is refused.
             groups: only accounts of one of these serve it; none means every account.
             shows_account: answers carry the serving account's name.
+            prefix: how the key's text begins.
             settings: what else a key has, see edit().
         """
         kept = _checked(
-            {"name": name, "models": models, "groups": groups, "note": note, **settings}
+            {"name": name, "models": models, "groups": groups, "note": note, "prefix": prefix}
+            | settings
         )
         await self._check_unused(name)
-        text = new_key()
+        text = new_key(prefix)
         key_id = new_id("key")
         fields = {
             **kept,
-            "hint": text[:_HINT_LENGTH],
+            "hint": _hint(text, prefix),
             "hash": self._vault.key_hash(text),
             "enabled": "1",
             "created_at": str(int(datetime.now(UTC).timestamp() * 1000)),
@@ -235,10 +274,10 @@ class Keys:
         """
         key = await self.find(name_or_id)
         before = (await self._store.keys.read(key.id))["hash"]
-        text = new_key()
+        text = new_key(key.prefix)
         fields = {
             "hash": self._vault.key_hash(text),
-            "hint": text[:_HINT_LENGTH],
+            "hint": _hint(text, key.prefix),
             "hash_before": before,
             "hash_before_until": str(round((time.time() + grace_s) * 1000)),
         }
@@ -271,6 +310,7 @@ def may_use(models: Sequence[str], model: str) -> bool:
 
 _RULES: Mapping[str, Callable[..., dict[str, str]]] = {
     "name": lambda value: {"name": rules.name(value)},
+    "prefix": lambda value: {"prefix": _prefix(value)},
     "models": lambda value: {"models": rules.globs(value)},
     "groups": lambda value: {"groups": rules.words(value)},
     "owner": lambda value: {"owner": rules.words([value] if value else [])},
@@ -290,6 +330,21 @@ _RULES: Mapping[str, Callable[..., dict[str, str]]] = {
     },
     "rate": lambda value: _rate(value),
 }
+
+
+def _prefix(value: object) -> str:
+    text = str(value)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,19}", text):
+        raise ValueError("A prefix is at most 20 letters, digits, _ and -.")
+    if text.startswith("sk-ant-"):
+        raise ValueError(
+            "sk-ant- is Anthropic's own; programs would take the key for one of theirs."
+        )
+    return text
+
+
+def _hint(text: str, prefix: str) -> str:
+    return text[: len(prefix) + _HINT_LENGTH]
 
 
 def _rate(value: object) -> dict[str, str]:
@@ -343,6 +398,7 @@ def _key(key_id: str, fields: dict[str, str]) -> Key:
     return Key(
         id=key_id,
         name=fields["name"],
+        prefix=fields.get("prefix", USUAL_PREFIX),
         hint=fields["hint"],
         enabled=fields["enabled"] == "1",
         created_at=_time(fields["created_at"]),

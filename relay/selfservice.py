@@ -17,25 +17,16 @@ _MICROS_PER_CENT = 10_000
 
 async def own_usage(ctx: Context, client: Client) -> None:
     """Answer with the key's limits, what is used of each, and what it used today by model."""
-    key, standing = await _standing(ctx, client)
-    body = json.dumps(
-        {
-            "key": {
-                "id": key.id,
-                "name": key.name,
-                "expires_at": _iso(key.expires_at),
-                "models": key.models,
-                "owner": key.owner,
-            },
-            "limits": {
-                name: _limit(standing[name])
-                for name in ("rate", "tokens", "daily", "monthly", "concurrency")
-                if name in standing
-            },
-            "budgets": [_budget(one) for one in standing.get("budgets", ())],
-            "today": await _today(ctx, key),
-        }
-    )
+    key = await _known(ctx, client)
+    about = {
+        "id": key.id,
+        "name": key.name,
+        "expires_at": _iso(key.expires_at),
+        "models": key.models,
+        "owner": key.owner,
+    }
+    used = await limits_used(ctx, key.id)
+    body = json.dumps({"key": about, **used, "today": await _today(ctx, key)})
     await client.answer_json(200, body.encode())
 
 
@@ -44,7 +35,7 @@ async def credits_used(ctx: Context, client: Client) -> None:
 
     Source: GET /protocol of a Claude apps gateway 2.1.330; amounts are cents.
     """
-    _, standing = await _standing(ctx, client)
+    standing = await _standing(ctx, (await _known(ctx, client)).id)
     budgets = [
         one for one in standing.get("budgets", ()) if one["whose"] == "key" and one.get("till")
     ]
@@ -75,13 +66,29 @@ async def credits_used(ctx: Context, client: Client) -> None:
     await client.answer_json(200, body.encode())
 
 
-async def _standing(ctx: Context, client: Client) -> tuple[Key, dict[str, Any]]:
-    ref = await authenticated(ctx, client)
-    key = await ctx.keys.check(ref)
+async def limits_used(ctx: Context, key_id: str) -> dict[str, Any]:
+    """A key's `limits` by name and its `budgets`: the size of each, what is used, until when."""
+    standing = await _standing(ctx, key_id)
+    return {
+        "limits": {
+            name: _limit(standing[name])
+            for name in ("rate", "tokens", "daily", "monthly", "concurrency")
+            if name in standing
+        },
+        "budgets": [_budget(one) for one in standing.get("budgets", ())],
+    }
+
+
+async def _known(ctx: Context, client: Client) -> Key:
+    key = await ctx.keys.check(await authenticated(ctx, client))
     client.trail.key = key.name
+    return key
+
+
+async def _standing(ctx: Context, key_id: str) -> dict[str, Any]:
     settings = ctx.settings
     most = settings.rate_max if settings.rate_enabled else 0
-    return key, await ctx.store.keys.standing(key.id, most, round(settings.rate_window_s * 1000))
+    return await ctx.store.keys.standing(key_id, most, round(settings.rate_window_s * 1000))
 
 
 async def _today(ctx: Context, key: Key) -> dict[str, Any]:

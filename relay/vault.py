@@ -104,7 +104,7 @@ def _cipher(encrypt_key: str) -> tuple[str, AESGCM]:
     return key_id, AESGCM(_derived(encrypt_key, b"encrypt"))
 
 
-def new_key(prefix: str = "sk-relay-") -> str:
+def new_key(prefix: str) -> str:
     """A key as a client presents it: the prefix and 256 random bits in base62."""
     return prefix + _random_base62(_KEY_LENGTH)
 

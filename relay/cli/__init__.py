@@ -8,7 +8,8 @@ import click
 
 import relay
 from relay.cli.accounts import account
-from relay.cli.keys import key
+from relay.cli.keys import create_api_key, key
+from relay.cli.menu import menu
 from relay.cli.owners import owner
 from relay.cli.reports import prices, usage, why
 from relay.cli.service import build, serve, try_
@@ -25,6 +26,7 @@ for _command in (
     serve,
     try_,
     key,
+    create_api_key,
     owner,
     account,
     oauth,
@@ -33,5 +35,6 @@ for _command in (
     prices,
     rotate_encryption,
     build,
+    menu,
 ):
     main.add_command(_command)

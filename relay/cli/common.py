@@ -114,6 +114,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def as_dict(value: Any) -> dict[str, object]:
+    """A value's fields, by the names that programs know them by."""
+    if to_json := getattr(value, "to_json", None):
+        return dict(to_json())
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 

@@ -90,13 +90,16 @@ def _check_clients(ctx: "Context", given: dict[str, Any]) -> None:
 
 @key.command("create")
 @click.option("--name", required=True, help="Unique name of the person or program.")
+@click.option("--prefix", help="How the key begins; sk-relay- when left out.")
 @_settings
 @json_flag
 @sentences
 def key_create(name: str, as_json: bool, **options: Any) -> None:
     """Make a key. It is shown this once and cannot be read again."""
-    given = _given(options)
+    _create(name, _given(options), as_json)
 
+
+def _create(name: str, given: dict[str, Any], as_json: bool) -> None:
     async def create(ctx: "Context") -> tuple[Any, str]:
         _check_clients(ctx, given)
         return await ctx.keys.create(name, **given)
@@ -190,7 +193,44 @@ def key_list(as_json: bool) -> None:
     )
 
 
-on_one(key, "show", "Show one key's settings.", lambda ctx, one: ctx.keys.find(one))
+@key.command("show")
+@click.argument("name_or_id")
+@json_flag
+@sentences
+def key_show(name_or_id: str, as_json: bool) -> None:
+    """Show one key's settings, and what is used of each limit."""
+
+    async def look(ctx: "Context") -> tuple[Any, dict[str, Any]]:
+        from relay.selfservice import limits_used
+
+        found = await ctx.keys.find(name_or_id)
+        return found, await limits_used(ctx, found.id)
+
+    found, used = with_context(look)
+    if as_json:
+        print_json({**as_dict(found), "used": used})
+        return
+    show(found, as_json=False)
+    rows = [(name, one["limit"], one["used"], one.get("resets_at", ""))
+            for name, one in used["limits"].items()]  # fmt: skip
+    rows += [(f"budget {one['whose']} {one['period']}", one["limit_usd"],
+              f"{one['used_usd']} and {one['held_usd']} held", one["resets_at"] or "never")
+             for one in used["budgets"]]  # fmt: skip
+    if rows:
+        click.echo()
+        table(("LIMIT", "SIZE", "USED", "BEGINS ANEW"), rows)
+
+
+@click.command("create-api-key")
+@click.option("--name", required=True, help="Unique name of the person or program.")
+@click.option("--limit", type=int, help="Requests per UTC month.")
+@json_flag
+@sentences
+def create_api_key(name: str, limit: int | None, as_json: bool) -> None:
+    """Make a key: `relay key create` with its commonest limit."""
+    _create(name, {} if limit is None else {"monthly": limit}, as_json)
+
+
 on_one(
     key,
     "disable",

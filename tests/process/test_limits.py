@@ -1,5 +1,7 @@
 """Limits on the command line: what is given is what is kept, shown and enforced."""
 
+import re
+
 import httpx
 import pytest
 
@@ -11,29 +13,69 @@ pytestmark = pytest.mark.slow
 def test_a_key_takes_every_limit_and_edit_changes_single_ones(home: Home):
     made = home.json(
         "key", "create", "--name", "alice", "--rate", "10/60", "--daily-limit", "100",
-        "--limit", "1000", "--concurrency", "4", "--tokens-per-minute", "50000",
+        "--limit", "1000", "--concurrency", "4", "--wait", "20", "--tokens-per-minute", "50000",
         "--budget-daily", "5", "--budget-total", "100.5", "--client", "claude_code",
         "--ip", "10.0.0.0/8", "--ip", "2001:db8::/32", "--owner", "team", "--tag", "ci",
         "--note", "hers",
     )  # fmt: skip
     assert isinstance(made, dict)
-    assert made["limits"] == {
-        "rate": "10/60",
-        "daily": 100,
-        "monthly": 1000,
+    expected = {
+        "keyPrefix": "sk-relay-",
+        "enabled": True,
+        "dailyLimit": 100,
+        "monthlyLimit": 1000,
+        "rateLimitOverride": {"windowMs": 60000, "maxRequests": 10},
+        "tokensPerMinute": 50000,
         "concurrency": 4,
-        "tokens_per_minute": 50000,
+        "concurrencyWait": 20,
         "budgets": {"daily": "5 soft", "total": "100.5 strict"},
-        "clients": ["claude_code"],
-        "networks": ["10.0.0.0/8", "2001:db8::/32"],
+        "clientRestrictions": ["claude_code"],
+        "allowedIps": ["10.0.0.0/8", "2001:db8::/32"],
     }
+    assert {name: made[name] for name in expected} == expected
     home.relay("key", "edit", "alice", "--rate", "", "--ip", "", "--budget-daily", "7",
                "--budget-mode", "strict")  # fmt: skip
     shown = home.json("key", "show", "alice")
     assert isinstance(shown, dict)
-    assert (shown["limits"]["rate"], shown["limits"]["networks"]) == ("", [])
-    assert shown["limits"]["budgets"] == {"daily": "7 strict"}
-    assert (shown["limits"]["daily"], shown["owner"], shown["tags"]) == (100, "team", ["ci"])
+    assert (shown["rateLimitOverride"], shown["allowedIps"]) == (None, [])
+    assert shown["budgets"] == {"daily": "7 strict"}
+    assert (shown["dailyLimit"], shown["owner"], shown["tags"]) == (100, "team", ["ci"])
+    assert shown["used"]["limits"]["concurrency"] == {"limit": 4, "used": 0}
+    told = home.relay("key", "show", "alice").stdout
+    assert "budget key daily  7.000000" in told
+
+
+def test_the_guides_command_makes_a_key_with_a_limit(home: Home):
+    made = home.json("create-api-key", "--name", "My API Key", "--limit", "1000")
+    assert isinstance(made, dict)
+    assert (made["name"], made["monthlyLimit"]) == ("My API Key", 1000)
+    assert str(made["key"]).startswith("sk-relay-")
+
+
+def test_a_key_may_begin_as_its_owner_likes(home: Home):
+    made = home.json("key", "create", "--name", "ours", "--prefix", "acme-")
+    assert isinstance(made, dict)
+    assert str(made["key"]).startswith("acme-")
+    assert str(home.json("key", "rotate", "ours")["key"]).startswith("acme-")  # type: ignore[index]
+    done = home.relay("key", "create", "--name", "theirs", "--prefix", "sk-ant-", check=False)
+    assert (done.returncode, "Anthropic's own" in done.stderr) == (1, True)
+
+
+def test_the_menu_leads_to_every_command(home: Home):
+    """By numbers: key, create, with its name and one option; list; a mistake; back; leave."""
+    create, listing = ["1", "alice", "--daily-limit 7"], ["4", ""]
+    typed = [number_of(home, "key"), *create, *listing, "1", "alice", "", "0", "0"]
+    told = home.relay("cli", stdin="\n".join([*typed, ""]))
+    assert "Key for alice" in told.stdout
+    assert "There is a key named alice already." in told.stderr
+    assert home.json("key", "show", "alice")["dailyLimit"] == 7  # type: ignore[index]
+
+
+def number_of(home: Home, command: str) -> str:
+    """The number that a command has in the menu."""
+    shown = home.relay("cli", stdin="0\n").stdout
+    (line,) = re.findall(rf"^ +(\d+)  {command} ", shown, re.MULTILINE)
+    return str(line)
 
 
 @pytest.mark.parametrize(
