@@ -1,4 +1,4 @@
-"""A Redis that is full: nothing new runs, what runs ends on the books, and it serves again after."""
+"""A full Redis: nothing new runs, what runs ends on the books, and it serves again after."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
