@@ -43,11 +43,12 @@ class Lease:
     attempts: list[Attempt] = field(default_factory=list)
     is_settled: bool = False
 
-    def progress(self) -> tuple[str, int, int]:
-        """What a heartbeat tells: id, input tokens, characters of output."""
+    def progress(self) -> tuple[str, int, int, int]:
+        """What a heartbeat tells: id, number of the attempt, input tokens, characters of output."""
+        number = len(self.attempts)
         if self.meter is None or self.meter.tokens is None:
-            return self.id, self.input_estimate() if self.was_sent else 0, 0
-        return self.id, self.meter.tokens.input, self.meter.chars
+            return self.id, number, self.input_estimate() if self.was_sent else 0, 0
+        return self.id, number, self.meter.tokens.input, self.meter.chars
 
     def input_estimate(self) -> int:
         """Input tokens of a request whose upstream never said how many they were."""
@@ -75,27 +76,21 @@ class Lease:
         """The ids of the accounts that this lease has been at."""
         return [*(attempt.account_id for attempt in self.attempts), self.account.account_id]
 
-    def cost_so_far(self, prices: Prices) -> int:
-        """What the attempt under way would be booked with now, micro-dollars."""
-        tokens, _ = self.used()
-        return prices.cost(self.model_served or self.call.model, tokens) if tokens.any else 0
-
-    def end_attempt(self, prices: Prices) -> None:
-        """Put the attempt under way on the books, with its exact or estimated cost."""
+    def attempt(self, prices: Prices) -> Attempt:
+        """The attempt under way as it would be booked now, with its exact or estimated cost."""
         tokens, is_estimated = self.used()
-        self.attempts.append(
-            Attempt(
-                account_id=self.account.account_id,
-                account_name=self.account.account_name,
-                outcome=self.error or "ok",
-                status=self.status,
-                upstream_request_id=self.upstream_request_id,
-                tokens=tokens,
-                cost_micros=self.cost_so_far(prices),
-                is_estimated=is_estimated,
-                first_byte_ms=_ms_between(self.attempt_at, self.first_byte_at),
-                duration_ms=_ms_between(self.attempt_at, time.monotonic()) or 0,
-            )
+        model = self.model_served or self.call.model
+        return Attempt(
+            account_id=self.account.account_id,
+            account_name=self.account.account_name,
+            outcome=self.error or "ok",
+            status=self.status,
+            upstream_request_id=self.upstream_request_id,
+            tokens=tokens,
+            cost_micros=prices.cost(model, tokens) if tokens.any else 0,
+            is_estimated=is_estimated,
+            first_byte_ms=_ms_between(self.attempt_at, self.first_byte_at),
+            duration_ms=_ms_between(self.attempt_at, time.monotonic()) or 0,
         )
 
     def go_on_at(self, moved: Moved, credential: Credential) -> None:
@@ -160,13 +155,15 @@ def _ms_between(start: float, end: float | None) -> int | None:
 
 
 def orphan_record(orphan: Orphan, prices: Prices) -> Record:
-    """The record of a lease whose process died: the floor estimate of how far it came."""
+    """The record of a lease whose process died: what it had lost before, and the floor estimate
+    of how far its last attempt came."""
     tokens = Tokens(input=orphan.input_tokens, output=orphan.output_chars // CHARS_PER_TOKEN)
     cost_micros = prices.cost(orphan.model, tokens)
     started = datetime.fromtimestamp(orphan.started_at_ms / 1000, UTC)
-    attempt = Attempt(
+    last = Attempt(
         orphan.account_id, "", "process_died", None, "", tokens, cost_micros, True, None, 0
     )
+    attempts = (*(Attempt.from_json(text) for text in orphan.lost), last)
     return Record(
         request_id=orphan.lease,
         time=started.isoformat(timespec="milliseconds"),
@@ -183,8 +180,8 @@ def orphan_record(orphan: Orphan, prices: Prices) -> Record:
         stop_reason="",
         error="process_died",
         affinity="",
-        cost_micros=cost_micros,
+        cost_micros=sum(attempt.cost_micros for attempt in attempts),
         first_byte_ms=None,
         duration_ms=0,
-        attempts=(attempt,),
+        attempts=attempts,
     )

@@ -48,6 +48,8 @@ log = logging.getLogger("relay.lease")
 ADMIT_DEADLINE_S = 5.0
 SETTLE_DEADLINE_S = 5.0
 HEARTBEAT_EVERY_S = 3.0
+# Slots are free again this soon after Redis' return.
+SETTLE_WAITING_EVERY_S = 0.25
 # Settlements that wait in memory while Redis is away; about 1 KB each.
 _MOST_UNSETTLED = 20_000
 _RETRY_S = 0.2
@@ -94,6 +96,11 @@ class Leases:
     async def call_up(self) -> None:
         """Let calls that wait for a slot go on when it is their turn, until cancelled."""
         await self._room.call_up()
+
+    @property
+    def waiting_count(self) -> int:
+        """Settlements that wait for Redis' return."""
+        return len(self._unsettled)
 
     @contextlib.asynccontextmanager
     async def admit(
@@ -163,7 +170,8 @@ class Leases:
                 )
             except RedisAway as error:
                 log.warning("request=%s refused: %s", request_id, error)
-                self._keep(_void(request_id))
+                if error.maybe_done:
+                    self._keep(_void(request_id))
                 raise errors.Unavailable(AWAY) from None
             if isinstance(answer, Waiting):
                 return answer
@@ -238,7 +246,7 @@ class Leases:
         is_well = lease.status is not None and lease.status < 400 and not lease.error
         if lease.call.kind != "messages":
             return Booking(lease.id, "settled", is_well=is_well, headroom=lease.headroom)
-        lease.end_attempt(self._prices)
+        lease.attempts.append(lease.attempt(self._prices))
         record = lease.record()
         return Booking(
             lease.id,
@@ -262,18 +270,19 @@ class Leases:
         """
         with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
             try:
-                rest = verdict.rest(lease.error)
+                ended = lease.attempt(self._prices)
                 moved = await self._store.leases.move_on(
                     lease.id,
-                    rest,
+                    verdict.rest(lease.error),
                     lease.tried,
                     may_repeat=may_repeat,
-                    lost_micros=lease.cost_so_far(self._prices),
+                    lost_micros=ended.cost_micros,
+                    lost=ended.to_json(),
                 )
                 if moved is None:
                     return Step.NOWHERE
                 if isinstance(moved, Again):
-                    lease.end_attempt(self._prices)
+                    lease.attempts.append(ended)
                     lease.begin_attempt()
                     return Step.AGAIN
                 credential = await self._accounts.credential(
@@ -282,7 +291,7 @@ class Leases:
             except (AccountProblem, RedisAway) as error:
                 log.warning("request=%s cannot move on: %s", lease.id, error)
                 return Step.NOWHERE
-            lease.end_attempt(self._prices)
+            lease.attempts.append(ended)
             lease.go_on_at(moved, credential)
             return Step.ELSEWHERE
         return Step.NOWHERE
@@ -295,15 +304,20 @@ class Leases:
         """Write every settlement that waits; for the end of the process."""
         while self._unsettled:
             try:
-                await self.beat()
+                await self.settle_waiting()
             except RedisAway:
                 await trio.sleep(_RETRY_S)
 
-    async def beat(self) -> None:
-        """Write what waits to be settled, and tell Redis that the open leases live."""
+    async def settle_waiting(self) -> None:
+        """Write the settlements that waited for Redis; RedisAway when it is still away."""
         while self._unsettled:
-            await self._store.leases.settle(self._unsettled[0])
-            self._unsettled.popleft()
+            booking = self._unsettled[0]
+            await self._store.leases.settle(booking)
+            if self._unsettled and self._unsettled[0] is booking:
+                self._unsettled.popleft()
+
+    async def beat(self) -> None:
+        """Tell Redis that the open leases live, and how far they have come."""
         if self._open:
             await self._store.leases.heartbeat([lease.progress() for lease in self._open.values()])
 

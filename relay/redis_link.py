@@ -19,8 +19,9 @@ from redis.connection import parse_url
 
 log = logging.getLogger("relay.redis")
 
-# A healthy Redis answers in under a millisecond; a client's request should not wait longer.
-CALL_DEADLINE_S = 2.0
+# A healthy Redis answers in under a millisecond; a client should hear within two seconds that
+# it is away.
+CALL_DEADLINE_S = 1.8
 CONNECT_DEADLINE_S = 2.0
 _FIRST_PAUSE_S = 0.05
 # Short, because service must resume within a second of Redis' return.
@@ -42,7 +43,14 @@ Arg = str | bytes | int | float
 
 
 class RedisAway(Exception):
-    """Redis cannot be reached, or cannot take commands now; the outcome may be unknown."""
+    """Redis cannot be reached, or cannot take commands now.
+
+    `maybe_done` tells that the command was on its way and may have been carried out.
+    """
+
+    def __init__(self, reason: str, *, maybe_done: bool = False) -> None:
+        super().__init__(reason)
+        self.maybe_done = maybe_done
 
 
 class ReplyError(Exception):
@@ -88,19 +96,21 @@ class RedisLink:
 
         Raises:
             ReplyError: Redis says that the command is wrong.
-            RedisAway: no answer within `deadline_s`; the command may have been carried out.
+            RedisAway: no answer within `deadline_s`.
         """
+        was_sent = False
         with trio.move_on_after(deadline_s):
             while not self.is_up:
                 if self.refused is not None:
                     raise RedisAway(self.refused)
                 await self._news.wait()
+            was_sent = True
             return await self._exchange(args)
         if self.is_up and self._connection is not None:
             # An answer is overdue, so whatever is queued behind it is too: start afresh.
             self.is_up = False
             self._connection.cancel()
-        raise RedisAway("Redis does not answer")
+        raise RedisAway("Redis does not answer", maybe_done=was_sent)
 
     def _tell_the_waiting(self) -> None:
         news, self._news = self._news, trio.Event()
@@ -219,12 +229,15 @@ class RedisLink:
         waiting, self._waiting = self._waiting, deque()
         for waiter in waiting:
             if waiter.task is not None:
-                error = RedisAway("the connection to Redis broke")
+                error = RedisAway("the connection to Redis broke", maybe_done=True)
                 trio.lowlevel.reschedule(waiter.task, outcome.Error(error))
 
 
 def _reply_error(text: str) -> Exception:
-    return RedisAway(text) if text.startswith(_AWAY_PREFIXES) else ReplyError(text)
+    # Before 7.0 Redis wraps what a script met: "ERR Error running script (…): … -OOM …".
+    _, _, wrapped = text.partition(": -") if text.startswith("ERR Error running") else ("", "", "")
+    is_away = text.startswith(_AWAY_PREFIXES) or wrapped.startswith(_AWAY_PREFIXES)
+    return RedisAway(text) if is_away else ReplyError(text)
 
 
 @contextlib.asynccontextmanager

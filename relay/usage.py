@@ -47,6 +47,13 @@ class Attempt:
     first_byte_ms: int | None
     duration_ms: int
 
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Attempt":
+        return msgspec.json.decode(text, type=cls)
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

@@ -108,19 +108,21 @@ if not best then
   return refused('account_' .. found.why, model, found.back)
 end
 
-if ARGV[22] ~= '' then leave_lines(lease, key) end
+-- The first write must be one that a full Redis refuses, for it refuses no other after it.
 redis.call('HSET', named('lease', lease), 'key', key, 'account', best.id, 'process', process,
   'model', model, 'class', class, 'kind', kind, 'started_at', whole(now), 'affinity', affinity,
   'groups', k[6] or '', 'owner', k[17] or '', 'holders', table.concat(holders, '\n'),
   'most', whole(cost.most), 'expected', whole(cost.expected), 'call_most', whole(cost.most),
   'call_expected', whole(cost.expected), 'relay_budgets', ARGV[19], 'tpm', tpm > 0 and '1' or '',
   'counts', counts and '1' or '')
+if ARGV[22] ~= '' then leave_lines(lease, key) end
 redis.call('ZADD', NAME.leases, now, lease)
 redis.call('ZADD', named('inflight_key', key), now, lease)
 take(lease, best, class, affinity, now)
 for _, holder in ipairs(holders) do hold(holder, cost, 1) end
 hold_account(lease, nil, best, counts and cost)
 if rate_max > 0 and (counts or kind == 'count_tokens') then
+  slide('requests', key, rate_ms, now)
   redis.call('ZADD', named('window', 'requests', key), now, lease)
   redis.call('PEXPIRE', named('window', 'requests', key), rate_ms)
 end
@@ -128,6 +130,7 @@ if counts then
   local day = day_of(now) .. ':requests'
   redis.call('HINCRBY', named('spend', scope), day, 1)
   if tpm > 0 then
+    slide('tokens', key, 60000, now)
     redis.call('ZADD', named('window', 'tokens', key), now, lease)
     redis.call('HSET', named('tokens', key), lease, whole(tokens))
     redis.call('HINCRBY', named('tokens', key), 'sum', whole(tokens))

@@ -134,26 +134,40 @@ local function learn(key, model, micros, tokens)
   redis.call('EXPIRE', name, 30 * 86400)
 end
 
+-- Entries of the future, there since the clock was set back, count as made now: so nobody waits
+-- longer than the window is.
+local function without_future(window, now)
+  for _, lease in ipairs(redis.call('ZRANGEBYSCORE', window, '(' .. whole(now), '+inf')) do
+    redis.call('ZADD', window, now, lease)
+  end
+end
+
 -- When a window has room for one more request; nil when it has.
 local function check_rate(key, most, ms, now)
-  slide('requests', key, ms, now)
   local window = named('window', 'requests', key)
-  local count = redis.call('ZCARD', window)
-  if count < most then return nil end
+  if redis.call('ZCOUNT', window, '(' .. whole(now - ms), '+inf') < most then return nil end
   if most < 1 then return now + ms end
-  return tonumber(redis.call('ZRANGE', window, count - most, count - most, 'WITHSCORES')[2]) + ms
+  local since = tonumber(redis.call('ZREVRANGE', window, most - 1, most - 1, 'WITHSCORES')[2])
+  if since > now then without_future(window, now) end
+  return math.min(since, now) + ms
 end
 
 -- When a minute has room for so many tokens; nil when it has. What is larger than the limit by
 -- itself goes when nothing else does.
 local function check_tokens(key, most, wanted, now)
-  slide('tokens', key, 60000, now)
   local sum = tonumber(redis.call('HGET', named('tokens', key), 'sum')) or 0
   if sum + wanted <= most or sum <= 0 then return nil end
-  local rows = redis.call('ZRANGE', named('window', 'tokens', key), 0, -1, 'WITHSCORES')
+  local window = named('window', 'tokens', key)
+  local rows = redis.call('ZRANGE', window, 0, -1, 'WITHSCORES')
   for i = 1, #rows, 2 do
     sum = sum - (tonumber(redis.call('HGET', named('tokens', key), rows[i])) or 0)
-    if sum + wanted <= most or sum <= 0 then return tonumber(rows[i + 1]) + 60000 end
+    if sum + wanted <= most or sum <= 0 then
+      local since = tonumber(rows[i + 1])
+      if since > now then without_future(window, now) end
+      -- What has left the minute already makes room at once.
+      local free = math.min(since, now) + 60000
+      return free > now and free or nil
+    end
   end
   return now + 60000
 end

@@ -6,12 +6,14 @@
 --          that rests ('' = all)  4 reason  5 rest, ms  6 longest rest, ms: it doubles with each
 --          failure in a row up to this  7 failures in a row before it rests
 --          8 '1' when the same account may be asked again  9 micro-dollars that the failed
---          attempt is booked with  10… accounts that were tried
+--          attempt is booked with  10 that attempt, for the books of a process that dies
+--          11… accounts that were tried
 -- Returns  {'none'}, {'again'}  or  {'moved', account id, version, name, skipped accounts as JSON}
 local lease, state, class, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local rest, longest = tonumber(ARGV[5]), tonumber(ARGV[6])
 local l = redis.call('HMGET', named('lease', lease), 'account', 'state', 'affinity', 'model',
-  'class', 'groups', 'kind', 'call_most', 'call_expected', 'holders', 'held_account')
+  'class', 'groups', 'kind', 'call_most', 'call_expected', 'holders', 'held_account', 'lost',
+  'lost_held')
 if not l[1] or l[2] then return {'none'} end
 local now, failed = now_ms(), named('account', l[1])
 
@@ -31,7 +33,7 @@ if state ~= '' and redis.call('EXISTS', failed) == 1 then
 end
 
 local tried = {}
-for i = 10, #ARGV do tried[ARGV[i]] = true end
+for i = 11, #ARGV do tried[ARGV[i]] = true end
 local cost = {most = tonumber(l[8]), expected = tonumber(l[9])}
 local counts = l[7] == 'messages' or l[7] == 'batch'
 local ask = {bound = '', model = l[4], class = l[5], groups = l[6], cost = counts and cost}
@@ -44,11 +46,28 @@ for scope in string.gmatch(lost > 0 and l[10] or '', '[^\n]+') do
   again[#again + 1] = scope
 end
 local found = choose(ask, tried, now)
-if not found.best and ARGV[8] == '1' then return {'again'} end
+
+-- The attempt is over: if this process dies, it stands beside the next one in the books.
+local function note_attempt()
+  redis.call('HINCRBY', named('lease', lease), 'attempt', 1)
+  redis.call('HSET', named('lease', lease), 'lost', (l[12] or '') .. ARGV[10] .. '\n')
+  redis.call('HDEL', named('lease', lease), 'input', 'chars')
+end
+
+if not found.best and ARGV[8] == '1' then
+  note_attempt()
+  return {'again'}
+end
 redis.call('ZREM', named('inflight_account', l[1]), lease)
 if not found.best then return {'none'} end
 redis.call('HSET', named('lease', lease), 'account', found.best.id)
+note_attempt()
 if lost > 0 then
+  if l[11] and l[11] ~= '' then
+    hold('account:' .. l[11], {most = lost, expected = lost}, 1)
+    redis.call('HSET', named('lease', lease), 'lost_held',
+      (l[13] or '') .. l[11] .. ' ' .. whole(lost) .. '\n')
+  end
   for _, scope in ipairs(again) do hold(scope, {most = lost, expected = lost}, 1) end
   redis.call('HINCRBY', named('lease', lease), 'most', whole(lost))
   redis.call('HINCRBY', named('lease', lease), 'expected', whole(lost))

@@ -1,7 +1,7 @@
 -- Ends a lease: frees its slots, books its figures, keeps its record and its decision.
 -- Guarantees: the same lease is booked once, however often this runs. A lease that was
--- recovered for dead and settles after all has its estimate taken back first. A lease that is
--- voided before its admission arrives (the connection broke between) is not admitted any more.
+-- recovered for dead and settles after all has its estimate and record taken back first. A lease
+-- that is voided before its admission arrives (the connection broke) is not admitted any more.
 -- KEYS[1]  open leases
 -- ARGV     1 lease  2 'settled', 'recovered' or 'void'  3 record ('' = none is kept)
 --          4 decision ('' = none)  5 decision's life in seconds  6 counters' life in seconds
@@ -14,7 +14,7 @@
 local lease, state, record, decision = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local l = redis.call('HMGET', named('lease', lease), 'key', 'account', 'started_at', 'state',
   'class', 'owner', 'holders', 'most', 'expected', 'held_account', 'call_most', 'call_expected',
-  'tpm', 'counts', 'model')
+  'tpm', 'counts', 'model', 'lost_held', 'record')
 if not l[1] then
   if state == 'void' then
     redis.call('HSET', named('lease', lease), 'state', 'void')
@@ -78,6 +78,9 @@ if not late then
   if l[10] and l[10] ~= '' then
     hold('account:' .. l[10], {most = tonumber(l[11]), expected = tonumber(l[12])}, -1)
   end
+  for id, lost in string.gmatch(l[16] or '', '(%S+) (%d+)') do
+    hold('account:' .. id, {most = tonumber(lost), expected = tonumber(lost)}, -1)
+  end
   if state == 'void' then
     uncount(lease, key, l[13] == '1', l[14] == '1', started)
   elseif l[13] == '1' then
@@ -87,12 +90,15 @@ if not late then
     learn(key, l[15], total, tonumber(ARGV[12]))
   end
 end
+if late and state == 'settled' and l[13] == '1' then set_tokens(lease, key, tonumber(ARGV[12])) end
 if #ARGV > 12 then redis.call('EXPIRE', counters, ARGV[6]) end
-if record ~= '' then redis.call('XADD', NAME.usage, '*', 'record', record) end
+if late and l[17] then redis.call('XDEL', NAME.usage, l[17]) end
+local entry = record ~= '' and redis.call('XADD', NAME.usage, '*', 'record', record)
 if decision ~= '' then redis.call('SET', named('decision', lease), decision, 'EX', ARGV[5]) end
 
 if state == 'recovered' then
   redis.call('HSET', named('lease', lease), 'state', 'recovered')
+  if entry then redis.call('HSET', named('lease', lease), 'record', entry) end
   redis.call('EXPIRE', named('lease', lease), ARGV[7])
   redis.call('EXPIRE', named('booked', lease), ARGV[7])
 else

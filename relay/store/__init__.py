@@ -85,7 +85,10 @@ async def opened(url: str) -> AsyncIterator[Store]:
     known = scripts()
 
     async def prepare(link: RedisLink) -> None:
-        schema = await link.now("SET", NAMES["schema"], SCHEMA_VERSION, "NX", "GET")
+        # A full Redis still answers what it is asked, but takes nothing more.
+        schema = await link.now("GET", NAMES["schema"])
+        if schema is None:
+            schema = await link.now("SET", NAMES["schema"], SCHEMA_VERSION, "NX", "GET")
         if schema not in (None, SCHEMA_VERSION.encode()):
             raise ReplyError(
                 f"SCHEMA the data is of schema {schema.decode()}, this relay reads {SCHEMA_VERSION}"

@@ -29,8 +29,9 @@ _CORRECTION_LIFE_S = 24 * 3600
 _DEATH_MS = 10_000
 # A call that has not been heard of for so long waits no more: its process is dead or stuck.
 _SILENCE_MS = 2_000
-# Nobody looked for this long: Redis was away or its clock jumped.
-_GAP_MS = 8_000
+# Nobody looked for this long: Redis was away or its clock jumped. Living processes look every three
+# seconds; with a missed heartbeat before it, a jump of less than this does not look like a death.
+_GAP_MS = 5_000
 
 
 class LeaseTable:
@@ -109,14 +110,16 @@ class LeaseTable:
         *,
         may_repeat: bool = False,
         lost_micros: int = 0,
+        lost: bytes = b"",
     ) -> Moved | Again | None:
         """Another account for a lease, the same one again, or None; see lua/move_on.lua.
 
         Args:
             lost_micros: what the failed attempt is booked with.
+            lost: that attempt as JSON, kept in case that the process dies.
         """
         args: list[Arg] = [lease, rest.state, rest.model_class, rest.reason, rest.rest_ms]
-        args += [rest.longest_ms, rest.failures, int(may_repeat), lost_micros, *tried]
+        args += [rest.longest_ms, rest.failures, int(may_repeat), lost_micros, lost, *tried]
         reply = await self._db.run("move_on", [NAMES["leases"]], args)
         if reply[0] != b"moved":
             return Again() if reply[0] == b"again" else None
@@ -134,8 +137,11 @@ class LeaseTable:
         args += [booking.tokens]
         return int(await self._db.run("settle", [NAMES["leases"]], args + figures))
 
-    async def heartbeat(self, progress: Iterable[tuple[str, int, int]]) -> int:
-        """Keep leases alive: (lease, input tokens, characters sent). Returns how many still are."""
+    async def heartbeat(self, progress: Iterable[tuple[str, int, int, int]]) -> int:
+        """Keep leases alive: (lease, attempt, input tokens, characters sent).
+
+        Returns how many still are.
+        """
         args = [part for row in progress for part in row]
         return int(await self._db.run("heartbeat", [NAMES["leases"]], args))
 
@@ -159,5 +165,6 @@ def _lines(text: str) -> tuple[str, ...]:
 
 
 def _orphan(row: Sequence[str]) -> Orphan:
-    lease, key, account, model, kind, started, tokens, chars = row
-    return Orphan(lease, key, account, model, kind, int(started), int(tokens), int(chars))
+    lease, key, account, model, kind, started, tokens, chars, lost = row
+    attempts = _lines(lost.rstrip("\n"))
+    return Orphan(lease, key, account, model, kind, int(started), int(tokens), int(chars), attempts)

@@ -155,7 +155,10 @@ class Booking:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A lease whose process died, with how far it is known to have come."""
+    """A lease whose process died, with how far it is known to have come.
+
+    `lost` holds the attempts that failed before, as JSON.
+    """
 
     lease: str
     key_id: str
@@ -165,3 +168,4 @@ class Orphan:
     started_at_ms: int
     input_tokens: int
     output_chars: int
+    lost: tuple[str, ...] = ()

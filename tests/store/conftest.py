@@ -1,11 +1,12 @@
 """A real Redis for the tests, started once on a unix socket and emptied before each test."""
 
+import os
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,11 @@ START_DEADLINE_S = 10.0
 class RedisProcess:
     """A Redis that a test may stop, pause and start again."""
 
-    def __init__(self, folder: Path, program: str = "") -> None:
+    def __init__(
+        self, folder: Path, program: str = "", env: Mapping[str, str] | None = None
+    ) -> None:
         self.program = program or binary()
+        self.env = {**os.environ, **(env or {})}
         self.folder = folder
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}"
@@ -37,7 +41,7 @@ class RedisProcess:
             "logfile": str(self.folder / "redis.log"),
         }
         flat = [word for name, value in options.items() for word in (f"--{name}", value)]
-        self.process = subprocess.Popen([self.program, *flat])
+        self.process = subprocess.Popen([self.program, *flat], env=self.env)
         self._wait_for_pong()
 
     def _wait_for_pong(self) -> None:
@@ -73,6 +77,39 @@ def binary() -> str:
     return found
 
 
+class ClockedRedis(RedisProcess):
+    """A Redis whose clock stands still until a test sets it (libfaketime)."""
+
+    def __init__(self, folder: Path) -> None:
+        found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+        assert found, "tests/run --all installs faketime"
+        self._clock = folder / "clock"
+        self.now_s = 1_800_000_000
+        self._write()
+        env = {
+            "LD_PRELOAD": str(found[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+            "FAKETIME_FMT": "%s",
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        super().__init__(folder, env=env)
+
+    def _write(self) -> None:
+        fresh = self._clock.with_suffix(".new")
+        fresh.write_text(f"{self.now_s}\n")
+        fresh.replace(self._clock)
+
+    def step(self, seconds: int) -> None:
+        """Set the clock forward, or back, by whole seconds."""
+        self.now_s += seconds
+        self._write()
+        deadline = time.monotonic() + START_DEADLINE_S
+        # A server looks at the clock once in a millisecond.
+        while int(self.command(b"TIME\r\n").split()[2]) != self.now_s:
+            assert time.monotonic() < deadline, "the clock does not change"
+
+
 @pytest.fixture(scope="session")
 def redis_process() -> Iterator[RedisProcess]:
     folder = Path(tempfile.mkdtemp(prefix="relay-redis-"))
@@ -102,6 +139,15 @@ async def opened(redis_url: str) -> AsyncIterator[Store]:
 def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
     """A Redis that this test alone may stop, pause and configure."""
     server = RedisProcess(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def clocked_redis(tmp_path: Path) -> Iterator[ClockedRedis]:
+    """A Redis whose clock this test alone sets."""
+    server = ClockedRedis(tmp_path)
     server.start()
     yield server
     server.kill()

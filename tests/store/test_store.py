@@ -180,7 +180,7 @@ async def test_a_lease_without_heartbeat_becomes_an_orphan(opened: Store):
     await with_account(opened)
     await admit(opened)
     await opened.leases.orphans()
-    await opened.leases.heartbeat([("req_1", 12, 34)])
+    await opened.leases.heartbeat([("req_1", 0, 12, 34)])
     assert await opened.leases.orphans() == []
     await opened._db.call("ZADD", name("leases"), 1, "req_1")
     (orphan,) = await opened.leases.orphans()
@@ -202,7 +202,7 @@ async def test_a_heartbeat_does_not_bring_a_settled_lease_back(opened: Store):
     await with_account(opened)
     await admit(opened)
     await opened.leases.settle(booking())
-    assert await opened.leases.heartbeat([("req_1", 1, 1)]) == 0
+    assert await opened.leases.heartbeat([("req_1", 0, 1, 1)]) == 0
     assert await opened.leases.count() == 0
 
 
