@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 import trio
 
 from relay import balancer, errors, limits
-from relay.accounts import AccountProblem, Accounts
+from relay.accounts import AccountProblem, Accounts, Credential
 from relay.balancer import Verdict
 from relay.call import Call
 from relay.keys import DISABLED_KEY, INVALID_KEY, KeyRef, Keys, expired_key
@@ -88,6 +88,8 @@ class Leases:
         self._room = WaitingRoom(store, limits.concurrency)
         self._open: dict[str, Lease] = {}
         self._unsettled: deque[Booking] = deque()
+        # The dearest of what accounts call a model, where that is dearer than the model itself.
+        self._dearest: dict[str, str] = {}
 
     @property
     def open_count(self) -> int:
@@ -129,11 +131,28 @@ class Leases:
             return NOTHING
         tokens = len(call.body) // CHARS_PER_TOKEN
         return Estimate(
-            self._prices.most(call.model, len(call.body), call.max_tokens),
+            self._most(call, self._dearest.get(call.model, call.model)),
             self._prices.cost(call.model, Tokens(input=tokens)),
             tokens,
             call.unbounded,
         )
+
+    def _most(self, call: Call, model: str) -> int:
+        return self._prices.most(model, len(call.body), call.max_tokens)
+
+    def _is_dearer(self, call: Call, credential: Credential) -> bool:
+        """Whether an account's own name for the model can cost more than what is reserved.
+
+        It is remembered, so that from then on enough is reserved.
+        """
+        target = credential.model_map.get(call.model)
+        if call.kind != "messages" or target is None:
+            return False
+        reserved = self._dearest.get(call.model, call.model)
+        if self._most(call, target) <= self._most(call, reserved):
+            return False
+        self._dearest[call.model] = target
+        return True
 
     async def _admit(
         self, request_id: str, key: KeyRef, call: Call, caller: Caller = NOBODY
@@ -177,7 +196,11 @@ class Leases:
                 return answer
             if isinstance(answer, Refused):
                 raise self._refusal(answer, key)
-            return await self._granted(request_id, key, call, answer)
+            lease = await self._granted(request_id, key, call, answer)
+            if not self._is_dearer(call, lease.credential):
+                return lease
+            await self._book(_void(request_id))
+            return await self._ask(request_id, key, call, caller, waited)
         self._keep(_void(request_id))
         raise errors.Unavailable(AWAY)
 
@@ -290,6 +313,9 @@ class Leases:
                 )
             except (AccountProblem, RedisAway) as error:
                 log.warning("request=%s cannot move on: %s", lease.id, error)
+                return Step.NOWHERE
+            if self._is_dearer(lease.call, credential):
+                log.warning("request=%s: more would have to be reserved to move on", lease.id)
                 return Step.NOWHERE
             lease.attempts.append(ended)
             lease.go_on_at(moved, credential)

@@ -183,10 +183,17 @@ def _own_url(value: object) -> str:
     raise ValueError("an http or https address without user name or fragment")
 
 
+_PROXY = re.compile(
+    r"(https?|socks5)://"
+    r"([^/\s?#@:]+(:[^/\s?#@:]*)?@)?"  # user name and password
+    r"(\[[0-9A-Fa-f:.]+\]|[^/\s?#@:\[\]]+)(:[0-9]{1,5})?/?"
+)
+
+
 def _proxy_url(value: object) -> str:
-    if re.fullmatch(r"(https?|socks5)://[^/\s?#]+/?", str(value)):
+    if _PROXY.fullmatch(str(value)):
         return str(value)
-    raise ValueError("http://, https:// or socks5:// with an address")
+    raise ValueError("http://, https:// or socks5:// with an address; no password without a name")
 
 
 def _dollars(value: object) -> str:

@@ -261,3 +261,41 @@ async def test_a_list_of_models_comes_from_another_account_when_one_fails(
         answer = await client.get("/v1/models")
     assert answer.status_code == 200
     assert len(relay.sim.requests) == 2
+
+
+async def test_a_mapped_models_price_is_what_a_strict_budget_reserves(relay: Running):
+    """An account's name for the model is dearer than the model: the reservation knows it."""
+    await relay.ctx.accounts.edit("main", model_map={"claude-opus-5": "claude-opus-4-1"})
+    body = json.dumps(BODY)
+    most = [relay.ctx.prices.most(model, len(body), BODY["max_tokens"])
+            for model in ("claude-opus-5", "claude-opus-4-1")]  # fmt: skip
+    assert most[1] > most[0]
+    _, key = await relay.ctx.keys.create(
+        "strict", budgets={"total": f"{(most[1] - 1) / 1_000_000:.6f}"}, budget_mode="strict"
+    )
+    _, other = await relay.ctx.keys.create(
+        "enough", budgets={"total": f"{most[1] / 1_000_000:.6f}"}, budget_mode="strict"
+    )
+    async with relay.client() as client:
+        for text, status in ((key, 429), (key, 429), (other, 200)):
+            given = {"x-api-key": text, "content-type": "application/json"}
+            answer = await client.post("/v1/messages", content=body, headers=given)
+            assert answer.status_code == status
+    await relay.settled()
+    assert int((await relay.ctx.store._db.hash(name("spend", "relay")))["total"]) <= most[1]
+
+
+async def test_a_failing_account_is_not_left_for_one_whose_model_costs_more_than_is_reserved(
+    relay: Running,
+):
+    await relay.ctx.accounts.edit("main", priority=1)
+    await relay.ctx.accounts.add(
+        "dear", secret=OTHER_KEYS[0], base_url=relay.sim.base_url, priority=2,
+        model_map={"claude-opus-5": "claude-opus-4-1"},
+    )  # fmt: skip
+    for status in (503, 200):
+        relay.sim.by_key[UPSTREAM_KEY] = Fault(status=503)
+        async with relay.client() as client:
+            assert (await client.post("/v1/messages", json=BODY)).status_code == status
+        await relay.settled()
+        await relay.ctx.accounts.reset("main")

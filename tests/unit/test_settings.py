@@ -259,6 +259,30 @@ def test_an_env_file_may_be_written_in_many_ways(tmp_path: Path, line: str, host
     assert load(tmp_path).host == host
 
 
+@pytest.mark.parametrize(
+    ("proxy", "is_good"),
+    [
+        ("http://proxy:3128", True),
+        ("https://user:p%40ss@proxy.example/", True),
+        ("socks5://[2001:db8::1]:1080", True),
+        ("http://:secret@proxy:3128", False),
+        ("http://user:a@b@proxy", False),
+        ("http://proxy:3128/path", False),
+        ("ftp://proxy", False),
+    ],
+)
+def test_a_proxys_address_is_checked_at_the_start(
+    tmp_path: Path, proxy: str, is_good: bool
+) -> None:
+    write_toml(tmp_path, f'[claude]\nproxy = "{proxy}"')
+    if is_good:
+        assert load(tmp_path).proxy == proxy
+    else:
+        with pytest.raises(SettingsError) as caught:
+            load(tmp_path)
+        assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("line", ["HOST", "HOST='x", 'HOST="x" y', "A B=1", "=1", "HOST=#x"])
 def test_a_malformed_line_of_an_env_file_is_named_with_its_number(
     tmp_path: Path, line: str

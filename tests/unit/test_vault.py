@@ -96,7 +96,7 @@ def test_empty_secrets_are_refused() -> None:
 
 
 def test_a_new_key_has_its_prefix_and_43_base62_characters() -> None:
-    assert re.fullmatch(r"sk-relay-[0-9A-Za-z]{43}", new_key())
+    assert re.fullmatch(r"sk-relay-[0-9A-Za-z]{43}", new_key("sk-relay-"))
     assert new_key("team-").startswith("team-")
 
 
