@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from relay.accounts import Accounts, SignIns
+from relay.audit import Audit
 from relay.checks import Checks
 from relay.client import BodyBudget
 from relay.keys import Keys
@@ -26,6 +27,7 @@ class Context:
     accounts: Accounts
     signins: SignIns
     checks: Checks
+    audit: Audit
     prices: Prices
     leases: Leases
     clients: Clients

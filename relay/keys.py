@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from relay import limits, rules
+from relay.audit import Audit
 from relay.errors import Unauthorized
 from relay.store import Store
 from relay.vault import Vault, new_id, new_key
@@ -133,6 +134,7 @@ class Keys:
     def __init__(self, store: Store, vault: Vault) -> None:
         self._store = store
         self._vault = vault
+        self._audit = Audit(store, vault)
         self._ids: OrderedDict[str, tuple[str | None, float]] = OrderedDict()
 
     async def authenticate(self, headers: Sequence[tuple[bytes, bytes]]) -> KeyRef:
@@ -218,7 +220,9 @@ class Keys:
             **_checked({"expires_at": expires_at, "shows_account": shows_account}),
         }
         await self._store.keys.add(key_id, fields)
-        return _key(key_id, fields), text
+        key = _key(key_id, fields)
+        await self._audit.note("key.create", name, None, key.to_json())
+        return key, text
 
     async def list(self) -> Sequence[Key]:
         """All keys, oldest first."""
@@ -240,7 +244,7 @@ class Keys:
         """A disabled key stops at its next request."""
         key = await self.find(name_or_id)
         await self._store.keys.change(key.id, {"enabled": "1" if enabled else "0"})
-        return await self.find(key.id)
+        return await self._changed("key.enable" if enabled else "key.disable", key)
 
     async def edit(self, name_or_id: str, **changes: object) -> Key:
         """Change a key's settings; what is not named stays.
@@ -253,7 +257,13 @@ class Keys:
         if changes.get("name", key.name) != key.name:
             await self._check_unused(str(changes["name"]))
         await self._store.keys.change(key.id, _checked(changes))
-        return await self.find(key.id)
+        return await self._changed("key.edit", key)
+
+    async def _changed(self, action: str, before: Key) -> Key:
+        """The key as it is now; its change is kept."""
+        after = await self.find(before.id)
+        await self._audit.note(action, before.name, before.to_json(), after.to_json())
+        return after
 
     async def _check_unused(self, name: str) -> None:
         if any(key.name == name for key in await self.list()):
@@ -265,6 +275,7 @@ class Keys:
         fields = await self._store.keys.read(key.id)
         hashes = [fields[name] for name in ("hash", "hash_before") if fields.get(name)]
         await self._store.keys.remove(key.id, hashes)
+        await self._audit.note("key.delete", key.name, key.to_json())
         return key
 
     async def rotate(self, name_or_id: str, grace_s: float) -> tuple[Key, str]:
@@ -282,7 +293,7 @@ class Keys:
             "hash_before_until": str(round((time.time() + grace_s) * 1000)),
         }
         await self._store.keys.rotate(key.id, fields)
-        return await self.find(key.id), text
+        return await self._changed("key.rotate", key), text
 
 
 def presented(headers: Sequence[tuple[bytes, bytes]]) -> str:

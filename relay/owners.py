@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from relay import limits, rules
+from relay.audit import Audit
 from relay.store import Store
+from relay.vault import Vault
 
 
 class OwnerProblem(Exception):
@@ -22,8 +24,9 @@ class Owner:
 class Owners:
     """Sets and lists owners' budgets; a key names its owner whether they have any or not."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, vault: Vault) -> None:
         self._store = store
+        self._audit = Audit(store, vault)
 
     async def set(self, name: str, amounts: Mapping[str, object], mode: str = "") -> Owner:
         """Give an owner these budgets instead of those before; none takes them away."""
@@ -32,6 +35,7 @@ class Owners:
             await self._store.owners.save(rules.words([name]), kept)
         except ValueError as rule:
             raise OwnerProblem(str(rule)) from None
+        await self._audit.note("owner.set", name, None, {"budgets": limits.shown(kept)})
         return Owner(name, limits.shown(kept))
 
     async def list(self) -> Sequence[Owner]:

@@ -18,6 +18,7 @@ import relay
 from relay import errors, jobs, limits, listener, redis_child, store
 from relay.accounts import Accounts, SignIns, kinds
 from relay.asgi import App
+from relay.audit import Audit
 from relay.checks import Checks
 from relay.client import BodyBudget
 from relay.context import Context
@@ -99,10 +100,11 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             settings=settings,
             store=opened,
             keys=keys,
-            owners=Owners(opened),
+            owners=Owners(opened, safe),
             accounts=accounts,
             signins=SignIns(opened, safe, accounts, provider),
             checks=Checks(opened, accounts, upstreams, settings.check_interval_s),
+            audit=Audit(opened, safe),
             prices=prices,
             leases=Leases(
                 opened, keys, accounts, prices, _relay_limits(settings), settings.blocked_message

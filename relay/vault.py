@@ -44,6 +44,7 @@ class Vault:
         self, encrypt_key: str, jwt_secret: str, previous_encrypt_key: str | None = None
     ) -> None:
         self._hash_key = _derived(jwt_secret, b"key-hash")
+        self._seal_key = _derived(jwt_secret, b"seal")
         self._current, cipher = _cipher(encrypt_key)
         ciphers = {self._current: cipher}
         if previous_encrypt_key is not None:
@@ -91,6 +92,10 @@ class Vault:
         if not key:
             raise VaultError("An empty key cannot be hashed.")
         return hmac.digest(self._hash_key, key.encode(), "sha256").hex()
+
+    def seal(self, text: str, *, purpose: str) -> str:
+        """The hex HMAC-SHA256 by which text is known to be ours, for one purpose alone."""
+        return hmac.digest(self._seal_key, f"{purpose}|{text}".encode(), "sha256").hex()
 
 
 def _derived(secret: str, info: bytes, length: int = 32) -> bytes:

@@ -10,6 +10,7 @@ import trio
 from relay.accounts import values
 from relay.accounts.kinds import KIND_NAMES, Kept, Kind
 from relay.accounts.values import Account, AccountProblem, Credential
+from relay.audit import Audit
 from relay.store import Store
 from relay.upstream import Upstreams, parse_proxy_url
 from relay.vault import Vault, new_id
@@ -48,6 +49,7 @@ class Accounts:
     ) -> None:
         self._store = store
         self._vault = vault
+        self._audit = Audit(store, vault)
         self._kinds = kinds
         self._proxy = proxy
         self._credentials: dict[str, tuple[str, Credential]] = {}
@@ -145,7 +147,9 @@ class Accounts:
             # No request goes there before it has a token.
             fields |= values.not_signed_in(since=fields["created_at"])
         await self._store.accounts.save(account_id, fields)
-        return self._account(account_id, fields)
+        account = self._account(account_id, fields)
+        await self._audit.note("account.add", name, None, values.settings(account))
+        return account
 
     async def edit(self, name_or_id: str, **changes: object) -> Account:
         """Change settings, or replace the secret or the proxy; what is not named stays."""
@@ -168,7 +172,18 @@ class Accounts:
         await self._store.accounts.save(found.id, fields)
         if "secret" in secrets:
             await self._store.accounts.reset(found.id)
-        return await self.find(found.id)
+        replaced = {"replaced": sorted(secrets)} if secrets else {}
+        return await self._changed("account.edit", found, replaced)
+
+    async def _changed(
+        self, action: str, before: Account, more: Mapping[str, object] | None = None
+    ) -> Account:
+        """The account as it is now; its change is kept."""
+        after = await self.find(before.id)
+        await self._audit.note(
+            action, before.name, values.settings(before), {**values.settings(after), **(more or {})}
+        )
+        return after
 
     async def _check_unused(self, name: str) -> None:
         if any(account.name == name for account in await self.list()):
@@ -203,13 +218,13 @@ class Accounts:
         await self._store.accounts.save(account.id, {"enabled": "1" if enabled else "0"})
         if enabled:
             await self._store.accounts.reset(account.id)
-        return await self.find(account.id)
+        return await self._changed("account.enable" if enabled else "account.disable", account)
 
     async def reset(self, name_or_id: str) -> Account:
         """Forget an account's failures: it may serve again at once."""
         account = await self.find(name_or_id)
         await self._store.accounts.reset(account.id)
-        return await self.find(account.id)
+        return await self._changed("account.reset", account)
 
     async def remove(self, name_or_id: str, *, patience_s: float = 0.0) -> Account:
         """Remove an account for good, once the requests on it have ended.
@@ -228,6 +243,7 @@ class Accounts:
                 )
             await trio.sleep(_DRAIN_POLL_S)
         await self._store.accounts.remove(account.id)
+        await self._audit.note("account.remove", account.name, values.settings(account))
         return account
 
     async def test(self, name_or_id: str, upstreams: Upstreams) -> TestResult:

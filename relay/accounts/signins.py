@@ -15,6 +15,7 @@ import trio
 from relay import oauth
 from relay.accounts.register import Accounts
 from relay.accounts.values import Account, AccountProblem
+from relay.audit import Audit
 from relay.store import Store
 from relay.vault import Vault
 
@@ -43,6 +44,7 @@ class SignIns:
         self._store = store
         self._vault = vault
         self._accounts = accounts
+        self._audit = Audit(store, vault)
         self._provider = provider
         self._owner = secrets.token_hex(8)
 
@@ -79,7 +81,9 @@ class SignIns:
             grant = await oauth.exchange(self._provider, code, verifier, proxy=proxy)
             await self._store.accounts.save(account_id, self._granted(account_id, grant))
             await self._store.accounts.reset(account_id)
-            return await self._accounts.find(account_id)
+            account = await self._accounts.find(account_id)
+            await self._audit.note("account.sign_in", account.name, None, {"email": account.email})
+            return account
         raise AccountProblem("The provider took too long. Begin again.")
 
     async def is_pending(self, state: str) -> bool:

@@ -76,6 +76,18 @@ class Account:
     created_at: datetime
 
 
+# What an account is set to be, in contrast to what has become of it.
+_SETTINGS = (
+    "name", "kind", "base_url", "auth", "enabled", "email", "note", "priority", "weight",
+    "max_concurrency", "models", "model_map", "groups", "proxy", "options", "budgets",
+)  # fmt: skip
+
+
+def settings(account: Account) -> dict[str, object]:
+    """What a person set of an account; nothing secret."""
+    return {name: getattr(account, name) for name in _SETTINGS}
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """What a request to an account needs: where to, by which way and header, and as which model.

@@ -8,6 +8,7 @@ import click
 
 import relay
 from relay.cli.accounts import account
+from relay.cli.audit import audit
 from relay.cli.keys import create_api_key, key
 from relay.cli.menu import menu
 from relay.cli.owners import owner
@@ -33,6 +34,7 @@ for _command in (
     usage,
     why,
     prices,
+    audit,
     rotate_encryption,
     build,
     menu,

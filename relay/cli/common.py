@@ -1,8 +1,10 @@
 """What the commands share: settings, the relay's parts, sentences for faults, tables and JSON."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import pwd
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
@@ -79,16 +81,24 @@ def with_context(do: "Callable[[Context], Awaitable[T]]") -> T:
     """Run `do` with the relay's parts, against the running relay's Redis where there is one."""
     import trio
 
-    from relay import log, server
+    from relay import audit, log, server
 
     settings = chosen_settings()
     log.set_up("warning", None)
 
     async def run() -> T:
         async with server.context(settings) as ctx:
-            return await do(ctx)
+            with audit.acting(audit.Actor(f"cli:{_person()}")):
+                return await do(ctx)
 
     return trio.run(run)
+
+
+def _person() -> str:
+    """Who types the command, as far as the system knows."""
+    with contextlib.suppress(KeyError):
+        return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    return str(os.getuid())
 
 
 def print_json(value: object) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from relay.redis_link import CALL_DEADLINE_S, RedisAway, RedisLink, ReplyError, linked
 from relay.store.accounts import AccountTable
 from relay.store.alerts import AlertTable
+from relay.store.audit import AuditTable
 from relay.store.database import Database, scripts
 from relay.store.keys import KeyTable
 from relay.store.leases import LeaseTable
@@ -56,6 +57,7 @@ class Store:
         self.signins = SigninTable(db)
         self.usage = UsageTable(db)
         self.alerts = AlertTable(db)
+        self.audit = AuditTable(db)
 
     @property
     def is_up(self) -> bool:

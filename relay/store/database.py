@@ -28,6 +28,7 @@ _SCRIPTS = {
     "orphans": ("common",),
     "swap": (),
     "unlock": (),
+    "note": (),
 }
 _FSYNC_DEADLINE_S = 5.0
 

@@ -28,6 +28,8 @@ NAMES = {
     "window": "{relay}:window:%s:%s",
     "tokens": "{relay}:tokens:%s",
     "average": "{relay}:average:%s",
+    "audit": "{relay}:audit",
+    "audit_last": "{relay}:audit:last",
     "usage": "{relay}:usage",
     "count": "{relay}:count:%s",
     "decision": "{relay}:decision:%s",

@@ -150,3 +150,14 @@ def test_the_checkout_and_the_module_are_the_same_command_line(home: Home):
         check=True,
     )  # fmt: skip
     assert module.stdout == home.relay("--version").stdout
+
+
+def test_changes_on_the_command_line_are_kept_under_their_persons_name(home: Home):
+    home.relay("key", "create", "--name", "alice")
+    home.relay("key", "edit", "alice", "--daily-limit", "5")
+    edit, create = home.json("audit")  # type: ignore[misc]
+    assert (edit["action"], create["action"]) == ("key.edit", "key.create")
+    assert edit["actor"].startswith("cli:")
+    assert (edit["before"], edit["after"]) == ({"dailyLimit": 0}, {"dailyLimit": 5})
+    assert "2 entries, none altered" in home.relay("audit", "--verify").stdout
+    assert "key.edit" in home.relay("audit", "--count", "1").stdout
