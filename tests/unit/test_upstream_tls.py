@@ -36,6 +36,8 @@ class Authority:
 
     def trusted(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
+        # What Python asks for by itself from 3.13 on.
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
         pem = self.certificate.public_bytes(serialization.Encoding.PEM)
         context.load_verify_locations(cadata=pem.decode())
         return context
@@ -45,8 +47,11 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
         builder = _builder("server", self.certificate.subject, key.public_key())
-        certificate = builder.add_extension(alternative, critical=False).sign(
-            self.key, hashes.SHA256()
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        certificate = (
+            builder.add_extension(alternative, critical=False)
+            .add_extension(authority, critical=False)
+            .sign(self.key, hashes.SHA256())
         )
         file = folder / "server.pem"
         file.write_bytes(
@@ -83,7 +88,21 @@ def authority() -> Authority:
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _builder("test authority", None, key.public_key())
     basic = x509.BasicConstraints(ca=True, path_length=None)
-    return Authority(key, builder.add_extension(basic, critical=True).sign(key, hashes.SHA256()))
+    certificate = (
+        builder.add_extension(basic, critical=True)
+        .add_extension(_only_signs(), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return Authority(key, certificate)
+
+
+def _only_signs() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=False, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
+        encipher_only=False, decipher_only=False,
+    )  # fmt: skip
 
 
 @pytest.fixture
