@@ -31,9 +31,14 @@ async def _call(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]
     await exchange.relay(ctx, client, messages, read)
 
 
-async def _create(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+async def _create_batch(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
     messages.refuse_encoded(client.headers)
-    await objects.create(ctx, client, kind)
+    await objects.create_batch(ctx, client)
+
+
+async def _create_file(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    messages.refuse_encoded(client.headers)
+    await objects.create_file(ctx, client)
 
 
 async def _list(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
@@ -104,11 +109,11 @@ ROUTES: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = tuple(
         (rb"(?:api/)?oauth/usage", {"GET": _credits}),
         (rb"models", {"GET": _models}),
         (rb"models/" + _ID, {"GET": _models}),
-        (_BATCHES, {"POST": partial(_create, "batch"), "GET": partial(_list, "batch")}),
+        (_BATCHES, {"POST": _create_batch, "GET": partial(_list, "batch")}),
         (_BATCHES + b"/" + _ID, {"GET": _on_object("batch"), "DELETE": _on_object("batch")}),
         (_BATCHES + b"/" + _ID + b"/results", {"GET": _on_object("batch", b"/results")}),
         (_BATCHES + b"/" + _ID + b"/cancel", {"POST": _on_object("batch", b"/cancel")}),
-        (_FILES, {"POST": partial(_create, "file"), "GET": partial(_list, "file")}),
+        (_FILES, {"POST": _create_file, "GET": partial(_list, "file")}),
         (_FILES + b"/" + _ID, {"GET": _on_object("file"), "DELETE": _on_object("file")}),
         (_FILES + b"/" + _ID + b"/content", {"GET": _on_object("file", b"/content")}),
     )

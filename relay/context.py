@@ -33,3 +33,4 @@ class Context:
     clients: Clients
     upstreams: Upstreams
     bodies: BodyBudget
+    spools: BodyBudget

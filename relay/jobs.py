@@ -7,7 +7,7 @@ from functools import partial
 
 import trio
 
-from relay import usage
+from relay import batches, usage
 from relay.context import Context
 from relay.leases import HEARTBEAT_EVERY_S, SETTLE_WAITING_EVERY_S
 from relay.store import RedisAway
@@ -17,15 +17,17 @@ log = logging.getLogger("relay.jobs")
 _JOB_DEADLINE_S = 60.0
 HOUR_S = 3600.0
 RENEW_EVERY_S = 15.0
+BATCHES_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something to do every so often. A run that takes a minute is given up."""
+    """Something to do every so often. A run that takes longer than its deadline is given up."""
 
     name: str
     every_s: float
     run: Callable[[], Awaitable[None]]
+    deadline_s: float = _JOB_DEADLINE_S
 
 
 def table(ctx: Context) -> tuple[Job, ...]:
@@ -36,6 +38,7 @@ def table(ctx: Context) -> tuple[Job, ...]:
         Job("recover", HEARTBEAT_EVERY_S, ctx.leases.recover),
         Job("renew", RENEW_EVERY_S, ctx.signins.renew_due),
         Job("check", ctx.settings.check_interval_s, ctx.checks.check_all),
+        Job("batches", BATCHES_EVERY_S, partial(batches.poll, ctx), batches.RUN_DEADLINE_S),
         Job("prune", 10.0, ctx.upstreams.prune),
         Job("trim", HOUR_S, partial(usage.trim, ctx.store, ctx.settings.usage_retention_days)),
     )
@@ -51,10 +54,10 @@ async def run(jobs: Sequence[Job]) -> None:
 async def _repeat(job: Job) -> None:
     while True:
         try:
-            with trio.move_on_after(_JOB_DEADLINE_S) as scope:
+            with trio.move_on_after(job.deadline_s) as scope:
                 await job.run()
             if scope.cancelled_caught:
-                log.error("job %s took over %.0f s and was given up", job.name, _JOB_DEADLINE_S)
+                log.error("job %s took over %.0f s and was given up", job.name, job.deadline_s)
         except* RedisAway as error:
             log.debug("job %s: %s", job.name, error.exceptions[0])
         except* Exception:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import trio
 
 import relay
-from relay import errors, jobs, limits, listener, redis_child, store
+from relay import batches, errors, jobs, limits, listener, redis_child, store
 from relay.accounts import Accounts, SignIns, kinds
 from relay.asgi import App
 from relay.audit import Audit
@@ -112,6 +112,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             clients=limits.Clients(settings.clients),
             upstreams=upstreams,
             bodies=BodyBudget(settings.max_bodies_bytes),
+            spools=BodyBudget(batches.MOST_SPOOLED_BYTES),
         )
         try:
             yield ctx

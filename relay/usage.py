@@ -6,7 +6,7 @@ account and model. Both are written by the script that settles the lease, so the
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -34,6 +34,7 @@ class Attempt:
     """One try at one account: what came of it and what it cost.
 
     `is_estimated` marks figures that the upstream did not give: a floor of what was sent.
+    `model` is set where a record has several: a batch has an attempt for each.
     """
 
     account_id: str
@@ -46,6 +47,7 @@ class Attempt:
     is_estimated: bool
     first_byte_ms: int | None
     duration_ms: int
+    model: str = ""
 
     def to_json(self) -> bytes:
         return msgspec.json.encode(self)
@@ -57,7 +59,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One request on the books; the attempts' costs add up to its own. Times are UTC."""
+    """One request or batch on the books; the attempts' costs add up to its own. Times are UTC.
+
+    A batch stands at the time it was made; `results` tells how many of its requests ended how,
+    None when that is not known.
+    """
 
     request_id: str
     time: str
@@ -78,6 +84,9 @@ class Record:
     first_byte_ms: int | None
     duration_ms: int
     attempts: tuple[Attempt, ...]
+    kind: str = "messages"
+    batch_id: str = ""
+    results: Mapping[str, int] | None = None
 
     def to_json(self) -> bytes:
         """The record as one JSON object."""
@@ -142,6 +151,16 @@ def counters(record: Record) -> dict[tuple[str, str], int]:
         total[account, "web_searches"] += tokens.web_searches
         total[account, "cost_micros"] += attempt.cost_micros
     return {counter: amount for counter, amount in total.items() if amount}
+
+
+def batch_counters(record: Record) -> dict[tuple[str, str], int]:
+    """What a batch's record adds, by model and counter; the batch itself counts at its first."""
+    total: dict[tuple[str, str], int] = {}
+    for number, attempt in enumerate(record.attempts):
+        for (_, counter), amount in counters(replace(record, attempts=(attempt,))).items():
+            if number == 0 or counter not in ("requests", "errors"):
+                total[attempt.model, counter] = amount
+    return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from relay.redis_link import CALL_DEADLINE_S, RedisAway, RedisLink, ReplyError, 
 from relay.store.accounts import AccountTable
 from relay.store.alerts import AlertTable
 from relay.store.audit import AuditTable
+from relay.store.batches import BatchTable, KeptBatch
 from relay.store.database import Database, scripts
 from relay.store.keys import KeyTable
 from relay.store.leases import LeaseTable
@@ -37,7 +38,7 @@ from relay.store.values import (
 
 __all__ = [
     "NOBODY", "NOTHING", "NO_LIMITS",
-    "Admitted", "Again", "Booking", "Caller", "Estimate", "Moved", "Orphan", "RedisAway",
+    "Admitted", "Again", "Booking", "Caller", "Estimate", "KeptBatch", "Moved", "Orphan", "RedisAway",
     "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting", "name", "opened",
 ]  # fmt: skip
 
@@ -54,6 +55,7 @@ class Store:
         self.accounts = AccountTable(db)
         self.owners = OwnerTable(db)
         self.objects = ObjectTable(db)
+        self.batches = BatchTable(db)
         self.signins = SigninTable(db)
         self.usage = UsageTable(db)
         self.alerts = AlertTable(db)

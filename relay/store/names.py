@@ -14,6 +14,8 @@ NAMES = {
     "inflight_account": "{relay}:inflight:account:%s",
     "object": "{relay}:object:%s",
     "objects": "{relay}:objects:%s:%s",
+    "batch": "{relay}:batch:%s",
+    "batches": "{relay}:batches",
     "affinity": "{relay}:affinity:%s",
     "turn": "{relay}:turn",
     "states": "{relay}:states",
