@@ -17,6 +17,8 @@ log = logging.getLogger("relay.jobs")
 _JOB_DEADLINE_S = 60.0
 HOUR_S = 3600.0
 RENEW_EVERY_S = 15.0
+MARKS_EVERY_S = 5.0
+DELIVER_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,12 @@ def table(ctx: Context) -> tuple[Job, ...]:
         Job("check", ctx.settings.check_interval_s, ctx.checks.check_all),
         Job("prune", 10.0, ctx.upstreams.prune),
         Job("trim", HOUR_S, partial(usage.trim, ctx.store, ctx.settings.usage_retention_days)),
+        Job("marks", MARKS_EVERY_S, ctx.alerts.tell_marks),
+        Job("expiring", HOUR_S, ctx.alerts.tell_expiring),
+        *(
+            Job(f"webhook {one.name}", DELIVER_EVERY_S, partial(ctx.alerts.deliver, one))
+            for one in ctx.alerts.webhooks
+        ),
     )
 
 

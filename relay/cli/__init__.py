@@ -15,6 +15,7 @@ from relay.cli.owners import owner
 from relay.cli.reports import prices, usage, why
 from relay.cli.service import build, serve, try_
 from relay.cli.signins import oauth, rotate_encryption
+from relay.cli.webhooks import webhook
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,6 +36,7 @@ for _command in (
     why,
     prices,
     audit,
+    webhook,
     rotate_encryption,
     build,
     menu,

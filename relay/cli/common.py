@@ -50,6 +50,7 @@ def _first_cause(error: BaseException) -> BaseException:
 
 def _foreseen() -> tuple[type[Exception], ...]:
     from relay.accounts import AccountProblem
+    from relay.alerts import WebhookProblem
     from relay.build import BuildError
     from relay.keys import KeyProblem
     from relay.listener import ListenError
@@ -66,7 +67,7 @@ def _foreseen() -> tuple[type[Exception], ...]:
     return (
         AccountProblem, BuildError, KeyProblem, ListenError, OAuthProblem, OwnerProblem,
         PricesError, RedisChildError, SettingsError, RedisAway, TrialFailed, UpstreamError,
-        VaultError,
+        VaultError, WebhookProblem,
     )  # fmt: skip
 
 

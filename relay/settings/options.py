@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from relay.settings.secret import Secret
+from relay.settings.webhooks import Webhook
+from relay.settings.webhooks import parse as parse_webhooks
+
 MIB = 1024 * 1024
 _DAY_MS = 24 * 60 * 60 * 1000
 REDIS_FOLDER = "redis"
@@ -17,22 +21,6 @@ REDIS_FOLDER = "redis"
 
 class SettingsError(Exception):
     """One sentence about what is wrong with the settings, and where it stands."""
-
-
-class Secret:
-    """A text that repr, str and logs show as ***; reveal() gives it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "***"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +85,7 @@ class Settings:
     prices_file: Path | None = None
     price_multiplier: str = "1"
     usage_retention_days: int = 90
+    webhooks: tuple[Webhook, ...] = ()
     # Where systemd wants to hear that the service is ready; not an option of ours.
     notify_socket: str = ""
 
@@ -348,6 +337,7 @@ OPTIONS = (
     Option("price_multiplier", "pricing.multiplier", "", _factor, "times every price"),
     Option("usage_retention_days", "usage.retention", "", _whole(1, 3650, " of days"),
            "how long usage records are kept"),
+    Option("webhooks", "webhooks", "", parse_webhooks, "who is told of what", secret=True),
     Option("jwt_secret", "", "JWT_SECRET", _jwt_secret, "keys the hash of keys", secret=True),
     Option("encrypt_key", "", "ENCRYPT_KEY", _encrypt_key, "encrypts accounts' secrets",
            secret=True),

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from relay.redis_link import CALL_DEADLINE_S, RedisAway, RedisLink, ReplyError, linked
 from relay.store.accounts import AccountTable
-from relay.store.alerts import AlertTable
+from relay.store.alerts import AlertTable, Dead, Handed
 from relay.store.audit import AuditTable
 from relay.store.database import Database, scripts
 from relay.store.keys import KeyTable
@@ -37,8 +37,9 @@ from relay.store.values import (
 
 __all__ = [
     "NOBODY", "NOTHING", "NO_LIMITS",
-    "Admitted", "Again", "Booking", "Caller", "Estimate", "Moved", "Orphan", "RedisAway",
-    "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting", "name", "opened",
+    "Admitted", "Again", "Booking", "Caller", "Dead", "Estimate", "Handed", "Moved", "Orphan",
+    "RedisAway", "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting", "name",
+    "opened",
 ]  # fmt: skip
 
 SCHEMA_VERSION = "1"

@@ -14,7 +14,8 @@ from relay.store.names import NAMES
 __all__ = ["Arg", "Database", "flat", "pairs", "scripts"]
 
 # Each script and what of the shared parts stands before it.
-_STATES = ("common", "states")
+_STATES = ("common", "alert", "states")
+_WEBHOOK = ("common", "webhook")
 _CHOOSE = (*_STATES, "limits", "choose")
 _SCRIPTS = {
     "admit": (*_CHOOSE, "lines"),
@@ -22,6 +23,12 @@ _SCRIPTS = {
     "move_on": _CHOOSE,
     "settle": (*_STATES, "limits"),
     "standing": ("common", "limits"),
+    "marks": ("common", "alert", "limits"),
+    "expiring": ("common", "alert"),
+    "tell": ("common", "alert"),
+    "claim": _WEBHOOK,
+    "outcome": _WEBHOOK,
+    "revive": _WEBHOOK,
     "check": _STATES,
     "reset": _STATES,
     "heartbeat": ("common",),
