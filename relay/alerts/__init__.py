@@ -13,6 +13,6 @@ delivered at least once; the id of the event tells a receiver of a repetition.
 """
 
 from relay.alerts.desk import Alerts, Delivered, Standing, WebhookProblem, shown
-from relay.alerts.post import Outcome, post
+from relay.alerts.outbound import Outcome, post
 
 __all__ = ["Alerts", "Delivered", "Outcome", "Standing", "WebhookProblem", "post", "shown"]

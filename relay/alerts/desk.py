@@ -12,7 +12,7 @@ from typing import Protocol
 import trio
 
 from relay.alerts import formats, texts
-from relay.alerts.post import DEADLINE_S, Outcome
+from relay.alerts.outbound import DEADLINE_S, Outcome
 from relay.settings import EVENTS, USUAL_MARKS, Webhook
 from relay.store import Dead, Handed, RedisAway, Store
 
@@ -35,7 +35,7 @@ _MOST_TEXT = 20_000
 
 
 class Post(Protocol):
-    """Sends a body to a webhook; see post.post()."""
+    """Sends a body to a webhook; see outbound.post()."""
 
     async def __call__(
         self, url: str, headers: Mapping[str, str], body: bytes, *, allow_private: bool

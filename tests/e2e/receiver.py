@@ -1,6 +1,7 @@
 """A real HTTP server on loopback that takes webhooks, and behaves as a test says."""
 
 import json
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -46,7 +47,7 @@ class Receiver:
         given = {"url": self.url, "secret": SECRET, "allowPrivate": True, **options}
         return parse([{"name": "ops", **given}])[0]
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def serve(self, stream: trio.abc.Stream) -> None:
         connection = h11.Connection(h11.SERVER)
         body, head = b"", None
         async with stream:
@@ -79,7 +80,9 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(*statuses: int, is_slow: bool = False) -> AsyncIterator[Receiver]:
+async def receiving(
+    *statuses: int, is_slow: bool = False, context: ssl.SSLContext | None = None
+) -> AsyncIterator[Receiver]:
     """A receiver that gives these statuses first; a slow one answers when its gate is opened."""
     one = Receiver(statuses=deque(statuses))
     if not is_slow:
@@ -87,13 +90,18 @@ async def receiving(*statuses: int, is_slow: bool = False) -> AsyncIterator[Rece
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         one.port = listeners[0].socket.getsockname()[1]
-        nursery.start_soon(_serve, one, listeners)
+        nursery.start_soon(_serve, one, listeners, context)
         yield one
         nursery.cancel_scope.cancel()
 
 
-async def _serve(one: Receiver, listeners: list[trio.SocketListener]) -> None:
-    async def handler(stream: trio.SocketStream) -> None:
+async def _serve(
+    one: Receiver, listeners: list[trio.SocketListener], context: ssl.SSLContext | None
+) -> None:
+    async def handler(plain: trio.SocketStream) -> None:
+        stream: trio.abc.Stream = plain
+        if context is not None:
+            stream = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
         try:
             await one.serve(stream)
         except (trio.BrokenResourceError, h11.RemoteProtocolError):

@@ -3,7 +3,6 @@
 import ipaddress
 import json
 import re
-import socket
 import time
 from pathlib import Path
 
@@ -116,36 +115,6 @@ def test_a_private_address_is_refused_in_every_notation(address: ipaddress.IPv4A
     assert {inside} <= set(trio.run(outcomes)) <= {inside, "Its name is not known."}
 
 
-@pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """What names resolve to, in place of the network's answer."""
-    known: dict[str, list[str]] = {}
-
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
-        await trio.lowlevel.checkpoint()
-        family = {4: socket.AF_INET, 6: socket.AF_INET6}
-        if host not in known:
-            raise socket.gaierror
-        found = [ipaddress.ip_address(one) for one in known[host]]
-        return [(family[one.version], None, 6, "", (str(one), port)) for one in found]
-
-    monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
-    return known
-
-
-async def test_one_private_address_among_public_ones_is_enough_to_refuse(
-    names: dict[str, list[str]],
-):
-    names["mixed.example"] = ["1.1.1.1", "127.0.0.1"]
-    outcome = await post("https://mixed.example/", {}, b"", allow_private=False)
-    assert "private network" in outcome.error
-
-
-async def test_a_name_that_nobody_knows_is_told(names: dict[str, list[str]]):
-    outcome = await post("https://nobody.example/", {}, b"", allow_private=False)
-    assert outcome.error == "Its name is not known."
-
-
 # Forms.
 
 
@@ -249,8 +218,8 @@ def words(**changes: str) -> str:
             {"scope": "owner", "name": "team", "period": "total", "mode": "strict", "until": "",
              "since": "", "mark": "1000"},
             "Owner team has reached 100 % of its total budget | $4.02 of $5.00 (strict) for good;"
-            " it does not begin anew. To raise it: `relay owner set team --budget-total USD`, with the"
-            " owner's other budgets.",
+            " it does not begin anew. To raise it: `relay owner set team --budget-total USD`, with"
+            " the owner's other budgets.",
         ),
         (
             {"scope": "relay", "name": "", "mark": "955", "used": "1200"},
