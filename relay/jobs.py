@@ -15,7 +15,7 @@ from relay.store import RedisAway
 log = logging.getLogger("relay.jobs")
 
 _JOB_DEADLINE_S = 60.0
-HOUR_S = 3600.0
+MINUTE_S, DAY_S = 60.0, 86_400.0
 RENEW_EVERY_S = 15.0
 
 
@@ -33,11 +33,24 @@ def table(ctx: Context) -> tuple[Job, ...]:
     return (
         Job("heartbeat", HEARTBEAT_EVERY_S, ctx.leases.beat),
         Job("settle", SETTLE_WAITING_EVERY_S, ctx.leases.settle_waiting),
+        Job("refused", HEARTBEAT_EVERY_S, ctx.leases.count_refused),
         Job("recover", HEARTBEAT_EVERY_S, ctx.leases.recover),
         Job("renew", RENEW_EVERY_S, ctx.signins.renew_due),
         Job("check", ctx.settings.check_interval_s, ctx.checks.check_all),
         Job("prune", 10.0, ctx.upstreams.prune),
-        Job("trim", HOUR_S, partial(usage.trim, ctx.store, ctx.settings.usage_retention_days)),
+        Job("archive", MINUTE_S, partial(_archive, ctx)),
+        Job("report", MINUTE_S, partial(usage.save_due, ctx.store)),
+        Job("forget", DAY_S, partial(usage.prune, ctx.store)),
+    )
+
+
+async def _archive(ctx: Context) -> None:
+    settings = ctx.settings
+    await usage.tidy(
+        ctx.store,
+        usage.Archive(settings.usage_folder),
+        retention_days=settings.usage_retention_days,
+        most_bytes=settings.usage_max_memory,
     )
 
 

@@ -10,7 +10,7 @@ import enum
 import hashlib
 import logging
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -39,7 +39,7 @@ from relay.store import (
     Store,
     Waiting,
 )
-from relay.usage import counters, decision
+from relay.usage import counters, decision, refusal
 from relay.vault import new_id
 from relay.waiting import WaitingRoom
 
@@ -90,6 +90,8 @@ class Leases:
         self._unsettled: deque[Booking] = deque()
         # The dearest of what accounts call a model, where that is dearer than the model itself.
         self._dearest: dict[str, str] = {}
+        # Refusals by key, model and reason, until the next heartbeat.
+        self._refused: Counter[tuple[str, str, str]] = Counter()
 
     @property
     def open_count(self) -> int:
@@ -195,6 +197,7 @@ class Leases:
             if isinstance(answer, Waiting):
                 return answer
             if isinstance(answer, Refused):
+                self._count_refusal(request_id, key, call, answer.code)
                 raise self._refusal(answer, key)
             lease = await self._granted(request_id, key, call, answer)
             if not self._is_dearer(call, lease.credential):
@@ -212,6 +215,12 @@ class Leases:
             log.warning("request=%s account=%s: %s", request_id, answer.account_name, error)
             raise errors.Unavailable(AWAY) from None
         return Lease(request_id, key, call, answer, credential)
+
+    def _count_refusal(self, request_id: str, key: KeyRef, call: Call, code: str) -> None:
+        counter = refusal(code)
+        if counter:
+            log.info("request=%s key=%s refused=%s", request_id, key.id, code)
+            self._refused[key.id, self._counted_model("", call.model), counter] += 1
 
     def _refusal(self, answer: Refused, key: KeyRef) -> errors.RelayError:
         code, back_s = answer.code, answer.back_s
@@ -327,10 +336,11 @@ class Leases:
         return served or (asked if self._prices.is_known(asked) else UNKNOWN_MODEL)
 
     async def settle_all(self) -> None:
-        """Write every settlement that waits; for the end of the process."""
-        while self._unsettled:
+        """Write every settlement and refusal that waits; for the end of the process."""
+        while self._unsettled or self._refused:
             try:
                 await self.settle_waiting()
+                await self.count_refused()
             except RedisAway:
                 await trio.sleep(_RETRY_S)
 
@@ -341,6 +351,16 @@ class Leases:
             await self._store.leases.settle(booking)
             if self._unsettled and self._unsettled[0] is booking:
                 self._unsettled.popleft()
+
+    async def count_refused(self) -> None:
+        """Add the refusals since the last time to the counters; RedisAway when it cannot be."""
+        refused, self._refused = self._refused, Counter()
+        try:
+            if refused:
+                await self._store.usage.count_refused(refused)
+        except RedisAway:
+            self._refused.update(refused)
+            raise
 
     async def beat(self) -> None:
         """Tell Redis that the open leases live, and how far they have come."""

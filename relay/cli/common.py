@@ -61,12 +61,13 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.store import RedisAway
     from relay.trial import TrialFailed
     from relay.upstream import UpstreamError
+    from relay.usage import UsageProblem
     from relay.vault import VaultError
 
     return (
         AccountProblem, BuildError, KeyProblem, ListenError, OAuthProblem, OwnerProblem,
         PricesError, RedisChildError, SettingsError, RedisAway, TrialFailed, UpstreamError,
-        VaultError,
+        UsageProblem, VaultError,
     )  # fmt: skip
 
 

@@ -97,6 +97,7 @@ class Settings:
     prices_file: Path | None = None
     price_multiplier: str = "1"
     usage_retention_days: int = 90
+    usage_max_memory: int = 0
     # Where systemd wants to hear that the service is ready; not an option of ours.
     notify_socket: str = ""
 
@@ -104,6 +105,11 @@ class Settings:
     def redis_folder(self) -> Path:
         """Where the relay's own Redis keeps its data."""
         return self.home / REDIS_FOLDER
+
+    @property
+    def usage_folder(self) -> Path:
+        """Where the records lie that Redis no longer holds."""
+        return self.home / "usage"
 
 
 # Parsers: a value as it was found becomes the option's own type. What their ValueError says
@@ -348,6 +354,8 @@ OPTIONS = (
     Option("price_multiplier", "pricing.multiplier", "", _factor, "times every price"),
     Option("usage_retention_days", "usage.retention", "", _whole(1, 3650, " of days"),
            "how long usage records are kept"),
+    Option("usage_max_memory", "usage.maxMemory", "", _whole(0, 1024 * 1024 * MIB, " of bytes"),
+           "what of them Redis holds at most, 0 for 40 % of its maxmemory"),
     Option("jwt_secret", "", "JWT_SECRET", _jwt_secret, "keys the hash of keys", secret=True),
     Option("encrypt_key", "", "ENCRYPT_KEY", _encrypt_key, "encrypts accounts' secrets",
            secret=True),

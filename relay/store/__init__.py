@@ -19,13 +19,18 @@ from relay.store.owners import OwnerTable
 from relay.store.signins import SigninTable
 from relay.store.usage import UsageTable
 from relay.store.values import (
+    COUNTERS,
     NO_LIMITS,
     NOBODY,
     NOTHING,
+    REFUSALS,
     Admitted,
     Again,
     Booking,
     Caller,
+    Cell,
+    Counted,
+    Entry,
     Estimate,
     Moved,
     Orphan,
@@ -36,9 +41,10 @@ from relay.store.values import (
 )
 
 __all__ = [
-    "NOBODY", "NOTHING", "NO_LIMITS",
-    "Admitted", "Again", "Booking", "Caller", "Estimate", "Moved", "Orphan", "RedisAway",
-    "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting", "name", "opened",
+    "COUNTERS", "NOBODY", "NOTHING", "NO_LIMITS", "REFUSALS",
+    "Admitted", "Again", "Booking", "Caller", "Cell", "Counted", "Entry", "Estimate", "Moved",
+    "Orphan", "RedisAway", "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting",
+    "name", "opened",
 ]  # fmt: skip
 
 SCHEMA_VERSION = "1"

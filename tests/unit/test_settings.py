@@ -119,6 +119,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         multiplier = 1.25
         [usage]
         retention = 30
+        maxMemory = 100000000
         """,
     )
 
@@ -175,6 +176,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "prices_file": tmp_path / "prices.toml",
         "price_multiplier": "1.25",
         "usage_retention_days": 30,
+        "usage_max_memory": 100_000_000,
         "notify_socket": "",
     }
 
