@@ -58,8 +58,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class KeyUsage:
-    """A key's counters by model, today and this month (UTC)."""
+    """A key's counters by model, today and this month, with the refused_…; `day` is today, UTC."""
 
+    day: str
     today: Mapping[str, Mapping[str, int]]
     month: Mapping[str, Mapping[str, int]]
 
@@ -83,7 +84,9 @@ async def report(store: Store, ask: Ask = Ask(), kept: Archive | None = None) ->
     is_whole = is_on_the_hour(since) and (until == now or is_on_the_hour(until))
     of_records = "client" in ask.by or not is_whole
     if of_records:
-        pieces = await _of_records(store, kept, since, until)
+        # Redis' clock, by which requests are admitted, may be a little ahead of ours.
+        end = now + DAY if until == now else until
+        pieces = await _of_records(store, kept, since, end)
     else:
         end = start_of_day(now) + DAY if until == now else until
         pieces = await _of_counters(store, covering(since, end, in_hours="hour" in ask.by))
@@ -163,7 +166,7 @@ async def of_key(store: Store, key_id: str) -> KeyUsage:
         for cell in one.cells:
             for span in ("today", "month") if one.period == today else ("month",):
                 sums.add(spans[span].setdefault(cell.model, zeros()), cell.amounts)
-    return KeyUsage(spans["today"], spans["month"])
+    return KeyUsage(today, spans["today"], spans["month"])
 
 
 def dollars(micros: int) -> str:

@@ -10,8 +10,7 @@ import trio
 
 from relay.store import Entry, RedisAway, Store
 from relay.usage import Archive, UsageProblem, archive
-from relay.usage.archive import tidy, visit
-from relay.usage.records import Booked
+from relay.usage.archive import booked, tidy, visit
 
 from .conftest import RedisProcess
 from .ledger import OPUS, Ledger
@@ -40,7 +39,7 @@ async def some(store: Store, ledger: Ledger, count: int, *, days_ago: int) -> li
     (newest,) = await store.usage.newest_first(1)
     await store._db.call("XDEL", "{relay}:usage", newest.id)
     ms = int((NOW - timedelta(days=days_ago)).timestamp() * 1000)
-    fields = ("record", record, "at", ms, "model", OPUS, "state", "settled")
+    fields = ("record", record, "at", ms, "model", OPUS, "state", "settled", "replaces", "")
     return [
         (await store._db.call("XADD", "{relay}:usage:draft", f"{ms}-{number}", *fields)).decode()
         for number in range(count)
@@ -67,8 +66,8 @@ async def found(store: Store, kept: Archive) -> Counter[str]:
     """How often each record is handed to a reader."""
     ids: Counter[str] = Counter()
 
-    def take(entry: Entry, record: Booked) -> None:
-        assert record.key_id == "key_1"
+    def take(entry: Entry) -> None:
+        assert booked(entry).key_id == "key_1"
         ids[entry.id] += 1
 
     await visit(store, kept, LONG_AGO, take)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import trio
 
-from relay.store import Store, name
+from relay.store import Booking, Store, name
 from relay.usage import Archive, UsageProblem, tidy, verify
 
 from .ledger import HAIKU, OPUS, Ledger
@@ -44,6 +44,9 @@ async def a_bit_of_everything(ledger: Ledger) -> None:
     found_again = await ledger.admit(at=YESTERDAY + 6 * HOUR)
     await ledger.settle(found_again, state="recovered", cost=3)
     await ledger.settle(found_again, "acc_2", model=HAIKU, cost=10)
+    never_ran = await ledger.admit(at=YESTERDAY + 7 * HOUR)
+    await ledger.settle(never_ran, state="recovered", cost=3)
+    await ledger.store.leases.settle(Booking(never_ran, "void"))
 
 
 async def test_counters_agree_with_records_wherever_these_lie(ledger: Ledger, kept: Archive):
