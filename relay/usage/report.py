@@ -78,7 +78,7 @@ async def report(store: Store, ask: Ask = Ask(), kept: Archive | None = None) ->
     now = datetime.now(UTC)
     since = max(ask.since or start_of_day(now), start_of_day(now - COUNTERS_LIFE))
     until = min(ask.until, now) if ask.until else now
-    if since >= until:
+    if ask.since and since >= until:
         raise UsageProblem("The period ends before it begins, or has not begun yet.")
     # What is still to come is empty, so a period that ends now may end with the day.
     is_whole = is_on_the_hour(since) and (until == now or is_on_the_hour(until))

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 
@@ -14,7 +15,7 @@ from relay.pricing import Tokens
 from relay.store import name
 
 from ..store.ledger import HAIKU, OPUS, Ledger
-from .conftest import Home
+from .conftest import Home, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -133,6 +134,28 @@ def test_the_counters_are_verified(used: Home):
     assert done.stdout.startswith("14 counters differ from 3 records ")
     assert f"{DATE}T00" in done.stdout
     assert '"of_records": 1004210' in told.stdout
+
+
+def test_a_relay_moves_records_to_files_and_every_reader_finds_them_there(home: Home):
+    key = home.account_and_key()
+    _, url = home.serve()
+    answer = httpx.post(
+        f"{url}/v1/messages",
+        headers={"x-api-key": key, "user-agent": "my-tool/1.0"},
+        json={"model": HAIKU, "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]},
+    )
+    assert answer.status_code == 200
+    home.env["RELAY_CONFIG"] = str(home.folder / "relay.toml")
+    Path(home.env["RELAY_CONFIG"]).write_text("[usage]\nmaxMemory = 1\n")
+    _, _ = home.serve()
+    folder = Path(home.env["RELAY_HOME"], "usage")
+    wait_until("a file of records", lambda: list(folder.glob("*.jsonl.gz")))
+    found = home.json("usage", "--by", "client")
+    assert isinstance(found, dict)
+    assert [(row["client"], row["counters"]["requests"]) for row in found["rows"]] == [
+        ("my-tool", 1)
+    ]
+    assert "agree with 1 records" in home.relay("usage", "--verify").stdout
 
 
 def test_the_report_of_yesterday_is_shown_and_kept(used: Home):
