@@ -42,7 +42,7 @@ class UsageTable:
         return found
 
     async def _counted_in(self, month: str, periods: list[str], key_id: str) -> list[Counted]:
-        wanted = ""
+        series, wanted = {}, ""
         if key_id:
             series = await self._series(month)
             wanted = ",".join(number for number, (key, _, _) in series.items() if key == key_id)
@@ -53,10 +53,9 @@ class UsageTable:
             part = periods[start : start + _PERIODS_AT_ONCE]
             last, *hashes = await self._db.run("counted", [NAMES["usage"]], [wanted, *part])
             rows += [(period, last.decode(), row) for period, row in zip(part, hashes, strict=True)]
-        if not any(row for _, _, row in rows):
-            return [Counted(period, last, ()) for period, last, _ in rows]
-        # Read after the cells, so that the label of every one is there.
-        series = await self._series(month)
+        if not key_id and any(row for _, _, row in rows):
+            # Read after the cells, so that the label of every one is there.
+            series = await self._series(month)
         return [Counted(period, last, _cells(row, series)) for period, last, row in rows]
 
     async def _series(self, month: str) -> dict[str, tuple[str, str, str]]:

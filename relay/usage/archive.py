@@ -169,10 +169,8 @@ async def tidy(store: Store, kept: Archive, *, retention_days: int, most_bytes: 
     if not await store.lock("usage", owner, _LOCK_MS):
         return
     try:
-        with kept.locked() as is_ours:
-            if is_ours:
-                await store.usage.trim(_ms(limit))
-                await _move(store, kept, most_bytes or await store.usage.share_bytes())
+        await store.usage.trim(_ms(limit))
+        await _move(store, kept, most_bytes or await store.usage.share_bytes())
     finally:
         with trio.move_on_after(_UNLOCK_DEADLINE_S, shield=True):
             await store.unlock("usage", owner)
@@ -183,10 +181,15 @@ async def _move(store: Store, kept: Archive, most_bytes: int) -> None:
     if size <= most_bytes:
         return
     left = int(length * (1 - _AIM * most_bytes / size)) + 1
-    while left > 0 and (entries := await store.usage.oldest(min(left, _MOVED_AT_ONCE))):
-        await trio.to_thread.run_sync(kept.append, entries)
-        await store.usage.forget(entries[-1].id)
-        left -= len(entries)
+    # A process that was paused past its lock in Redis must not write beside the next one.
+    with kept.locked() as is_ours:
+        while is_ours and left > 0:
+            entries = await store.usage.oldest(min(left, _MOVED_AT_ONCE))
+            if not entries:
+                return
+            await trio.to_thread.run_sync(kept.append, entries)
+            await store.usage.forget(entries[-1].id)
+            left -= len(entries)
 
 
 async def visit(store: Store, kept: Archive, since: datetime, take: Take) -> None:
