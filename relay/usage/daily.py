@@ -84,16 +84,26 @@ async def save_due(store: Store, now: datetime | None = None) -> None:
             # Of the days that were missed only those are told that had requests.
             is_told = first == due or made["totalRequests"]
             await store.usage.keep_report(
-                made["date"], json.dumps(made), _flat(made) if is_told else {}
+                made["date"], json.dumps(made), _as_alert(made) if is_told else {}
             )
         first += DAY
 
 
-def _flat(made: Mapping[str, Any]) -> dict[str, str]:
-    """A report as the fields of an alert."""
-    return {
+def _as_alert(made: Mapping[str, Any]) -> dict[str, str]:
+    """A report as the fields of an alert, with a `text` that people are told."""
+    fields = {
         name: value if isinstance(value, str) else json.dumps(value) for name, value in made.items()
     }
+    models = "".join(
+        f"\n{one['model']}: {one['requests']} requests, {one['tokens']} tokens, ${one['cost']:.2f}"
+        for one in made["topModels"]
+    )
+    text = (
+        f"Usage on {made['date']} (UTC): {made['totalRequests']} requests with"
+        f" {made['uniqueUsers']} keys, {made['totalTokens']} tokens, ${made['cost']:.2f};"
+        f" {made['errorRate']:.2f} % failed.{models}"
+    )
+    return {**fields, "text": text}
 
 
 async def kept_reports(store: Store) -> list[dict[str, Any]]:

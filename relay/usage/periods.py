@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # Counters live a little longer; what is asked for begins at a whole day.
 COUNTERS_LIFE = timedelta(days=399)
+# The cells of so many are in memory at one time: there may be a million.
+PERIODS_AT_ONCE = 200
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 

@@ -2,17 +2,17 @@
 
 import fnmatch
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from relay.store import Entry, Store
 from relay.usage import archive, sums
-from relay.usage.archive import Archive
+from relay.usage.archive import Archive, booked, visit_valid
 from relay.usage.periods import (
     COUNTERS_LIFE,
     DAY,
+    PERIODS_AT_ONCE,
     UsageProblem,
     covering,
     hour_of,
@@ -20,8 +20,9 @@ from relay.usage.periods import (
     start_of_day,
 )
 from relay.usage.records import counters
-from relay.usage.sums import Names, Piece, Row, zeros
+from relay.usage.sums import Names, Piece, Row, Sums, zeros
 
+Take = Callable[[Piece], None]
 # "claude-cli/2.1 (external)" is claude-cli, "Anthropic/Python 0.7" is Anthropic/Python.
 _PRODUCT = re.compile(r"[^\s/]+(?:/[A-Za-z][^\s/]*)?")
 
@@ -83,15 +84,20 @@ async def report(store: Store, ask: Ask = Ask(), kept: Archive | None = None) ->
     # What is still to come is empty, so a period that ends now may end with the day.
     is_whole = is_on_the_hour(since) and (until == now or is_on_the_hour(until))
     of_records = "client" in ask.by or not is_whole
+    found = Sums(ask.by, has_refused=not of_records)
+
+    def take(piece: Piece) -> None:
+        if _is_asked(piece, ask):
+            found.add(piece)
+
     if of_records:
         # Redis' clock, by which requests are admitted, may be a little ahead of ours.
         end = now + DAY if until == now else until
-        pieces = await _of_records(store, kept, since, end)
+        await _of_records(store, kept, since, end, take)
     else:
         end = start_of_day(now) + DAY if until == now else until
-        pieces = await _of_counters(store, covering(since, end, in_hours="hour" in ask.by))
-    wanted = [one for one in pieces if _is_asked(one, ask)]
-    rows = sums.rows(wanted, ask.by, await _names(store, wanted), has_refused=not of_records)
+        await _of_counters(store, covering(since, end, in_hours="hour" in ask.by), take)
+    rows = found.rows(await _names(store, found))
     return Report(since, until, ask.by, rows, sums.total(rows))
 
 
@@ -103,11 +109,10 @@ def _is_asked(piece: Piece, ask: Ask) -> bool:
     )
 
 
-async def _names(store: Store, pieces: Iterable[Piece]) -> Names:
+async def _names(store: Store, found: Sums) -> Names:
     """What ids stand for now; whatever was deleted keeps its id."""
-    keys = {key_id: await store.keys.read(key_id) for key_id in {one.key_id for one in pieces}}
-    ids = {one.account_id for one in pieces} - {""}
-    accounts = {account_id: await store.accounts.read(account_id) for account_id in ids}
+    keys = {key_id: await store.keys.read(key_id) for key_id in found.key_ids}
+    accounts = {one_id: await store.accounts.read(one_id) for one_id in found.account_ids}
     return Names(
         {key_id: one.get("name") or f"{key_id} (deleted)" for key_id, one in keys.items()},
         {key_id: one.get("owner", "") for key_id, one in keys.items()},
@@ -115,18 +120,16 @@ async def _names(store: Store, pieces: Iterable[Piece]) -> Names:
     )
 
 
-async def _of_counters(store: Store, periods: list[str]) -> list[Piece]:
-    return [
-        Piece(one.period, cell.key_id, cell.account_id, cell.model, "", cell.amounts)
-        for one in await store.usage.counted(periods)
-        for cell in one.cells
-    ]
+async def _of_counters(store: Store, periods: list[str], take: Take) -> None:
+    for start in range(0, len(periods), PERIODS_AT_ONCE):
+        for one in await store.usage.counted(periods[start : start + PERIODS_AT_ONCE]):
+            for cell in one.cells:
+                take(Piece(one.period, cell.key_id, cell.account_id, cell.model, "", cell.amounts))
 
 
 async def _of_records(
-    store: Store, kept: Archive | None, since: datetime, until: datetime
-) -> list[Piece]:
-    """What the records of a period add up to, by hour."""
+    store: Store, kept: Archive | None, since: datetime, until: datetime, take: Take
+) -> None:
     if kept is None:
         raise UsageProblem("Clients, and parts of hours, stand in the records alone.")
     first = await archive.kept_since(store)
@@ -135,19 +138,17 @@ async def _of_records(
             f"Records go back to {first:%Y-%m-%d %H:%M} UTC only, and clients and parts of hours"
             " stand in them alone: begin later, or begin and end on the hour."
         )
-    found: dict[tuple[str, str, str, str, str], dict[str, int]] = defaultdict(zeros)
     since_ms, until_ms = (int(at.timestamp() * 1000) for at in (since, until))
 
-    def take(entry: Entry) -> None:
-        if since_ms <= entry.at_ms < until_ms:
-            record = archive.booked(entry)
-            hour = hour_of(datetime.fromtimestamp(entry.at_ms / 1000, UTC))
-            program = program_of(record.client)
-            for (account_id, counter), amount in counters(record).items():
-                found[hour, record.key_id, account_id, entry.model, program][counter] += amount
+    def split(entry: Entry) -> None:
+        if not since_ms <= entry.at_ms < until_ms:
+            return
+        hour, record = hour_of(datetime.fromtimestamp(entry.at_ms / 1000, UTC)), booked(entry)
+        program = program_of(record.client)
+        for (account_id, counter), amount in counters(record).items():
+            take(Piece(hour, record.key_id, account_id, entry.model, program, {counter: amount}))
 
-    await archive.visit_valid(store, kept, since, take)
-    return [Piece(*place, amounts) for place, amounts in found.items()]
+    await visit_valid(store, kept, since, split)
 
 
 def program_of(user_agent: str) -> str:

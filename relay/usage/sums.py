@@ -72,39 +72,69 @@ def add(sums: dict[str, int], amounts: Mapping[str, int]) -> None:
         sums[counter] = sums.get(counter, 0) + amount
 
 
-def rows(
-    pieces: Iterable[Piece], by: Sequence[str], names: Names, *, has_refused: bool
-) -> tuple[Row, ...]:
-    """The sums by some names of BY: in time's order, then dearest first.
+class Sums:
+    """Adds pieces up by some names of BY, one after the other: there may be a million.
 
     Args:
         has_refused: whether the pieces tell of refusals too.
     """
-    fields = [name for one in BY if one in by for name in BY[one]]
-    found: dict[tuple[str, ...], dict[str, int]] = defaultdict(zeros)
-    for piece in pieces:
-        told = _told(piece, names)
-        add(found[tuple(told[name] for name in fields)], piece.amounts)
-    lines = [
-        _row(dict(zip(fields, values, strict=True)), sums, has_refused=has_refused)
-        for values, sums in found.items()
-        if any(sums.values())
-    ]
-    return tuple(sorted(lines, key=_order))
+
+    def __init__(self, by: Sequence[str], *, has_refused: bool) -> None:
+        self._by = by
+        self._has_refused = has_refused
+        self._length = 13 if "hour" in by else 10 if "day" in by else 7 if "month" in by else 0
+        self._has_key = "key" in by or "owner" in by
+        self._found: dict[tuple[str, str, str, str, str], dict[str, int]] = defaultdict(zeros)
+
+    def add(self, piece: Piece) -> None:
+        """Add a piece."""
+        place = (
+            piece.period[: self._length],
+            piece.key_id if self._has_key else "",
+            piece.account_id if "account" in self._by else "",
+            piece.model if "model" in self._by else "",
+            piece.client if "client" in self._by else "",
+        )
+        add(self._found[place], piece.amounts)
+
+    @property
+    def key_ids(self) -> set[str]:
+        """The keys whose names rows() needs."""
+        return {key_id for _, key_id, _, _, _ in self._found} - {""}
+
+    @property
+    def account_ids(self) -> set[str]:
+        """The accounts whose names rows() needs."""
+        return {account_id for _, _, account_id, _, _ in self._found} - {""}
+
+    def rows(self, names: Names) -> tuple[Row, ...]:
+        """The sums, in time's order, then dearest first; what came to nothing is left out."""
+        fields = [name for one in BY if one in self._by for name in BY[one]]
+        rows: dict[tuple[str, ...], dict[str, int]] = defaultdict(zeros)
+        for place, amounts in self._found.items():
+            told = _told(place, names)
+            add(rows[tuple(told[name] for name in fields)], amounts)
+        lines = [
+            _row(dict(zip(fields, values, strict=True)), sums, has_refused=self._has_refused)
+            for values, sums in rows.items()
+            if any(sums.values())
+        ]
+        return tuple(sorted(lines, key=_order))
 
 
-def _told(piece: Piece, names: Names) -> Mapping[str, str]:
+def _told(place: tuple[str, str, str, str, str], names: Names) -> Mapping[str, str]:
+    period, key_id, account_id, model, client = place
     return {
-        "month": piece.period[:7],
-        "day": piece.period[:10],
-        "hour": piece.period,
-        "key_id": piece.key_id,
-        "key_name": names.keys[piece.key_id],
-        "owner": names.owners[piece.key_id],
-        "account_id": piece.account_id,
-        "account_name": names.accounts.get(piece.account_id, ""),
-        "model": piece.model,
-        "client": piece.client,
+        "month": period[:7],
+        "day": period[:10],
+        "hour": period,
+        "key_id": key_id,
+        "key_name": names.keys.get(key_id, ""),
+        "owner": names.owners.get(key_id, ""),
+        "account_id": account_id,
+        "account_name": names.accounts.get(account_id, ""),
+        "model": model,
+        "client": client,
     }
 
 

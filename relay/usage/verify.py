@@ -5,10 +5,11 @@ counters of an hour are read together with the id of the newest record: so what 
 hold is known exactly, and a request that is settled later is in neither side of the comparison.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 from relay.store import COUNTERS, Counted, Entry, Store
 from relay.usage.archive import Archive, booked, kept_since, visit
@@ -16,6 +17,7 @@ from relay.usage.periods import (
     COUNTERS_LIFE,
     DAY,
     HOUR,
+    PERIODS_AT_ONCE,
     UsageProblem,
     covering,
     hour_of,
@@ -27,8 +29,12 @@ from relay.usage.records import counters
 # Records go on being dropped at the retention's edge while we look.
 _EDGE = timedelta(minutes=15)
 
+# Key, account, model.
 Place = tuple[str, str, str]
-Sums = dict[Place, dict[str, int]]
+# Amounts in the order of COUNTERS; 90 days may have a few hundred thousand of them.
+Amounts: TypeAlias = "array[int]"
+_NONE = array("q", [0] * len(COUNTERS))
+_AT = {counter: place for place, counter in enumerate(COUNTERS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +63,25 @@ class Verdict:
 class _Books:
     """The counters of some periods, and what the records settled by then add up to."""
 
-    def __init__(self, counted: list[Counted]) -> None:
-        self._until = {one.period: _order(one.until_id) for one in counted}
-        self._stored: Mapping[str, Sums] = {
-            one.period: {
-                (cell.key_id, cell.account_id, cell.model): dict(cell.amounts)
-                for cell in one.cells
-                if cell.account_id
-            }
-            for one in counted
-        }
-        self._rebuilt: Mapping[str, Sums] = {one.period: {} for one in counted}
+    def __init__(self) -> None:
+        self._until: dict[str, tuple[int, int]] = {}
+        self._stored: dict[str, dict[Place, Amounts]] = {}
+        self._rebuilt: dict[str, dict[Place, Amounts]] = {}
         self._estimates: list[Entry] = []
         self._replaced_by: dict[str, str] = {}
         self.records = 0
+
+    def open(self, counted: Counted) -> None:
+        """Add a period as it is stored; all of them before the first record."""
+        self._until[counted.period] = _order(counted.until_id)
+        self._rebuilt[counted.period] = {}
+        self._stored[counted.period] = {
+            (cell.key_id, cell.account_id, cell.model): array(
+                "q", [cell.amounts.get(counter, 0) for counter in COUNTERS]
+            )
+            for cell in counted.cells
+            if cell.account_id
+        }
 
     def take(self, entry: Entry) -> None:
         """Add a record; estimates wait for what may have replaced them."""
@@ -98,19 +109,18 @@ class _Books:
             is_counted = True
             for (account_id, counter), amount in counters(record).items():
                 place = record.key_id, account_id, entry.model
-                sums = self._rebuilt[period].setdefault(place, defaultdict(int))
-                sums[counter] += amount
+                sums = self._rebuilt[period].setdefault(place, array("q", _NONE))
+                sums[_AT[counter]] += amount
         self.records += is_counted
 
     def differences(self) -> Iterator[Difference]:
         for period, stored in self._stored.items():
             rebuilt = self._rebuilt[period]
             for place in sorted(stored.keys() | rebuilt.keys()):
-                ours, theirs = stored.get(place, {}), rebuilt.get(place, {})
-                for counter in COUNTERS:
-                    pair = ours.get(counter, 0), theirs.get(counter, 0)
-                    if pair[0] != pair[1]:
-                        yield Difference(period, *place, counter, *pair)
+                pairs = zip(stored.get(place, _NONE), rebuilt.get(place, _NONE), strict=True)
+                for counter, (ours, theirs) in zip(COUNTERS, pairs, strict=True):
+                    if ours != theirs:
+                        yield Difference(period, *place, counter, ours, theirs)
 
 
 async def verify(
@@ -134,8 +144,11 @@ async def verify(
             " and whole hours are compared."
         )
     days = [period for period in covering(begin, end) if len(period) == len("2026-11-23")]
-    hours = covering(begin, end, in_hours=True)
-    books = _Books(await store.usage.counted([*days, *hours]))
+    periods = [*days, *covering(begin, end, in_hours=True)]
+    books = _Books()
+    for at in range(0, len(periods), PERIODS_AT_ONCE):
+        for counted in await store.usage.counted(periods[at : at + PERIODS_AT_ONCE]):
+            books.open(counted)
     await visit(store, kept, begin, books.take)
     books.close()
     return Verdict(begin, min(end, now), books.records, tuple(books.differences()))
