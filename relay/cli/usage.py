@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BY = ("key", "owner", "account", "model", "client", "day", "hour", "month")
 # A cell that begins so is a formula to a spreadsheet (OWASP, CSV injection); full width as well.
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-# So many differences are read by a person; a program gets all of them.
+# So many differences are read by a person; a program gets more of them.
 _MOST_SHOWN = 50
 
 
@@ -180,7 +180,7 @@ def _verify(since: datetime | None, until: datetime | None, *, as_json: bool) ->
 
 
 def _show_differences(found: "Verdict", span: str) -> None:
-    count = len(found.differences)
+    count = found.count
     click.echo(f"{count} counters differ from {found.records} records {span}:")
     rows: list[Sequence[object]] = [
         (one.period, one.key_id, one.account_id, one.model, one.counter, one.stored,
@@ -189,7 +189,7 @@ def _show_differences(found: "Verdict", span: str) -> None:
     ]  # fmt: skip
     table(("PERIOD", "KEY", "ACCOUNT", "MODEL", "COUNTER", "STORED", "OF RECORDS"), rows)
     if count > _MOST_SHOWN:
-        click.echo(f"… and {count - _MOST_SHOWN} more; --json has all of them.")
+        click.echo(f"… and {count - _MOST_SHOWN} more; --json has up to 10000.")
 
 
 @click.command()

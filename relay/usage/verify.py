@@ -28,6 +28,7 @@ from relay.usage.records import counters
 
 # Records go on being dropped at the retention's edge while we look.
 _EDGE = timedelta(minutes=15)
+_MOST_TOLD = 10_000
 
 # Key, account, model.
 Place = tuple[str, str, str]
@@ -52,11 +53,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What verify() found from `since` to `until` (UTC)."""
+    """What verify() found from `since` to `until` (UTC): `count` differences, and the first few
+    thousand of them."""
 
     since: datetime
     until: datetime
     records: int
+    count: int
     differences: tuple[Difference, ...]
 
 
@@ -151,7 +154,11 @@ async def verify(
             books.open(counted)
     await visit(store, kept, begin, books.take)
     books.close()
-    return Verdict(begin, min(end, now), books.records, tuple(books.differences()))
+    count, told = 0, []
+    for count, one in enumerate(books.differences(), start=1):
+        if count <= _MOST_TOLD:
+            told.append(one)
+    return Verdict(begin, min(end, now), books.records, count, tuple(told))
 
 
 def _next_hour(at: datetime) -> datetime:
