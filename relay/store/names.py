@@ -33,6 +33,7 @@ NAMES = {
     "usage": "{relay}:usage",
     "count": "{relay}:count:%s",
     "decision": "{relay}:decision:%s",
+    "backup": "{relay}:backup",
     "fsync": "{relay}:fsync",
 }
 
