@@ -9,6 +9,7 @@ import click
 import relay
 from relay.cli.accounts import account
 from relay.cli.audit import audit
+from relay.cli.backups import backup, restore
 from relay.cli.keys import create_api_key, key
 from relay.cli.menu import menu
 from relay.cli.owners import owner
@@ -38,6 +39,8 @@ for _command in (
     prices,
     audit,
     rotate_encryption,
+    backup,
+    restore,
     build,
     menu,
 ):

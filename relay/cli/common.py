@@ -50,6 +50,7 @@ def _first_cause(error: BaseException) -> BaseException:
 
 def _foreseen() -> tuple[type[Exception], ...]:
     from relay.accounts import AccountProblem
+    from relay.backup import BackupProblem
     from relay.build import BuildError
     from relay.keys import KeyProblem
     from relay.listener import ListenError
@@ -65,9 +66,9 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.vault import VaultError
 
     return (
-        AccountProblem, BuildError, KeyProblem, ListenError, OAuthProblem, OwnerProblem,
-        PricesError, RedisChildError, SettingsError, RedisAway, TrialFailed, UpstreamError,
-        UsageProblem, VaultError,
+        AccountProblem, BackupProblem, BuildError, KeyProblem, ListenError, OAuthProblem,
+        OwnerProblem, PricesError, RedisChildError, SettingsError, RedisAway, TrialFailed,
+        UpstreamError, UsageProblem, VaultError,
     )  # fmt: skip
 
 

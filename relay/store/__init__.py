@@ -17,6 +17,7 @@ from relay.store.names import NAMES, name
 from relay.store.objects import ObjectTable
 from relay.store.owners import OwnerTable
 from relay.store.signins import SigninTable
+from relay.store.upkeep import UpkeepTable
 from relay.store.usage import UsageTable
 from relay.store.values import (
     COUNTERS,
@@ -64,6 +65,7 @@ class Store:
         self.usage = UsageTable(db)
         self.alerts = AlertTable(db)
         self.audit = AuditTable(db)
+        self.upkeep = UpkeepTable(db)
 
     @property
     def is_up(self) -> bool:

@@ -37,6 +37,7 @@ NAMES = {
     "count_day": "{relay}:count:day:%s",
     "reports": "{relay}:reports",
     "decision": "{relay}:decision:%s",
+    "backup": "{relay}:backup",
     "fsync": "{relay}:fsync",
 }
 
