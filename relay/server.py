@@ -117,7 +117,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             yield ctx
         finally:
             with trio.move_on_after(_LAST_SETTLEMENTS_S, shield=True):
-                await ctx.leases.settle_all()
+                await ctx.leases.settlements.write_all()
                 await upstreams.aclose()
 
 
