@@ -29,8 +29,8 @@ async def pair() -> AsyncIterator[Fleet]:
             yield one
 
 
-async def check(pair: Fleet, seen: Away) -> None:
-    await faults_load.check_away(pair, seen)
+async def check(pair: Fleet, seen: Away, *, is_whole: bool = True) -> None:
+    await faults_load.check_away(pair, seen, is_whole=is_whole)
     assert seen.slowest_refusal_s < TEN_TIMES * faults_load.REFUSED_IN_S
     assert seen.back_s() < TEN_TIMES * faults_load.BACK_IN_S
 
@@ -41,6 +41,11 @@ async def test_a_redis_that_stalls_makes_nobody_pass_a_limit_and_loses_no_cost(p
 
 async def test_a_redis_that_is_restarted_makes_nobody_pass_a_limit_and_loses_no_cost(pair: Fleet):
     await check(pair, await faults_load.restarted(pair, AWAY_S))
+
+
+async def test_a_redis_that_is_killed_makes_nobody_pass_a_limit_and_its_books_agree(pair: Fleet):
+    # What it acknowledged while it waited for its disk it may have forgotten.
+    await check(pair, await faults_load.killed(pair, AWAY_S), is_whole=False)
 
 
 async def test_a_redis_that_is_full_makes_nobody_pass_a_limit_and_loses_no_cost(pair: Fleet):
