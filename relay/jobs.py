@@ -7,9 +7,10 @@ from functools import partial
 
 import trio
 
-from relay import usage
+from relay import refusals, usage
 from relay.context import Context
-from relay.leases import HEARTBEAT_EVERY_S, SETTLE_WAITING_EVERY_S
+from relay.leases import HEARTBEAT_EVERY_S
+from relay.settlements import WRITE_WAITING_EVERY_S
 from relay.store import RedisAway
 
 log = logging.getLogger("relay.jobs")
@@ -32,8 +33,8 @@ def table(ctx: Context) -> tuple[Job, ...]:
     """The jobs of a relay process."""
     return (
         Job("heartbeat", HEARTBEAT_EVERY_S, ctx.leases.beat),
-        Job("settle", SETTLE_WAITING_EVERY_S, ctx.leases.settle_waiting),
-        Job("refused", HEARTBEAT_EVERY_S, ctx.leases.count_refused),
+        Job("settle", WRITE_WAITING_EVERY_S, ctx.leases.settlements.write_waiting),
+        Job("refusals", refusals.WRITE_EVERY_S, ctx.leases.refusals.write),
         Job("recover", HEARTBEAT_EVERY_S, ctx.leases.recover),
         Job("renew", RENEW_EVERY_S, ctx.signins.renew_due),
         Job("check", ctx.settings.check_interval_s, ctx.checks.check_all),

@@ -71,6 +71,11 @@ class Store:
     def is_up(self) -> bool:
         return self._db.is_up
 
+    @property
+    def connections(self) -> int:
+        """How many connections to Redis there have been."""
+        return self._db.connections
+
     async def ping(self, patience_s: float = CALL_DEADLINE_S) -> None:
         """Raise RedisAway unless Redis answers within `patience_s`; at once if it refuses us."""
         await self._db.call("PING", deadline_s=patience_s)

@@ -63,6 +63,11 @@ class Database:
     def is_up(self) -> bool:
         return self._link.is_up
 
+    @property
+    def connections(self) -> int:
+        """How many connections to Redis there have been."""
+        return self._link.connections
+
     async def call(self, *command: Arg, deadline_s: float = CALL_DEADLINE_S) -> Any:
         """The reply to one command."""
         return await self._link.call(*command, deadline_s=deadline_s)

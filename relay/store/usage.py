@@ -72,7 +72,7 @@ class UsageTable:
         await self._db.run("refused", [NAMES["usage"]], [COUNTERS_LIFE_S, *args])
 
     async def records(self, count: int) -> list[bytes]:
-        """The newest usage records, newest first."""
+        """The newest usage records, newest first, without estimates that were replaced."""
         entries = await self.newest_first(count)
         replaced = {entry.replaces for entry in entries}
         return [entry.record for entry in entries if entry.record and entry.id not in replaced]

@@ -240,8 +240,8 @@ async def test_refusals_are_counted_by_reason_with_the_next_heartbeat(office: Of
     await office.keys.set_enabled("alice", enabled=False)
     await refused(office)
     assert (await report(office.store)).rows == ()
-    await office.leases.count_refused()
-    await office.leases.count_refused()
+    await office.leases.refusals.write()
+    await office.leases.refusals.write()
     rows = {row.model: row for row in (await report(office.store)).rows}
     assert rows[OPUS].refusals == {"refused_disabled": 1, "refused_key_model": 1}
     assert rows["unknown"].refusals == {"refused_key_model": 1}
@@ -255,9 +255,9 @@ async def test_refusals_that_redis_did_not_take_are_counted_later(own_redis: Red
         await refused(office)
         own_redis.kill()
         with pytest.raises(RedisAway):
-            await office.leases.count_refused()
+            await office.leases.refusals.write()
         own_redis.start()
-        await office.leases.settle_all()
+        await office.leases.refusals.write()
         assert (await report(office.store)).total["refused"] == 1
 
 

@@ -25,7 +25,7 @@ ROWS = (
     {"lease"},
     {"balancer", "checks"},
     {"keys", "accounts", "owners"},
-    {"usage", "alerts", "audit", "limits", "waiting"},
+    {"usage", "alerts", "audit", "limits", "refusals", "settlements", "waiting"},
     {"store", "redis_child"},
     {"redis_link", "call", "client", "oauth", "upstream", "incoming"},
     {"errors", "log", "pricing", "rules", "settings", "simulator", "sse", "vault", "build"},
