@@ -23,6 +23,7 @@ class Call:
             how the conversation begins; empty when it does not matter.
         account_id: the account that must serve, or empty for any.
         unbounded: the field whose cost cannot be bounded beforehand, or empty.
+        tool_uses: how often the upstream may use tools of its own, where that is bounded.
         model_at: where in the body the model's JSON string begins and ends.
     """
 
@@ -38,6 +39,7 @@ class Call:
     agent: str = ""
     account_id: str = ""
     unbounded: str = ""
+    tool_uses: int = 0
     model_at: tuple[int, int] | None = None
 
 

@@ -129,7 +129,7 @@ class Leases:
         )
 
     def _most(self, call: Call, model: str) -> int:
-        return self._prices.most(model, len(call.body), call.max_tokens)
+        return self._prices.most(model, len(call.body), call.max_tokens, call.tool_uses)
 
     def _is_dearer(self, call: Call, credential: Credential) -> bool:
         """Whether an account's own name for the model can cost more than what is reserved.
