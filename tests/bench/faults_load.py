@@ -47,7 +47,7 @@ class Away:
 
     Attributes:
         ended: when Redis was told to go on; `returned`: when it did.
-        most_streams: how many streams of one key a client has seen at one time.
+        most_streams: how many streams of one key the upstream has answered at one time.
         names: the names of the keys by what they are for.
     """
 
@@ -82,7 +82,6 @@ class _Load:
         self._fleet = fleet
         self._keys = keys
         self._away = away
-        self._streams = 0
         self.is_over = False
 
     async def ask(self, number: int, key: str, *, stream: bool = False) -> None:
@@ -109,12 +108,17 @@ class _Load:
             if answer.status_code != 200:
                 kind = (await answer.aread(), answer.json()["error"]["type"])[1]
                 return answer.status_code, answer.headers.get("retry-after", ""), kind
-            self._streams += 1
-            self._away.most_streams = max(self._away.most_streams, self._streams)
+            self._away.most_streams = max(self._away.most_streams, self._at_the_upstream())
             body = b"".join([data async for data in answer.aiter_raw()])
-            self._streams -= 1
             assert _MESSAGE_STOP in body, "a stream did not come to its end"
             return 200, "", ""
+
+    def _at_the_upstream(self) -> int:
+        """Streams that are being answered. A client may still read one whose slot is free again."""
+        return sum(
+            received.body == STREAM and not received.answered and not received.closed_at
+            for received in self._fleet.sim.requests
+        )
 
 
 async def away(

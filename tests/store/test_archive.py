@@ -173,13 +173,13 @@ async def test_records_past_the_retention_go_from_redis_and_from_the_files(
     assert in_files(kept) == ids[4:8]
     assert await in_redis(ledger.store) == ids[8:]
     since = await archive.kept_since(ledger.store)
-    assert abs(since - (NOW - timedelta(days=6))) < timedelta(minutes=1)
+    assert abs(since - (datetime.now(UTC) - timedelta(days=6))) < timedelta(minutes=1)
 
 
 async def test_a_longer_retention_does_not_pretend_to_have_more(ledger: Ledger, kept: Archive):
     for days in (1, 90):
         await tidy(ledger.store, kept, retention_days=days, most_bytes=10**9)
-    assert await archive.kept_since(ledger.store) > NOW - timedelta(days=1, minutes=1)
+    assert await archive.kept_since(ledger.store) > datetime.now(UTC) - timedelta(days=1, minutes=1)
 
 
 async def test_of_two_processes_one_moves(ledger: Ledger, kept: Archive):
