@@ -1,0 +1,1 @@
+"""OpenAI's Responses API over Claude's Messages API: pure functions over plain data and events."""

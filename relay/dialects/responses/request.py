@@ -1,0 +1,323 @@
+"""A request of the Responses API as a request of the Messages API."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from relay import errors
+from relay.dialects import models
+from relay.dialects.responses import tools
+from relay.dialects.responses.fields import Json, below, choice, given, needed, objects, refusal
+from relay.dialects.responses.items import Conversation
+from relay.dialects.responses.tools import Toolbox
+
+TRANSLATED, IGNORED, REFUSED = "translated", "ignored", "refused"
+
+# What becomes of every field of a request; docs/openai-responses.md says why. A refused field is
+# refused only where its value asks for something. A field that is not here is ignored.
+FIELDS: dict[str, str] = {
+    "access_programs": IGNORED,
+    "background": REFUSED,
+    "background_options": IGNORED,
+    "context_management": IGNORED,
+    "conversation": REFUSED,
+    "image": IGNORED,
+    "include": TRANSLATED,
+    "input": TRANSLATED,
+    "instructions": TRANSLATED,
+    "max_output_tokens": TRANSLATED,
+    "max_tool_calls": TRANSLATED,
+    "metadata": TRANSLATED,
+    "model": TRANSLATED,
+    "moderation": REFUSED,
+    "parallel_tool_calls": TRANSLATED,
+    "previous_response_id": REFUSED,
+    "prompt": REFUSED,
+    "prompt_cache_key": IGNORED,
+    "prompt_cache_options": REFUSED,
+    "prompt_cache_retention": IGNORED,
+    "reasoning": TRANSLATED,
+    "safety_identifier": TRANSLATED,
+    "service_tier": TRANSLATED,
+    "store": IGNORED,
+    "stream": TRANSLATED,
+    "stream_options": IGNORED,
+    "temperature": TRANSLATED,
+    "text": TRANSLATED,
+    "tool_choice": TRANSLATED,
+    "tools": TRANSLATED,
+    "top_logprobs": REFUSED,
+    "top_p": TRANSLATED,
+    "truncation": IGNORED,
+    "user": TRANSLATED,
+}
+
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_SUMMARIES = ("auto", "concise", "detailed")
+_LOGPROBS = "message.output_text.logprobs"
+_SOURCES = "web_search_call.action.sources"
+_MOST_USER_CHARS = 256
+_MOST_CACHE_MARKS = 4
+_JSON_ONLY = "Answer with a single JSON object and nothing else: no words around it, no fence."
+_NOT_STORED = "the relay stores no conversations: send all items of the conversation as input."
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A request in Claude's form, and what the answer needs to know of it.
+
+    Args:
+        body: the Messages request.
+        box: the tools, by which Claude's calls become the client's.
+        echo: the request's settings as a Response repeats them.
+        shows_thinking: whether summaries of the thinking were asked for.
+        names_sources: whether the pages that a search found are told.
+    """
+
+    body: Json
+    box: Toolbox
+    echo: Json
+    shows_thinking: bool
+    names_sources: bool
+
+
+def parse(body: bytes) -> Json:
+    """A request's fields out of its bytes; raises errors.BadRequest."""
+    try:
+        body.decode()
+        fields = msgspec.json.decode(body)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        raise errors.BadRequest("The request's body is not a JSON object in UTF-8.") from None
+    if not isinstance(fields, dict):
+        raise errors.BadRequest("The request's body is not a JSON object in UTF-8.")
+    return fields
+
+
+def translate(fields: Json, model: str | None = None, max_tokens: int | None = None) -> Translated:
+    """A request in Claude's form.
+
+    Args:
+        model: what Claude calls the model, where the request's own word is another name for it.
+        max_tokens: the bound of an answer where the request gives none; else the model's most.
+
+    Raises:
+        errors.BadRequest: it begins with the path of the field that cannot be taken.
+    """
+    for name, check in _REFUSALS.items():
+        check(fields, name)
+    model = model or _model(fields)
+    traits = models.traits(model)
+    most = given(fields, "max_output_tokens", int)
+    if most is not None and most < 1:
+        raise refusal("max_output_tokens", "must be at least 1.")
+    most = most or max_tokens or traits.max_output
+    talk = _conversation(fields)
+    listed = objects(given(fields, "tools", list) or [], "tools") + talk.tools
+    box = tools.toolbox(listed, given(fields, "max_tool_calls", int))
+    chosen = tools.tool_choice(fields, box)
+    body: Json = {"model": model, "max_tokens": most, "messages": talk.messages}
+    if given(fields, "stream", bool):
+        body["stream"] = True
+    if box.described:
+        body["tools"] = box.described
+    if chosen:
+        body["tool_choice"] = chosen
+    effort, shown = _reasoning(fields)
+    if fields.get("reasoning") is not None:
+        forced = chosen is not None and chosen["type"] in ("any", "tool")
+        body |= models.thinking(traits, effort, most, shown=shown, forced=forced)
+    _add_format(fields, body, talk.system)
+    if talk.system:
+        body["system"] = talk.system
+    _limit_cache_marks(body)
+    body |= _sampling(fields, traits, thinks="thinking" in body) | _person(fields)
+    body |= _tier(fields)
+    included = _included(fields)
+    return Translated(body, box, _echo(fields, effort), shown, _SOURCES in included)
+
+
+def _model(fields: Json) -> str:
+    model = needed(fields, "model", str)
+    if not model or len(model) > 256 or not model.isprintable():
+        raise refusal("model", "a model's name has 1 to 256 printable characters.")
+    return model
+
+
+def _refuse(sentence: str) -> Callable[[Json, str], None]:
+    def check(fields: Json, name: str) -> None:
+        if fields.get(name):
+            raise refusal(name, sentence)
+
+    return check
+
+
+def _refuse_prewarm(fields: Json, name: str) -> None:
+    options = given(fields, name, dict) or {}
+    if given(options, "prewarm", bool, name):
+        raise refusal(below(name, "prewarm"), "the relay only sends requests that are answered.")
+
+
+_REFUSALS: dict[str, Callable[[Json, str], None]] = {
+    "background": _refuse("the relay answers at once; leave it out or send false."),
+    "conversation": _refuse(_NOT_STORED),
+    "moderation": _refuse("Claude's API does not moderate for others."),
+    "previous_response_id": _refuse(_NOT_STORED),
+    "prompt": _refuse("prompt templates are kept at OpenAI; send their text as input."),
+    "prompt_cache_options": _refuse_prewarm,
+    "top_logprobs": _refuse("Claude does not tell the probabilities of tokens."),
+}
+
+
+def _conversation(fields: Json) -> Conversation:
+    talk = Conversation()
+    instructions = given(fields, "instructions", str)
+    if instructions:
+        talk.system.append({"type": "text", "text": instructions})
+    said = fields.get("input")
+    if isinstance(said, str):
+        talk.add([("input", {"role": "user", "content": said})])
+    elif isinstance(said, list):
+        talk.add(objects(said, "input"))
+    else:
+        raise refusal("input", "must be a string or a list of items.")
+    return talk
+
+
+def _reasoning(fields: Json) -> tuple[str | None, bool]:
+    """The effort, and whether a summary is wanted."""
+    wanted = given(fields, "reasoning", dict) or {}
+    effort = choice(wanted, "effort", _EFFORTS, "reasoning")
+    summaries = [
+        choice(wanted, name, _SUMMARIES, "reasoning") for name in ("summary", "generate_summary")
+    ]
+    return effort, any(summaries)
+
+
+def _add_format(fields: Json, body: Json, system: list[Json]) -> None:
+    """The form of the answer's text: a JSON schema Claude is held to, plain JSON it is told of."""
+    text = given(fields, "text", dict) or {}
+    wanted = given(text, "format", dict, "text")
+    if wanted is None:
+        return
+    kinds = ("text", "json_object", "json_schema")
+    kind = choice(wanted, "type", kinds, "text.format")
+    if kind is None:
+        raise refusal("text.format.type", "this field is required.")
+    if kind == "json_object":
+        system.append({"type": "text", "text": _JSON_ONLY})
+    elif kind == "json_schema":
+        schema = needed(wanted, "schema", dict, "text.format")
+        shape = {"type": "json_schema", "schema": closed(schema)}
+        body["output_config"] = {**body.get("output_config", {}), "format": shape}
+
+
+def closed(schema: Any) -> Any:
+    """A JSON schema whose objects say that they have no other properties, as Claude wants it."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    done = {name: closed(value) for name, value in schema.items()}
+    if schema.get("type") == "object" and isinstance(schema.get("properties", {}), dict):
+        done.setdefault("additionalProperties", False)
+    return done
+
+
+def _limit_cache_marks(body: Json) -> None:
+    """Only the last marks count: Claude takes four."""
+    blocks = [*body.get("system", ())]
+    for message in body["messages"]:
+        for block in message["content"]:
+            inner = block.get("content")
+            blocks += [one for one in inner if isinstance(one, dict)] if inner else []
+            blocks.append(block)
+    marked = [block for block in blocks if "cache_control" in block]
+    for block in marked[:-_MOST_CACHE_MARKS]:
+        del block["cache_control"]
+
+
+def _sampling(fields: Json, model: models.Traits, *, thinks: bool) -> Json:
+    """Temperature, else top_p: Claude takes one of the two, and neither while it thinks."""
+    temperature = _number(fields, "temperature", 2.0)
+    top_p = _number(fields, "top_p", 1.0)
+    if thinks or not model.samples:
+        return {}
+    if temperature is not None:
+        return {"temperature": min(temperature, 1.0)}
+    return {} if top_p is None else {"top_p": top_p}
+
+
+def _number(fields: Json, name: str, most: float) -> float | None:
+    value = given(fields, name, float)
+    if value is not None and not (math.isfinite(value) and 0 <= value <= most):
+        raise refusal(name, f"must be between 0 and {most:g}.")
+    return value
+
+
+def _person(fields: Json) -> Json:
+    names = ("safety_identifier", "user")
+    known = [value for name in names if (value := given(fields, name, str))]
+    return {"metadata": {"user_id": known[0][:_MOST_USER_CHARS]}} if known else {}
+
+
+def _tier(fields: Json) -> Json:
+    # The other words ask for a price or speed that Claude's API has no word for.
+    tiers = {"auto": "auto", "default": "standard_only"}
+    tier = tiers.get(given(fields, "service_tier", str) or "")
+    return {"service_tier": tier} if tier else {}
+
+
+def _included(fields: Json) -> list[str]:
+    included = given(fields, "include", list) or []
+    for index, one in enumerate(included):
+        if not isinstance(one, str):
+            raise refusal(f"include[{index}]", "must be a string.")
+        if one == _LOGPROBS:
+            raise refusal(f"include[{index}]", "Claude does not tell the probabilities of tokens.")
+    return included
+
+
+def _echo(fields: Json, effort: str | None) -> Json:
+    """The settings that every Response object repeats."""
+    reasoning = fields.get("reasoning") or {}
+    return {
+        "background": False,
+        "instructions": fields.get("instructions"),
+        "max_output_tokens": fields.get("max_output_tokens"),
+        "max_tool_calls": fields.get("max_tool_calls"),
+        "metadata": _metadata(fields),
+        "parallel_tool_calls": fields.get("parallel_tool_calls") is not False,
+        "previous_response_id": None,
+        "reasoning": {"effort": effort, "summary": reasoning.get("summary")},
+        "temperature": _default(fields, "temperature", 1.0),
+        "text": _text(fields),
+        "tool_choice": fields.get("tool_choice") or "auto",
+        "tools": fields.get("tools") or [],
+        "top_logprobs": 0,
+        "top_p": _default(fields, "top_p", 1.0),
+        "truncation": "disabled",
+        "user": fields.get("user"),
+    }
+
+
+def _text(fields: Json) -> Json:
+    text = fields.get("text") or {}
+    shape = text.get("format") or {"type": "text"}
+    verbosity = choice(text, "verbosity", ("low", "medium", "high"), "text")
+    return {"format": shape, "verbosity": verbosity or "medium"}
+
+
+def _default(fields: Json, name: str, default: float) -> float:
+    value: float | None = fields.get(name)
+    return default if value is None else value
+
+
+def _metadata(fields: Json) -> Json:
+    metadata = given(fields, "metadata", dict) or {}
+    for name, value in metadata.items():
+        if not isinstance(value, str):
+            raise refusal(below("metadata", name), "must be a string.")
+    return metadata
