@@ -62,7 +62,8 @@ def traits(model: str) -> Traits:
     is_always = family in ("fable", "mythos") or (family == "opus" and version >= (5, 5))
     thinking = "always" if is_always else "adaptive"
     if version < (4, 7):
-        return Traits(64_000, thinking, ("low", "medium", "high", "max"), True)
+        output = 128_000 if family == "opus" else 64_000
+        return Traits(output, thinking, ("low", "medium", "high", "max"), True)
     return Traits(128_000, thinking, _EFFORTS, False)
 
 

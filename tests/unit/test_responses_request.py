@@ -15,7 +15,7 @@ from openai.types.responses import response_create_params as openai_params
 from openai.types.responses import response_input_param
 
 from relay import errors
-from relay.dialects.responses import request, tools
+from relay.dialects.responses import request, tools, treatment
 
 from .responses_corpus import CASES, HELLO, MODEL, REFUSED, Json, reasoning, said
 
@@ -60,14 +60,14 @@ def test_what_claude_cannot_do_is_refused_by_the_fields_name(asked: Json, place:
     assert refusal_of({"model": MODEL, **asked}).startswith(f"{place}: ")
 
 
-@pytest.mark.parametrize("name", sorted(set(request.FIELDS)))
+@pytest.mark.parametrize("name", sorted(set(treatment.FIELDS)))
 def test_every_field_is_treated_as_the_table_says(name: str) -> None:
     plainly = request.translate({"model": MODEL, "input": "hello"})
-    treated = request.FIELDS[name]
-    if treated == request.REFUSED:
+    treated = treatment.FIELDS[name]
+    if treated == treatment.REFUSED:
         value = {"prewarm": True} if name == "prompt_cache_options" else "something"
         assert refusal_of({"model": MODEL, "input": "hello", name: value}).startswith(name)
-    elif treated == request.IGNORED:
+    elif treated == treatment.IGNORED:
         asked = request.translate({"model": MODEL, "input": "hello", name: {"some": "thing"}})
         assert (asked.body, asked.echo) == (plainly.body, plainly.echo)
     else:
@@ -76,7 +76,7 @@ def test_every_field_is_treated_as_the_table_says(name: str) -> None:
 
 def test_the_table_has_every_field_of_the_specification() -> None:
     params = openai_params.ResponseCreateParamsStreaming
-    assert set(request.FIELDS) == set(typing.get_type_hints(params))
+    assert set(treatment.FIELDS) == set(typing.get_type_hints(params))
 
 
 def test_every_kind_of_item_in_the_specification_is_read_or_refused_by_its_type() -> None:
@@ -104,7 +104,7 @@ def _literals(hint: Any) -> set[Any]:
     [
         ("claude-3-haiku-20240307", 4096), ("claude-3-5-haiku-20241022", 8192),
         ("claude-opus-4-20250514", 32_000), ("claude-sonnet-4-5-20250929", 64_000),
-        ("claude-haiku-4-5", 64_000), ("claude-opus-5-5", 128_000), ("my-own-name", 128_000),
+        ("claude-haiku-4-5", 64_000), ("claude-sonnet-4-6", 64_000), ("claude-opus-5-5", 128_000), ("my-own-name", 128_000),
     ],
 )  # fmt: skip
 def test_an_answers_bound_is_the_models_own_where_none_is_given(model: str, most: int) -> None:
@@ -183,13 +183,13 @@ def test_any_request_is_refused_by_a_fields_name_or_becomes_one_that_claude_take
         body = request.translate(fields).body
     except errors.BadRequest as error:
         place = error.message.partition(":")[0]
-        assert place.partition("[")[0].partition(".")[0] in request.FIELDS
+        assert place.partition("[")[0].partition(".")[0] in treatment.FIELDS
     else:
         check_claude(body)
 
 
 @settings(max_examples=200, deadline=None)
-@hypothesis.given(_json | st.dictionaries(st.sampled_from(sorted(request.FIELDS)), _json))
+@hypothesis.given(_json | st.dictionaries(st.sampled_from(sorted(treatment.FIELDS)), _json))
 def test_any_json_at_all_is_refused_or_becomes_a_request(value: Any) -> None:
     fields = value if isinstance(value, dict) else {"input": value, "model": MODEL}
     with contextlib.suppress(errors.BadRequest):

@@ -1,7 +1,6 @@
 """A request of the Responses API as a request of the Messages API."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,51 +8,11 @@ import msgspec
 
 from relay import errors
 from relay.dialects import models
-from relay.dialects.responses import tools
-from relay.dialects.responses.fields import Json, below, choice, given, needed, objects, refusal
+from relay.dialects.responses import tools, treatment
+from relay.dialects.responses.echo import echo
+from relay.dialects.responses.fields import Json, choice, given, needed, objects, refusal
 from relay.dialects.responses.items import Conversation
 from relay.dialects.responses.tools import Toolbox
-
-TRANSLATED, IGNORED, REFUSED = "translated", "ignored", "refused"
-
-# What becomes of every field of a request; docs/openai-responses.md says why. A refused field is
-# refused only where its value asks for something. A field that is not here is ignored.
-FIELDS: dict[str, str] = {
-    "access_programs": IGNORED,
-    "background": REFUSED,
-    "background_options": IGNORED,
-    "context_management": IGNORED,
-    "conversation": REFUSED,
-    "image": IGNORED,
-    "include": TRANSLATED,
-    "input": TRANSLATED,
-    "instructions": TRANSLATED,
-    "max_output_tokens": TRANSLATED,
-    "max_tool_calls": TRANSLATED,
-    "metadata": TRANSLATED,
-    "model": TRANSLATED,
-    "moderation": REFUSED,
-    "parallel_tool_calls": TRANSLATED,
-    "previous_response_id": REFUSED,
-    "prompt": REFUSED,
-    "prompt_cache_key": IGNORED,
-    "prompt_cache_options": REFUSED,
-    "prompt_cache_retention": IGNORED,
-    "reasoning": TRANSLATED,
-    "safety_identifier": TRANSLATED,
-    "service_tier": TRANSLATED,
-    "store": IGNORED,
-    "stream": TRANSLATED,
-    "stream_options": IGNORED,
-    "temperature": TRANSLATED,
-    "text": TRANSLATED,
-    "tool_choice": TRANSLATED,
-    "tools": TRANSLATED,
-    "top_logprobs": REFUSED,
-    "top_p": TRANSLATED,
-    "truncation": IGNORED,
-    "user": TRANSLATED,
-}
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _SUMMARIES = ("auto", "concise", "detailed")
@@ -62,7 +21,6 @@ _SOURCES = "web_search_call.action.sources"
 _MOST_USER_CHARS = 256
 _MOST_CACHE_MARKS = 4
 _JSON_ONLY = "Answer with a single JSON object and nothing else: no words around it, no fence."
-_NOT_STORED = "the relay stores no conversations: send all items of the conversation as input."
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +64,7 @@ def translate(fields: Json, model: str | None = None, max_tokens: int | None = N
     Raises:
         errors.BadRequest: it begins with the path of the field that cannot be taken.
     """
-    for name, check in _REFUSALS.items():
-        check(fields, name)
+    treatment.check(fields)
     model = model or _model(fields)
     traits = models.traits(model)
     most = given(fields, "max_output_tokens", int)
@@ -136,7 +93,7 @@ def translate(fields: Json, model: str | None = None, max_tokens: int | None = N
     body |= _sampling(fields, traits, thinks="thinking" in body) | _person(fields)
     body |= _tier(fields)
     included = _included(fields)
-    return Translated(body, box, _echo(fields, effort), shown, _SOURCES in included)
+    return Translated(body, box, echo(fields, effort), shown, _SOURCES in included)
 
 
 def _model(fields: Json) -> str:
@@ -144,31 +101,6 @@ def _model(fields: Json) -> str:
     if not model or len(model) > 256 or not model.isprintable():
         raise refusal("model", "a model's name has 1 to 256 printable characters.")
     return model
-
-
-def _refuse(sentence: str) -> Callable[[Json, str], None]:
-    def check(fields: Json, name: str) -> None:
-        if fields.get(name):
-            raise refusal(name, sentence)
-
-    return check
-
-
-def _refuse_prewarm(fields: Json, name: str) -> None:
-    options = given(fields, name, dict) or {}
-    if given(options, "prewarm", bool, name):
-        raise refusal(below(name, "prewarm"), "the relay only sends requests that are answered.")
-
-
-_REFUSALS: dict[str, Callable[[Json, str], None]] = {
-    "background": _refuse("the relay answers at once; leave it out or send false."),
-    "conversation": _refuse(_NOT_STORED),
-    "moderation": _refuse("Claude's API does not moderate for others."),
-    "previous_response_id": _refuse(_NOT_STORED),
-    "prompt": _refuse("prompt templates are kept at OpenAI; send their text as input."),
-    "prompt_cache_options": _refuse_prewarm,
-    "top_logprobs": _refuse("Claude does not tell the probabilities of tokens."),
-}
 
 
 def _conversation(fields: Json) -> Conversation:
@@ -278,46 +210,3 @@ def _included(fields: Json) -> list[str]:
         if one == _LOGPROBS:
             raise refusal(f"include[{index}]", "Claude does not tell the probabilities of tokens.")
     return included
-
-
-def _echo(fields: Json, effort: str | None) -> Json:
-    """The settings that every Response object repeats."""
-    reasoning = fields.get("reasoning") or {}
-    return {
-        "background": False,
-        "instructions": fields.get("instructions"),
-        "max_output_tokens": fields.get("max_output_tokens"),
-        "max_tool_calls": fields.get("max_tool_calls"),
-        "metadata": _metadata(fields),
-        "parallel_tool_calls": fields.get("parallel_tool_calls") is not False,
-        "previous_response_id": None,
-        "reasoning": {"effort": effort, "summary": reasoning.get("summary")},
-        "temperature": _default(fields, "temperature", 1.0),
-        "text": _text(fields),
-        "tool_choice": fields.get("tool_choice") or "auto",
-        "tools": fields.get("tools") or [],
-        "top_logprobs": 0,
-        "top_p": _default(fields, "top_p", 1.0),
-        "truncation": "disabled",
-        "user": fields.get("user"),
-    }
-
-
-def _text(fields: Json) -> Json:
-    text = fields.get("text") or {}
-    shape = text.get("format") or {"type": "text"}
-    verbosity = choice(text, "verbosity", ("low", "medium", "high"), "text")
-    return {"format": shape, "verbosity": verbosity or "medium"}
-
-
-def _default(fields: Json, name: str, default: float) -> float:
-    value: float | None = fields.get(name)
-    return default if value is None else value
-
-
-def _metadata(fields: Json) -> Json:
-    metadata = given(fields, "metadata", dict) or {}
-    for name, value in metadata.items():
-        if not isinstance(value, str):
-            raise refusal(below("metadata", name), "must be a string.")
-    return metadata
