@@ -118,7 +118,7 @@ def tools() -> Told:
         called = running.get_final_response()
     call = called.output[-1]
     items += called.output
-    done = {"type": "function_call_output", "call_id": call.call_id, "output": "DONE"}
+    done = {"type": "function_call_output", "call_id": call.call_id, "output": f"DONE {KEY[-9:]}"}
     items += [done, {"role": "user", "content": "go on"}]
     answer = client().responses.create(**asking(items, tools=[TOOL], reasoning=THINKS))
     return {
@@ -131,7 +131,7 @@ def tools() -> Told:
 
 def image() -> Told:
     parts = [
-        {"type": "input_text", "text": "what is this"},
+        {"type": "input_text", "text": f"what is this {KEY[-9:]}"},
         {"type": "input_image", "image_url": PIXEL, "detail": "auto"},
     ]
     answer = client().responses.create(**asking([{"role": "user", "content": parts}]))
@@ -140,7 +140,9 @@ def image() -> Told:
 
 def parsed() -> Told:
     said = {"anthropic-sim-text": '{"name": "Bern", "inhabitants": 146000}'}
-    answer = client().responses.parse(**asking("a city", extra_headers=said), text_format=City)
+    answer = client().responses.parse(
+        **asking(f"a city {KEY[-9:]}", extra_headers=said), text_format=City
+    )
     return {"city": answer.output_parsed.model_dump()}
 
 

@@ -104,7 +104,8 @@ def _literals(hint: Any) -> set[Any]:
     [
         ("claude-3-haiku-20240307", 4096), ("claude-3-5-haiku-20241022", 8192),
         ("claude-opus-4-20250514", 32_000), ("claude-sonnet-4-5-20250929", 64_000),
-        ("claude-haiku-4-5", 64_000), ("claude-sonnet-4-6", 64_000), ("claude-opus-5-5", 128_000), ("my-own-name", 128_000),
+        ("claude-haiku-4-5", 64_000), ("claude-sonnet-4-6", 64_000),
+        ("claude-opus-5-5", 128_000), ("my-own-name", 128_000),
     ],
 )  # fmt: skip
 def test_an_answers_bound_is_the_models_own_where_none_is_given(model: str, most: int) -> None:
