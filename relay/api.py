@@ -41,6 +41,11 @@ async def _responses(ctx: Context, client: Client, match: "re.Match[bytes]") -> 
     await exchange.relay(ctx, client, dialect, partial(dialect.read, client.headers))
 
 
+async def _not_stored(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    await exchange.authenticated(ctx, client)
+    raise errors.NotFound("The relay stores no responses: what was answered is not kept.")
+
+
 async def _create(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
     messages.refuse_encoded(client.headers)
     await objects.create(ctx, client, kind)
@@ -126,6 +131,10 @@ ROUTES: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = tuple(
 
 OPENAI_ROUTES: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = (
     (re.compile(rb"responses"), {"POST": _responses}),
+    (
+        re.compile(rb"responses/" + _ID + rb"(?:/[a-z_]+)?"),
+        {"GET": _not_stored, "POST": _not_stored, "DELETE": _not_stored},
+    ),
 )
 
 

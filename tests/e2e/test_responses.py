@@ -202,9 +202,39 @@ async def test_a_body_that_is_no_json_object_is_refused(relay: Running, content:
     assert "JSON object" in answer.json()["error"]["message"]
 
 
+async def test_an_earlier_response_is_told_not_to_be_kept(relay: Running):
+    async with relay.client() as client:
+        answers = [
+            await client.get(f"{PATH}/resp_1"),
+            await client.delete(f"{PATH}/resp_1"),
+            await client.post(f"{PATH}/resp_1/cancel"),
+        ]
+
+    assert [answer.status_code for answer in answers] == [404] * 3
+    assert all("stores no responses" in answer.json()["error"]["message"] for answer in answers)
+
+
+async def test_a_conversation_with_a_name_stays_with_its_account(relay: Running):
+    await relay.ctx.accounts.add("second", secret=OTHER_KEYS[0], base_url=relay.sim.base_url)
+
+    for number in range(6):
+        asked = {**ASKED, "input": f"no. {number}", "prompt_cache_key": "conversation 1"}
+        assert (await post(relay, asked)).status_code == 200
+
+    assert len({received.header("x-api-key") for received in relay.sim.requests}) == 1
+
+
+async def test_an_accounts_own_name_for_a_model_is_used(relay: Running):
+    await relay.ctx.accounts.edit("main", model_map={"claude-opus-5": "claude-haiku-4-5"})
+    answer = await post(relay)
+
+    assert json.loads(relay.sim.requests[0].body)["model"] == "claude-haiku-4-5"
+    assert answer.json()["model"] == "claude-haiku-4-5"
+
+
 async def test_other_paths_and_methods_are_told_in_openais_words(relay: Running):
     async with relay.client() as client:
-        unknown = await client.get("/openai/claude/v1/responses/resp_1")
+        unknown = await client.get("/openai/claude/v1/assistants")
         wrong = await client.get(PATH)
 
     assert (unknown.status_code, wrong.status_code) == (404, 405)

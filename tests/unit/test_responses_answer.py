@@ -393,7 +393,7 @@ _block = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(_block, min_size=1, max_size=5), st.integers(1, 20), st.booleans())
 def test_claude_gets_its_own_turn_back_exactly(
     blocks: list[Json], size: int, is_streamed: bool

@@ -5,6 +5,7 @@ stream.py and what it writes with (blocks, answer) make the client's answer of C
 is pure functions over plain data and events. Here they are one dialect of the exchange.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -47,7 +48,11 @@ class Responses:
         messages.refuse_encoded(headers)
         asked = request.translate(request.parse(body))
         self._frame = Frame(self._request_id, asked)
-        return messages.read("messages", "POST", _TARGET, msgspec.json.encode(asked.body), headers)
+        body = msgspec.json.encode(asked.body)
+        call = messages.read("messages", "POST", _TARGET, body, headers)
+        if not asked.session:
+            return call
+        return replace(call, session=asked.session, thread=asked.session)
 
     def meter(self, status: int, headers: Headers, *, stream: bool) -> Meter:
         """A meter that tells the answer's events as it reads them."""

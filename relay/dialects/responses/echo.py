@@ -14,6 +14,7 @@ def echo(fields: Json, effort: str | None) -> Json:
         "metadata": _metadata(fields),
         "parallel_tool_calls": fields.get("parallel_tool_calls") is not False,
         "previous_response_id": None,
+        "prompt_cache_key": fields.get("prompt_cache_key"),
         "reasoning": {"effort": effort, "summary": reasoning.get("summary")},
         "temperature": _default(fields, "temperature", 1.0),
         "text": _text(fields),

@@ -19,6 +19,7 @@ _SUMMARIES = ("auto", "concise", "detailed")
 _LOGPROBS = "message.output_text.logprobs"
 _SOURCES = "web_search_call.action.sources"
 _MOST_USER_CHARS = 256
+_MOST_SESSION_CHARS = 128
 _MOST_CACHE_MARKS = 4
 _JSON_ONLY = "Answer with a single JSON object and nothing else: no words around it, no fence."
 
@@ -30,6 +31,7 @@ class Translated:
     Args:
         body: the Messages request.
         box: the tools, by which Claude's calls become the client's.
+        session: the client's name for the conversation, or empty.
         echo: the request's settings as a Response repeats them.
         shows_thinking: whether summaries of the thinking were asked for.
         names_sources: whether the pages that a search found are told.
@@ -37,6 +39,7 @@ class Translated:
 
     body: Json
     box: Toolbox
+    session: str
     echo: Json
     shows_thinking: bool
     names_sources: bool
@@ -93,7 +96,15 @@ def translate(fields: Json, model: str | None = None, max_tokens: int | None = N
     body |= _sampling(fields, traits, thinks="thinking" in body) | _person(fields)
     body |= _tier(fields)
     included = _included(fields)
-    return Translated(body, box, echo(fields, effort), shown, _SOURCES in included)
+    session = (given(fields, "prompt_cache_key", str) or "")[:_MOST_SESSION_CHARS]
+    return Translated(
+        body=body,
+        box=box,
+        session=session if session.isprintable() else "",
+        echo=echo(fields, effort),
+        shows_thinking=shown,
+        names_sources=_SOURCES in included,
+    )
 
 
 def _model(fields: Json) -> str:

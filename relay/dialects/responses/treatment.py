@@ -26,7 +26,7 @@ FIELDS: dict[str, str] = {
     "parallel_tool_calls": TRANSLATED,
     "previous_response_id": REFUSED,
     "prompt": REFUSED,
-    "prompt_cache_key": IGNORED,
+    "prompt_cache_key": TRANSLATED,
     "prompt_cache_options": REFUSED,
     "prompt_cache_retention": IGNORED,
     "reasoning": TRANSLATED,
