@@ -232,6 +232,19 @@ async def test_an_accounts_own_name_for_a_model_is_used(relay: Running):
     assert answer.json()["model"] == "claude-haiku-4-5"
 
 
+@pytest.mark.parametrize("depth", [100, 300, 450, 900, 100_000])
+async def test_a_body_nested_deeply_is_answered_or_refused(relay: Running, depth: int):
+    nested = b'{"items":' * depth + b"{}" + b"}" * depth
+    async with relay.client() as client:
+        answer = await client.post(
+            PATH,
+            content=b'{"model":"claude-opus-5","input":"a","text":{"format":{"type":"json_schema",'
+            b'"name":"n","schema":' + nested + b"}}}",
+        )
+
+    assert answer.status_code in (200, 400)
+
+
 async def test_other_paths_and_methods_are_told_in_openais_words(relay: Running):
     async with relay.client() as client:
         unknown = await client.get("/openai/claude/v1/assistants")

@@ -46,9 +46,12 @@ class Responses:
     def read(self, headers: Headers, body: bytes) -> Call:
         """The call to Claude's API that a request becomes; raises errors.BadRequest."""
         messages.refuse_encoded(headers)
-        asked = request.translate(request.parse(body))
+        try:
+            asked = request.translate(request.parse(body))
+            body = msgspec.json.encode(asked.body)
+        except RecursionError:
+            raise errors.BadRequest("The request's body is nested too deeply.") from None
         self._frame = Frame(self._request_id, asked)
-        body = msgspec.json.encode(asked.body)
         call = messages.read("messages", "POST", _TARGET, body, headers)
         if not asked.session:
             return call

@@ -154,11 +154,12 @@ def _match_calls(messages: list[Json]) -> None:
 
 
 def _compare(calls: list[str], outputs: list[str]) -> None:
+    made, answered = set(calls), set(outputs)
     for name in calls:
-        if name not in outputs:
+        if name not in answered:
             raise refusal("input", f"No tool output found for function call {name}.")
     for name in outputs:
-        if name not in calls:
+        if name not in made:
             raise refusal("input", f"No tool call found for function call output {name}.")
-    if len(set(calls)) < len(calls) or len(set(outputs)) < len(outputs):
+    if len(made) < len(calls) or len(answered) < len(outputs):
         raise refusal("input", "a call_id stands twice.")

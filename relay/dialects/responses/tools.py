@@ -52,8 +52,9 @@ class Toolbox:
         """The client's tool by the name that Claude knows it by."""
         return self.known.get(name) or Tool("function", name)
 
-    def names(self) -> list[str]:
-        return [tool["name"] for tool in self.described]
+    def has(self, name: str) -> bool:
+        """Whether Claude is given a tool of this name."""
+        return name in self.known or (name == SEARCH and self.searches)
 
 
 def claude_name(name: str, namespace: str, place: str) -> str:
@@ -206,6 +207,6 @@ def _name_of(asked: Json, place: str, box: Toolbox) -> str:
         name = claude_name(needed(asked, "name", str, place), namespace, place)
     else:
         raise refusal(below(place, "type"), f"{kind} is a tool that Claude does not have.")
-    if name not in box.names():
+    if not box.has(name):
         raise refusal(place, f"{name} is not among the tools.")
     return name
