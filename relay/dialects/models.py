@@ -76,14 +76,14 @@ def _version(model: str) -> tuple[str, tuple[int, int]]:
 
 
 def thinking(
-    model: Traits, effort: str | None, max_tokens: int, *, shown: bool, forced: bool
+    model: Traits, effort: str | None, max_tokens: int, *, shown: bool, held: bool
 ) -> dict[str, Any]:
     """The fields of a request that make Claude think as much as is wanted.
 
     Args:
         effort: OpenAI's word: none, minimal, low, medium, high, xhigh, max; None for the default.
         shown: whether the client wants to see a summary of the thinking.
-        forced: whether a tool must be called, which older models cannot do after thinking.
+        held: whether it must not think here: a tool is forced, say, which does not go with it.
     """
     fields: dict[str, Any] = {}
     known = model.effort("low" if effort in ("none", "minimal") else effort) if effort else None
@@ -93,7 +93,7 @@ def thinking(
         if model.thinking == "adaptive":
             fields["thinking"] = {"type": "disabled"}
         return fields
-    if forced or model.thinking == "none":
+    if held or model.thinking == "none":
         return fields
     if model.thinking == "budget":
         wanted = "low" if effort == "minimal" else effort or "medium"

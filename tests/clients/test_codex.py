@@ -11,7 +11,7 @@ import pytest
 
 from ..process.conftest import ROOT
 from .aimock import Aimock, fixture, saying, started
-from .conftest import MACHINE, NODE_MODULES, Home, Relay, needed, run, serve
+from .conftest import MACHINE, NODE_MODULES, Home, Relay, Upstream, needed, run, serve
 
 pytestmark = pytest.mark.npm
 
@@ -46,7 +46,7 @@ def aimock(home: Home) -> Aimock:
 
 
 @pytest.fixture(scope="module")
-def relay(home: Home, aimock: Aimock) -> Relay:
+def before_aimock(home: Home, aimock: Aimock) -> Relay:
     """A relay whose upstream is aimock."""
     return serve(home, aimock.url)
 
@@ -97,40 +97,51 @@ class Codex:
 
 
 @pytest.fixture
-def codex(tmp_path: Path, relay: Relay) -> Codex:
-    return Codex(tmp_path, relay)
+def codex(tmp_path: Path, before_aimock: Relay) -> Codex:
+    return Codex(tmp_path, before_aimock)
 
 
-def test_it_prints_the_answer_and_the_relay_books_it(codex: Codex, relay: Relay):
-    said = codex.ask("say hello", relay.key("hello"))
+def test_it_prints_the_answer_and_the_relay_books_it(codex: Codex):
+    said = codex.ask("say hello", codex.relay.key("hello"))
     assert said.status == 0, said.output
     assert [item["text"] for item in said.of("agent_message")] == ["Hello from the fixture."]
     assert said.events[-1]["usage"]["input_tokens"] == 1000
-    (record,) = relay.records("hello")
+    (record,) = codex.relay.records("hello")
     assert record["client"].startswith("codex_exec/")
     assert (record["stream"], record["status"], record["error"]) == (True, 200, "")
 
 
-def test_the_tool_loop_runs_the_tool_and_books_both_turns(codex: Codex, relay: Relay):
+def test_the_tool_loop_runs_the_tool_and_books_both_turns(codex: Codex):
     (codex.folder / "note.txt").write_text(NOTE)
-    said = codex.ask("shout the note", relay.key("tools"))
+    said = codex.ask("shout the note", codex.relay.key("tools"))
     assert said.status == 0, said.output
     (ran,) = said.of("command_execution")
     assert "MARZIPAN" in ran["aggregated_output"]
+    assert said.of("reasoning")[0]["text"] == "The note is to be shouted."
     assert said.of("agent_message")[-1]["text"] == "Shouted."
-    records = relay.records("tools", lambda found: len(found) >= 2)
+    records = codex.relay.records("tools", lambda found: len(found) >= 2)
     assert [record["stop_reason"] for record in records] == ["tool_use", "end_turn"]
+    (session,) = {record["session"] for record in records}
+    assert session == said.events[0]["thread_id"]
 
 
-def test_the_second_turn_grows_the_first(codex: Codex, relay: Relay, aimock: Aimock):
-    """Claude's cache and its check of its own thinking want the beginning unchanged."""
-    (codex.folder / "note.txt").write_text(NOTE)
-    said = codex.ask("shout the note", relay.key("grows"))
+def test_the_second_turn_grows_the_first(tmp_path: Path, relay: Relay, upstream: Upstream):
+    """Claude's cache and its check of its own thinking want the beginning unchanged.
+
+    The simulator's tool is the words as a command, which there is not; Codex tells it that.
+    """
+    words = "use tool marzipan"
+    said = Codex(tmp_path, relay).ask(words, relay.key("codex"))
     assert said.status == 0, said.output
-    first, second = [one["body"] for one in aimock.journal("shout the note")[-2:]]
+    bodies = [json.loads(one.body) for one in upstream.journal() if words.encode() in one.body]
+    first, second = bodies
     messages = first["messages"]
     assert second["messages"][: len(messages)] == messages
     assert {**second, "messages": []} == {**first, "messages": []}
+    turn, result = second["messages"][len(messages) :]
+    assert [block["type"] for block in turn["content"]] == ["thinking", "text", "tool_use"]
+    assert turn["content"][0]["signature"]
+    assert [block["type"] for block in result["content"]] == ["tool_result"]
 
 
 def test_a_wrong_key_is_told(codex: Codex):

@@ -44,6 +44,18 @@ class Conversation:
             raise refusal("input", "must hold at least one message.")
         _match_calls(self.messages)
 
+    def lacks_thinking(self) -> bool:
+        """Whether tools are being called in a turn whose thinking did not come back."""
+        if self.messages[-1]["content"][0]["type"] != "tool_result":
+            return False
+        for message in reversed(self.messages):
+            kinds = {block["type"] for block in message["content"]}
+            if message["role"] == "user" and "tool_result" not in kinds:
+                break
+            if kinds & {"thinking", "redacted_thinking"}:
+                return False
+        return True
+
     def _put(self, role: str, blocks: list[Json]) -> None:
         if not blocks:
             return

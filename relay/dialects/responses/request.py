@@ -88,7 +88,9 @@ def translate(fields: Json, model: str | None = None, max_tokens: int | None = N
     effort, shown = _reasoning(fields)
     if fields.get("reasoning") is not None:
         forced = chosen is not None and chosen["type"] in ("any", "tool")
-        body |= models.thinking(traits, effort, most, shown=shown, forced=forced)
+        # Older models cannot begin to think in the middle of a turn.
+        held = forced or (traits.thinking == "budget" and talk.lacks_thinking())
+        body |= models.thinking(traits, effort, most, shown=shown, held=held)
     _add_format(fields, body, talk.system)
     if talk.system:
         body["system"] = talk.system
