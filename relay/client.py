@@ -20,6 +20,8 @@ Send = Callable[[Any], Awaitable[None]]
 _SLOWEST_BYTES_PER_S = 8 * 1024
 
 
+_OF_A_BODY = (b"content-length", b"content-type", b"content-encoding")
+
 # Methods whose requests have no body that would mean anything.
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
@@ -181,7 +183,7 @@ class Client:
         """Send a whole answer."""
         if status >= 400 and self.refusal is not None:
             status, body = self.refusal(status, body)
-            own = [pair for pair in headers if pair[0] not in (b"content-length", b"content-type")]
+            own = [pair for pair in headers if pair[0] not in _OF_A_BODY]
             length = (b"content-length", b"%d" % len(body))
             headers = [(b"content-type", b"application/json"), length, *own]
         await self.start(status, headers)

@@ -184,7 +184,7 @@ def in_openais_words(status: int, body: bytes) -> tuple[int, bytes]:
         error = json.loads(body)["error"]
         kind, message = str(error["type"]), str(error["message"])
     except (ValueError, LookupError, TypeError):
-        kind, message = "api_error", body[:1000].decode("utf-8", "replace") or f"Status {status}."
+        kind, message = "api_error", f"The upstream answered with status {status}."
     own_type, code = _OPENAIS.get(kind, (kind, None))
     place = _PLACE.match(message)
     if kind == "not_found_error" and message.startswith("model: "):

@@ -144,10 +144,16 @@ async def test_an_upstreams_refusal_comes_in_openais_words(
 
 
 async def test_an_answer_of_the_upstream_that_is_no_json_is_told_as_an_error(relay: Running):
-    relay.sim.by_key[UPSTREAM_KEY] = Fault(status=500, body="<html>")
+    packed = {"content-encoding": "gzip"}
+    relay.sim.by_key[UPSTREAM_KEY] = Fault(status=500, body="<html>", headers=packed)
     answer = await post(relay)
 
-    assert answer.json()["error"]["type"] == "server_error"
+    error = answer.json()["error"]
+    assert (error["type"], error["message"]) == (
+        "server_error",
+        "The upstream answered with status 500.",
+    )
+    assert "content-encoding" not in answer.headers
     assert answer.headers["content-type"] == "application/json"
 
 

@@ -57,45 +57,31 @@ def parse(body: bytes) -> Json:
     return fields
 
 
-def translate(fields: Json, model: str | None = None, max_tokens: int | None = None) -> Translated:
+def translate(fields: Json) -> Translated:
     """A request in Claude's form.
-
-    Args:
-        model: what Claude calls the model, where the request's own word is another name for it.
-        max_tokens: the bound of an answer where the request gives none; else the model's most.
 
     Raises:
         errors.BadRequest: it begins with the path of the field that cannot be taken.
     """
     treatment.check(fields)
-    model = model or _model(fields)
+    model = _model(fields)
     traits = models.traits(model)
     most = given(fields, "max_output_tokens", int)
     if most is not None and most < 1:
         raise refusal("max_output_tokens", "must be at least 1.")
-    most = most or max_tokens or traits.max_output
+    most = most or traits.max_output
     talk = _conversation(fields)
-    listed = objects(given(fields, "tools", list) or [], "tools") + talk.tools
-    box = tools.toolbox(listed, given(fields, "max_tool_calls", int))
-    chosen = tools.tool_choice(fields, box)
     body: Json = {"model": model, "max_tokens": most, "messages": talk.messages}
     if given(fields, "stream", bool):
         body["stream"] = True
-    if box.described:
-        body["tools"] = box.described
-    if chosen:
-        body["tool_choice"] = chosen
-    effort, shown = _reasoning(fields)
-    if fields.get("reasoning") is not None:
-        forced = chosen is not None and chosen["type"] in ("any", "tool")
-        # Older models cannot begin to think in the middle of a turn.
-        held = forced or (traits.thinking == "budget" and talk.lacks_thinking())
-        body |= models.thinking(traits, effort, most, shown=shown, held=held)
+    box = _add_tools(fields, body, talk)
+    effort, shown = _add_thinking(fields, body, talk, traits)
     _add_format(fields, body, talk.system)
     if talk.system:
         body["system"] = talk.system
     _limit_cache_marks(body)
-    body |= _sampling(fields, traits, thinks="thinking" in body) | _person(fields)
+    thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
+    body |= _sampling(fields, traits, thinks=thinks) | _person(fields)
     body |= _tier(fields)
     included = _included(fields)
     session = (given(fields, "prompt_cache_key", str) or "")[:_MOST_SESSION_CHARS]
@@ -131,14 +117,34 @@ def _conversation(fields: Json) -> Conversation:
     return talk
 
 
-def _reasoning(fields: Json) -> tuple[str | None, bool]:
-    """The effort, and whether a summary is wanted."""
+def _add_tools(fields: Json, body: Json, talk: Conversation) -> Toolbox:
+    listed = objects(given(fields, "tools", list) or [], "tools") + talk.tools
+    box = tools.toolbox(listed, given(fields, "max_tool_calls", int))
+    chosen = tools.tool_choice(fields, box)
+    if box.described:
+        body["tools"] = box.described
+    if chosen:
+        body["tool_choice"] = chosen
+    return box
+
+
+def _add_thinking(
+    fields: Json, body: Json, talk: Conversation, traits: models.Traits
+) -> tuple[str | None, bool]:
+    """The thinking as far as it is asked for; the effort, and whether a summary is wanted."""
     wanted = given(fields, "reasoning", dict) or {}
     effort = choice(wanted, "effort", _EFFORTS, "reasoning")
     summaries = [
         choice(wanted, name, _SUMMARIES, "reasoning") for name in ("summary", "generate_summary")
     ]
-    return effort, any(summaries)
+    shown = any(summaries)
+    if fields.get("reasoning") is not None:
+        forced = body.get("tool_choice", {}).get("type") in ("any", "tool")
+        # Older models cannot begin to think in the middle of a turn.
+        held = forced or (traits.thinking == "budget" and talk.lacks_thinking())
+        most = body["max_tokens"]
+        body |= models.thinking(traits, effort, most, shown=shown, held=held)
+    return effort, shown
 
 
 def _add_format(fields: Json, body: Json, system: list[Json]) -> None:
