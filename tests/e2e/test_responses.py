@@ -186,6 +186,16 @@ async def test_a_key_that_may_not_use_the_model_is_told_so(relay: Running):
     assert not relay.sim.requests
 
 
+async def test_a_spent_budget_is_told_as_a_quota(relay: Running):
+    _, key = await relay.ctx.keys.create("bob", budgets={"total": "0.000001"})
+    async with relay.client(headers={"authorization": f"Bearer {key}"}) as client:
+        answers = [await client.post(PATH, json=ASKED) for _ in range(2)]
+
+    error = answers[-1].json()["error"]
+    assert (answers[-1].status_code, error["code"]) == (429, "insufficient_quota")
+    assert answers[-1].headers["x-should-retry"] == "false"
+
+
 async def test_a_field_that_cannot_be_taken_is_named_and_nothing_is_sent(relay: Running):
     answer = await post(relay, {**ASKED, "input": [{"role": "critic", "content": "x"}]})
 
