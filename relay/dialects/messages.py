@@ -8,17 +8,18 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from relay import errors, sse
-from relay.call import Call, Headers
+from relay.call import Call, Headers, Meter
 from relay.pricing import Tokens
 
 name = "anthropic"
 ping = sse.encode("ping", b'{"type": "ping"}')
+retells = False
 
 _MOST_USAGE_BYTES = 64 * 1024 * 1024
 
@@ -376,17 +377,37 @@ class _Unpacker:
         return plain
 
 
-def meter(status: int, headers: Headers, *, stream: bool) -> StreamMeter | BodyMeter:
-    """A meter for one answer; a stream's only when it really is one."""
+def meter(
+    status: int,
+    headers: Headers,
+    *,
+    stream: bool,
+    of_stream: "Callable[[_Unpacker | None], StreamMeter]" = StreamMeter,
+) -> StreamMeter | BodyMeter:
+    """A meter for one answer; a stream's only when it really is one.
+
+    Args:
+        of_stream: makes a stream's meter, of what unpacks the stream.
+    """
     named = dict(headers)
     packed = named.get(b"content-encoding", b"identity") in (b"gzip", b"deflate")
     unpack = _Unpacker() if packed else None
     is_events = named.get(b"content-type", b"").startswith(b"text/event-stream")
     if stream and status == 200 and is_events:
-        return StreamMeter(unpack)
+        return of_stream(unpack)
     return BodyMeter(unpack)
 
 
 def error_frame(error: errors.RelayError, request_id: str) -> bytes:
     """The event by which a stream that broke off says so."""
     return sse.encode("error", errors.envelope(error, request_id))
+
+
+def retold(meter: Meter, data: bytes) -> bytes:
+    """The client gets every byte as it came."""
+    return data
+
+
+def retold_whole(body: bytes) -> bytes:
+    """The client gets every byte as it came."""
+    return body

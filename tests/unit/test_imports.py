@@ -18,6 +18,7 @@ ROWS = (
     {"asgi", "jobs", "listener"},
     {"connection", "api"},
     {"http1"},
+    {"dialects.responses"},
     {"dialects.messages", "objects", "selfservice", "signin", "web"},
     {"exchange"},
     {"context"},
@@ -27,7 +28,7 @@ ROWS = (
     {"keys", "accounts", "owners"},
     {"usage", "alerts", "audit", "limits", "refusals", "settlements", "waiting"},
     {"store", "redis_child"},
-    {"redis_link", "call", "client", "oauth", "upstream", "incoming"},
+    {"redis_link", "call", "client", "dialects.models", "oauth", "upstream", "incoming"},
     {"errors", "log", "pricing", "rules", "settings", "simulator", "sse", "vault", "build"},
 )
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
