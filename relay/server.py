@@ -29,7 +29,7 @@ from relay.oauth import Provider
 from relay.owners import Owners
 from relay.pricing import Prices
 from relay.settings import Settings
-from relay.store import RelayLimits, Store
+from relay.store import RedisAway, RelayLimits, Store
 from relay.upstream import Upstreams
 from relay.vault import Vault
 
@@ -118,7 +118,9 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             yield ctx
         finally:
             with trio.move_on_after(_LAST_SETTLEMENTS_S, shield=True):
-                await ctx.leases.settle_all()
+                await ctx.leases.settlements.write_all()
+                with contextlib.suppress(RedisAway):
+                    await ctx.leases.refusals.write()
                 await upstreams.aclose()
 
 

@@ -87,6 +87,7 @@ def _settings(home: Path, values: dict[str, Any]) -> Settings:
     parts = {period: values.pop(f"budget_{period}", "") for period in _PERIODS}
     values["budgets"] = tuple((period, amount) for period, amount in parts.items() if amount)
     values["log_directory"] = home / values.get("log_directory", "logs")
+    values["backup_folder"] = home / values.get("backup_folder", "backups")
     if "prices_file" in values:
         values["prices_file"] = home / values["prices_file"]
     return Settings(home=home, **values)

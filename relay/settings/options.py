@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -86,6 +87,13 @@ class Settings:
     price_multiplier: str = "1"
     usage_retention_days: int = 90
     webhooks: tuple[Webhook, ...] = ()
+    usage_max_memory: int = 0
+    backup_folder: Path = Path("backups")
+    backup_daily: int = 7
+    backup_weekly: int = 4
+    backup_monthly: int = 6
+    backup_include: tuple[Path, ...] = ()
+    backup_copy_command: str = ""
     # Where systemd wants to hear that the service is ready; not an option of ours.
     notify_socket: str = ""
 
@@ -93,6 +101,11 @@ class Settings:
     def redis_folder(self) -> Path:
         """Where the relay's own Redis keeps its data."""
         return self.home / REDIS_FOLDER
+
+    @property
+    def usage_folder(self) -> Path:
+        """Where the records lie that Redis no longer holds."""
+        return self.home / "usage"
 
 
 # Parsers: a value as it was found becomes the option's own type. What their ValueError says
@@ -218,6 +231,20 @@ def _networks(value: object) -> tuple[str, ...]:
         raise ValueError('a list of addresses or networks such as ["127.0.0.1"]') from None
 
 
+def _paths(value: object) -> tuple[Path, ...]:
+    listed = [str(one) for one in value] if isinstance(value, list) else [str(value)]
+    if not all(one.startswith("/") for one in listed):
+        raise ValueError('a list of absolute paths such as ["/etc/relay"]')
+    return tuple(Path(one) for one in listed)
+
+
+def _command(value: object) -> str:
+    with contextlib.suppress(ValueError):
+        if shlex.split(str(value)):
+            return str(value)
+    raise ValueError("a command with its words quoted as in a shell")
+
+
 def _redis_address(value: object) -> str:
     if re.fullmatch(r"rediss?://[^\s/]+(:[0-9]+)?(/\S*)?|unix://[^\s/]*/\S+", str(value)):
         return str(value)
@@ -338,6 +365,17 @@ OPTIONS = (
     Option("usage_retention_days", "usage.retention", "", _whole(1, 3650, " of days"),
            "how long usage records are kept"),
     Option("webhooks", "webhooks", "", parse_webhooks, "who is told of what", secret=True),
+    Option("usage_max_memory", "usage.maxMemory", "", _whole(0, 1024 * 1024 * MIB, " of bytes"),
+           "what of them Redis holds at most, 0 for 40 % of its maxmemory"),
+    Option("backup_folder", "backup.folder", "", _text, "folder of the backups"),
+    Option("backup_daily", "backup.keepDaily", "", _whole(1, 3650), "days of which one is kept"),
+    Option("backup_weekly", "backup.keepWeekly", "", _whole(0, 520), "weeks of which one is kept"),
+    Option("backup_monthly", "backup.keepMonthly", "", _whole(0, 120),
+           "months of which one is kept"),
+    Option("backup_include", "backup.include", "", _paths,
+           "files and folders that backups hold as well"),
+    Option("backup_copy_command", "backup.copyCommand", "", _command,
+           "run with each new backup as its last word"),
     Option("jwt_secret", "", "JWT_SECRET", _jwt_secret, "keys the hash of keys", secret=True),
     Option("encrypt_key", "", "ENCRYPT_KEY", _encrypt_key, "encrypts accounts' secrets",
            secret=True),

@@ -21,7 +21,7 @@ _SCRIPTS = {
     "admit": (*_CHOOSE, "lines"),
     "wait": ("common", "lines"),
     "move_on": _CHOOSE,
-    "settle": (*_STATES, "limits"),
+    "settle": (*_STATES, "limits", "count"),
     "standing": ("common", "limits"),
     "marks": ("common", "alert", "limits"),
     "expiring": ("common", "alert"),
@@ -29,6 +29,9 @@ _SCRIPTS = {
     "claim": _WEBHOOK,
     "outcome": _WEBHOOK,
     "revive": _WEBHOOK,
+    "refused": ("common", "count"),
+    "counted": ("common",),
+    "report": ("common", "alert"),
     "check": _STATES,
     "reset": _STATES,
     "heartbeat": ("common",),
@@ -66,6 +69,11 @@ class Database:
     @property
     def is_up(self) -> bool:
         return self._link.is_up
+
+    @property
+    def connections(self) -> int:
+        """How many connections to Redis there have been."""
+        return self._link.connections
 
     async def call(self, *command: Arg, deadline_s: float = CALL_DEADLINE_S) -> Any:
         """The reply to one command."""

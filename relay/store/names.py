@@ -37,8 +37,13 @@ NAMES = {
     "audit": "{relay}:audit",
     "audit_last": "{relay}:audit:last",
     "usage": "{relay}:usage",
-    "count": "{relay}:count:%s",
+    "usage_since": "{relay}:usage:since",
+    "series": "{relay}:series:%s",
+    "count_hour": "{relay}:count:hour:%s",
+    "count_day": "{relay}:count:day:%s",
+    "reports": "{relay}:reports",
     "decision": "{relay}:decision:%s",
+    "backup": "{relay}:backup",
     "fsync": "{relay}:fsync",
 }
 

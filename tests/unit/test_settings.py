@@ -119,6 +119,14 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         multiplier = 1.25
         [usage]
         retention = 30
+        maxMemory = 100000000
+        [backup]
+        folder = "/var/backups/relay"
+        keepDaily = 3
+        keepWeekly = 2
+        keepMonthly = 1
+        include = ["/etc/relay"]
+        copyCommand = "rclone copyto -- 'my file'"
         """,
     )
 
@@ -176,6 +184,13 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "price_multiplier": "1.25",
         "usage_retention_days": 30,
         "webhooks": (),
+        "usage_max_memory": 100_000_000,
+        "backup_folder": Path("/var/backups/relay"),
+        "backup_daily": 3,
+        "backup_weekly": 2,
+        "backup_monthly": 1,
+        "backup_include": (Path("/etc/relay"),),
+        "backup_copy_command": "rclone copyto -- 'my file'",
         "notify_socket": "",
     }
 

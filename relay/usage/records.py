@@ -1,32 +1,13 @@
-"""What was used: one record per request, counters per day, and the report over them.
-
-A record is what one request cost and why; the counters are the same figures added up by key,
-account and model. Both are written by the script that settles the lease, so they agree.
-"""
+"""One request on the books: its record, the decision behind it, and what it counts for."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from relay.pricing import Tokens
-from relay.store import Store
-
-COUNTERS = (
-    "requests",
-    "errors",
-    "estimated",
-    "affinity_moves",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "web_searches",
-    "cost_micros",
-)
+from relay.store import REFUSALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +102,27 @@ def decision(
     )
 
 
-def counters(record: Record) -> dict[tuple[str, str], int]:
+class BookedAttempt(msgspec.Struct, frozen=True):
+    """What the counters take from an attempt."""
+
+    account_id: str
+    tokens: Tokens
+    cost_micros: int
+    is_estimated: bool
+
+
+class Booked(msgspec.Struct, frozen=True):
+    """What the counters take from a record that was kept, whichever version wrote it."""
+
+    request_id: str
+    key_id: str
+    client: str
+    error: str
+    affinity: str
+    attempts: tuple[BookedAttempt, ...]
+
+
+def counters(record: Record | Booked) -> dict[tuple[str, str], int]:
     """What a record adds, by account and counter; zeros are left out.
 
     The request counts at the account that had it last, each attempt's tokens at its own.
@@ -144,53 +145,9 @@ def counters(record: Record) -> dict[tuple[str, str], int]:
     return {counter: amount for counter, amount in total.items() if amount}
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the report: the counters of one key and model on one day."""
-
-    key_id: str
-    key_name: str
-    model: str
-    counters: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A UTC day's usage by key and model, dearest first, with its total."""
-
-    day: str
-    rows: tuple[Row, ...]
-    total: Mapping[str, int]
-
-
-async def report(store: Store, day: str | None = None) -> Report:
-    """The usage of `day` (YYYY-MM-DD, UTC; today when None)."""
-    day = day or datetime.now(UTC).date().isoformat()
-    sums: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(COUNTERS, 0))
-    total = dict.fromkeys(COUNTERS, 0)
-    for field, amount in (await store.usage.counters(day)).items():
-        # A model's name is the client's own text; ids and counter names never hold a bar.
-        key_id, _, rest = field.partition("|")
-        _, _, rest = rest.partition("|")
-        model, _, counter = rest.rpartition("|")
-        sums[key_id, model][counter] += amount
-        total[counter] += amount
-    names = {key_id: (await store.keys.read(key_id)).get("name", "") for key_id, _ in sums}
-    rows = [
-        Row(key_id, names[key_id] or f"{key_id} (deleted)", model, figures)
-        for (key_id, model), figures in sums.items()
-    ]
-    rows.sort(key=lambda row: (-row.counters["cost_micros"], row.key_name, row.model))
-    return Report(day, tuple(rows), total)
-
-
-async def trim(store: Store, retention_days: int) -> None:
-    """Drop records older than `retention_days`."""
-    limit = datetime.now(UTC) - timedelta(days=retention_days)
-    await store.usage.trim(int(limit.timestamp() * 1000))
-
-
-def dollars(micros: int) -> str:
-    """Micro-dollars as dollars with all six places, e.g. $0.004210."""
-    sign, micros = ("-", -micros) if micros < 0 else ("", micros)
-    return f"{sign}${micros // 1_000_000}.{micros % 1_000_000:06d}"
+def refusal(code: str) -> str:
+    """The counter of a refusal by its code: one of REFUSALS, or empty for what is nobody's."""
+    if code in ("unknown", "void"):
+        return ""
+    counter = "refused_account" if code.startswith("account_") else f"refused_{code}"
+    return counter if counter in REFUSALS else "refused_other"
