@@ -10,7 +10,7 @@ from relay import errors, exchange, objects, selfservice
 from relay.call import Call
 from relay.client import Client
 from relay.context import Context
-from relay.dialects import messages
+from relay.dialects import messages, responses
 from relay.keys import may_use
 from relay.upstream import Reply
 
@@ -20,6 +20,8 @@ _MOST_MODELS_BYTES = 4 * 1024 * 1024
 _ID = rb"([A-Za-z0-9][A-Za-z0-9_.:@~-]{0,199})"
 # Base URLs may end in nothing, /api or /claude; some tools leave out /v1.
 _BASE = re.compile(rb"(?:/api|/claude)?(?:/v1)?/(.+)")
+_OPENAI_BASE = re.compile(rb"/openai/claude/v1/+(.+?)/?")
+_VERSION = b"anthropic-version"
 
 
 async def _call(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
@@ -29,6 +31,19 @@ async def _call(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]
         return messages.read(kind, client.method, target, body, client.headers)
 
     await exchange.relay(ctx, client, messages, read)
+
+
+async def _responses(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    dialect = responses.Responses(client.request_id)
+    others = [pair for pair in client.headers if pair[0] != _VERSION]
+    # The version whose answers the dialect reads, whatever a client may say.
+    client.headers = [*others, (_VERSION, responses.VERSION)]
+    await exchange.relay(ctx, client, dialect, partial(dialect.read, client.headers))
+
+
+async def _not_stored(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    await exchange.authenticated(ctx, client)
+    raise errors.NotFound("The relay stores no responses: what was answered is not kept.")
 
 
 async def _create_batch(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
@@ -99,24 +114,30 @@ def _on_object(kind: str, rest: bytes = b"") -> Handler:
 
 
 _BATCHES, _FILES = rb"messages/batches", rb"files"
-ROUTES: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = tuple(
-    (re.compile(pattern), handlers)
-    for pattern, handlers in (
-        (rb"messages", {"POST": partial(_call, "messages")}),
-        (rb"messages/count_tokens", {"POST": partial(_call, "count_tokens")}),
-        (rb"usage", {"GET": _usage}),
-        # Claude Code asks below its base URL, which may end in /api already.
-        (rb"(?:api/)?oauth/usage", {"GET": _credits}),
-        (rb"models", {"GET": _models}),
-        (rb"models/" + _ID, {"GET": _models}),
-        (_BATCHES, {"POST": _create_batch, "GET": partial(_list, "batch")}),
-        (_BATCHES + b"/" + _ID, {"GET": _on_object("batch"), "DELETE": _on_object("batch")}),
-        (_BATCHES + b"/" + _ID + b"/results", {"GET": _on_object("batch", b"/results")}),
-        (_BATCHES + b"/" + _ID + b"/cancel", {"POST": _on_object("batch", b"/cancel")}),
-        (_FILES, {"POST": _create_file, "GET": partial(_list, "file")}),
-        (_FILES + b"/" + _ID, {"GET": _on_object("file"), "DELETE": _on_object("file")}),
-        (_FILES + b"/" + _ID + b"/content", {"GET": _on_object("file", b"/content")}),
-    )
+_HANDLERS: tuple[tuple[bytes, Mapping[str, Handler]], ...] = (
+    (rb"messages", {"POST": partial(_call, "messages")}),
+    (rb"messages/count_tokens", {"POST": partial(_call, "count_tokens")}),
+    (rb"usage", {"GET": _usage}),
+    # Claude Code asks below its base URL, which may end in /api already.
+    (rb"(?:api/)?oauth/usage", {"GET": _credits}),
+    (rb"models", {"GET": _models}),
+    (rb"models/" + _ID, {"GET": _models}),
+    (_BATCHES, {"POST": _create_batch, "GET": partial(_list, "batch")}),
+    (_BATCHES + b"/" + _ID, {"GET": _on_object("batch"), "DELETE": _on_object("batch")}),
+    (_BATCHES + b"/" + _ID + b"/results", {"GET": _on_object("batch", b"/results")}),
+    (_BATCHES + b"/" + _ID + b"/cancel", {"POST": _on_object("batch", b"/cancel")}),
+    (_FILES, {"POST": _create_file, "GET": partial(_list, "file")}),
+    (_FILES + b"/" + _ID, {"GET": _on_object("file"), "DELETE": _on_object("file")}),
+    (_FILES + b"/" + _ID + b"/content", {"GET": _on_object("file", b"/content")}),
+)
+ROUTES = tuple((re.compile(pattern), handlers) for pattern, handlers in _HANDLERS)
+
+OPENAI_ROUTES: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = (
+    (re.compile(rb"responses"), {"POST": _responses}),
+    (
+        re.compile(rb"responses/" + _ID + rb"(?:/[a-z_]+)?"),
+        {"GET": _not_stored, "POST": _not_stored, "DELETE": _not_stored},
+    ),
 )
 
 
@@ -126,10 +147,13 @@ def route(client: Client) -> Callable[[Context], Awaitable[None]] | None:
     Raises:
         errors.MethodNotAllowed: the path is served, but not by this method.
     """
-    base = _BASE.fullmatch(client.path)
+    routes, base = ROUTES, _BASE.fullmatch(client.path)
+    if client.path.startswith(b"/openai/"):
+        client.refusal = errors.in_openais_words
+        routes, base = OPENAI_ROUTES, _OPENAI_BASE.fullmatch(client.path)
     if base is None:
         return None
-    for pattern, handlers in ROUTES:
+    for pattern, handlers in routes:
         if match := pattern.fullmatch(base[1]):
             handler = handlers.get(client.method)
             if handler is None:

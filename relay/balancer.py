@@ -127,7 +127,7 @@ def refusal(why: str, model: str, back_s: str) -> errors.RelayError:
         case "mapped":
             return errors.BadRequest(
                 "requests: the accounts of this relay have other names for models of this batch"
-                f" ({_listed(model)}), and a batch is passed on unchanged. Use the upstream's names."
+                f" ({_listed(model)}), and a batch goes on unchanged. Use the upstream's names."
             )
         case "model" if "\n" in model:
             return errors.NotFound(

@@ -15,6 +15,7 @@ class Call:
     """What the relay read of a request; its bytes go on as they came.
 
     Args:
+        body: what the upstream gets; the client's own bytes, but for a dialect that translates.
         kind: "messages" and "batch" are counted and cost money; every other kind only holds a slot.
         target: path and query at the upstream, below the account's base URL.
         model: empty when the call names none; a batch's, one a line.
@@ -23,6 +24,7 @@ class Call:
             how the conversation begins; empty when it does not matter.
         account_id: the account that must serve, or empty for any.
         unbounded: the field whose cost cannot be bounded beforehand, or empty.
+        tool_uses: how often the upstream may use tools of its own, where that is bounded.
         most_micros, expected_micros: what a batch can cost at most, and what it is likely to.
         places: where in the request a model stands, for a message about it.
         model_at: where in the body the model's JSON string begins and ends.
@@ -40,6 +42,7 @@ class Call:
     agent: str = ""
     account_id: str = ""
     unbounded: str = ""
+    tool_uses: int = 0
     model_at: tuple[int, int] | None = None
     most_micros: int = 0
     expected_micros: int = 0
@@ -97,9 +100,17 @@ class Dialect(Protocol):
 
     name: str
     ping: bytes
+    # Whether answers are told in another API's words instead of passed on as they came.
+    retells: bool
 
     def meter(self, status: int, headers: Headers, *, stream: bool) -> Meter:
         """A meter for one answer."""
 
     def error_frame(self, error: RelayError, request_id: str) -> bytes:
         """The event by which a stream that broke off says so."""
+
+    def retold(self, meter: Meter, data: bytes) -> bytes:
+        """What the client gets of a stream's bytes, once the meter has seen them."""
+
+    def retold_whole(self, body: bytes) -> bytes:
+        """What the client gets of an answer that came whole."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from relay.accounts import Accounts, SignIns
+from relay.alerts import Alerts
 from relay.audit import Audit
 from relay.checks import Checks
 from relay.client import BodyBudget
@@ -28,6 +29,7 @@ class Context:
     signins: SignIns
     checks: Checks
     audit: Audit
+    alerts: Alerts
     prices: Prices
     leases: Leases
     clients: Clients

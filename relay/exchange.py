@@ -43,6 +43,7 @@ _KEPT_FROM_CLIENT = frozenset(
 _QUOTA_PREFIX = b"anthropic-ratelimit-"
 
 _MOST_REFUSAL_BYTES = 4 * 1024 * 1024
+_MOST_ANSWER_BYTES = 64 * 1024 * 1024
 REFUSED = "credential_refused"
 BROKEN_OFF = "The upstream's answer broke off. What has come so far is not the whole answer."
 
@@ -75,7 +76,8 @@ async def relay(
     client.trail.model = call.model
     async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
         lease.dialect = dialect.name
-        await forward(ctx, client, lease, body, partial(_deliver, ctx, client, dialect, lease))
+        deliver = partial(_deliver, ctx, client, dialect, lease)
+        await forward(ctx, client, lease, call.body, deliver, plain=dialect.retells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,8 @@ async def _deliver(
     lease.meter = meter = dialect.meter(reply.status, reply.headers, stream=stream)
     if stream and reply.status == 200:
         await _stream(ctx, client, dialect, lease, reply, meter)
+    elif dialect.retells:
+        await _retell(ctx, client, dialect, lease, reply, meter)
     else:
         await _pass_body(ctx, client, lease, reply, meter)
 
@@ -292,7 +296,8 @@ async def _stream(
                 lease.error = "" if meter.is_complete else "error_event"
                 # Before the client can see the end: its next request must find its slot free.
                 await ctx.leases.settle(lease)
-            await client.write(data)
+            if piece := dialect.retold(meter, data):
+                await client.write(piece)
     except UpstreamError as error:
         lease.error = _word_for(error)
         client.trail.error = f"{lease.error}: {error.reason}"
@@ -362,6 +367,20 @@ async def _pass_body(
     if client.status is None:
         await client.start(reply.status, headers)
     await client.end(held)
+
+
+async def _retell(
+    ctx: Context, client: Client, dialect: Dialect, lease: Lease, reply: Reply, meter: Meter
+) -> None:
+    """Answer with a whole answer in the dialect's own words."""
+    body = await collect(reply, _MOST_ANSWER_BYTES)
+    lease.first_byte_at = time.monotonic()
+    meter.feed(body)
+    meter.finish()
+    told = dialect.retold_whole(body)
+    await ctx.leases.settle(lease)
+    kept = [pair for pair in answer_headers(client, lease, reply) if pair[0] != b"content-length"]
+    await client.answer(reply.status, [*kept, (b"content-length", b"%d" % len(told))], told)
 
 
 async def pass_through(

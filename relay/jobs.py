@@ -7,17 +7,20 @@ from functools import partial
 
 import trio
 
-from relay import batches, usage
+from relay import batches, refusals, usage
 from relay.context import Context
-from relay.leases import HEARTBEAT_EVERY_S, SETTLE_WAITING_EVERY_S
+from relay.leases import HEARTBEAT_EVERY_S
+from relay.settlements import WRITE_WAITING_EVERY_S
 from relay.store import RedisAway
 
 log = logging.getLogger("relay.jobs")
 
 _JOB_DEADLINE_S = 60.0
-HOUR_S = 3600.0
+MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
 RENEW_EVERY_S = 15.0
 BATCHES_EVERY_S = 10.0
+MARKS_EVERY_S = 5.0
+DELIVER_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,32 @@ def table(ctx: Context) -> tuple[Job, ...]:
     """The jobs of a relay process."""
     return (
         Job("heartbeat", HEARTBEAT_EVERY_S, ctx.leases.beat),
-        Job("settle", SETTLE_WAITING_EVERY_S, ctx.leases.settle_waiting),
+        Job("settle", WRITE_WAITING_EVERY_S, ctx.leases.settlements.write_waiting),
+        Job("refusals", refusals.WRITE_EVERY_S, ctx.leases.refusals.write),
         Job("recover", HEARTBEAT_EVERY_S, ctx.leases.recover),
         Job("renew", RENEW_EVERY_S, ctx.signins.renew_due),
         Job("check", ctx.settings.check_interval_s, ctx.checks.check_all),
         Job("batches", BATCHES_EVERY_S, partial(batches.poll, ctx), batches.RUN_DEADLINE_S),
         Job("prune", 10.0, ctx.upstreams.prune),
-        Job("trim", HOUR_S, partial(usage.trim, ctx.store, ctx.settings.usage_retention_days)),
+        Job("archive", MINUTE_S, partial(_archive, ctx)),
+        Job("report", MINUTE_S, partial(usage.save_due, ctx.store)),
+        Job("forget", DAY_S, partial(usage.prune, ctx.store)),
+        Job("marks", MARKS_EVERY_S, ctx.alerts.tell_marks),
+        Job("expiring", HOUR_S, ctx.alerts.tell_expiring),
+        *(
+            Job(f"webhook {one.name}", DELIVER_EVERY_S, partial(ctx.alerts.deliver, one))
+            for one in ctx.alerts.webhooks
+        ),
+    )
+
+
+async def _archive(ctx: Context) -> None:
+    settings = ctx.settings
+    await usage.tidy(
+        ctx.store,
+        usage.Archive(settings.usage_folder),
+        retention_days=settings.usage_retention_days,
+        most_bytes=settings.usage_max_memory,
     )
 
 

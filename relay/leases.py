@@ -10,7 +10,6 @@ import enum
 import hashlib
 import logging
 import secrets
-from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +23,8 @@ from relay.call import Call
 from relay.keys import DISABLED_KEY, INVALID_KEY, KeyRef, Keys, expired_key
 from relay.lease import CHARS_PER_TOKEN, Lease, orphan_record
 from relay.pricing import Prices, Tokens
+from relay.refusals import Refusals
+from relay.settlements import Settlements
 from relay.store import (
     NO_LIMITS,
     NOBODY,
@@ -40,20 +41,14 @@ from relay.store import (
     Store,
     Waiting,
 )
-from relay.usage import counters, decision
+from relay.usage import counters, decision, refusal
 from relay.vault import new_id
 from relay.waiting import WaitingRoom
 
 log = logging.getLogger("relay.lease")
 
 ADMIT_DEADLINE_S = 5.0
-SETTLE_DEADLINE_S = 5.0
 HEARTBEAT_EVERY_S = 3.0
-# Slots are free again this soon after Redis' return.
-SETTLE_WAITING_EVERY_S = 0.25
-# Settlements that wait in memory while Redis is away; about 1 KB each.
-_MOST_UNSETTLED = 20_000
-_RETRY_S = 0.2
 
 UNKNOWN_MODEL = "unknown"
 AWAY = "The relay cannot reach its database just now. Nothing was sent; try again in a moment."
@@ -88,7 +83,8 @@ class Leases:
         self._process = secrets.token_hex(8)
         self._room = WaitingRoom(store, limits.concurrency)
         self._open: dict[str, Lease] = {}
-        self._unsettled: deque[Booking] = deque()
+        self.settlements = Settlements(store)
+        self.refusals = Refusals(store)
         # The dearest of what accounts call a model, where that is dearer than the model itself.
         self._dearest: dict[str, str] = {}
 
@@ -99,11 +95,6 @@ class Leases:
     async def call_up(self) -> None:
         """Let calls that wait for a slot go on when it is their turn, until cancelled."""
         await self._room.call_up()
-
-    @property
-    def waiting_count(self) -> int:
-        """Settlements that wait for Redis' return."""
-        return len(self._unsettled)
 
     @contextlib.asynccontextmanager
     async def admit(
@@ -141,7 +132,7 @@ class Leases:
         )
 
     def _most(self, call: Call, model: str) -> int:
-        return self._prices.most(model, len(call.body), call.max_tokens)
+        return self._prices.most(model, len(call.body), call.max_tokens, call.tool_uses)
 
     def _is_dearer(self, call: Call, credential: Credential) -> bool:
         """Whether an account's own name for the model can cost more than what is reserved.
@@ -193,28 +184,37 @@ class Leases:
             except RedisAway as error:
                 log.warning("request=%s refused: %s", request_id, error)
                 if error.maybe_done:
-                    self._keep(_void(request_id))
+                    self.settlements.keep(_void(request_id))
                 raise errors.Unavailable(AWAY) from None
             if isinstance(answer, Waiting):
                 return answer
             if isinstance(answer, Refused):
+                self._count_refusal(request_id, key, call, answer.code)
                 raise self._refusal(answer, key, call)
             lease = await self._granted(request_id, key, call, answer)
             if not self._is_dearer(call, lease.credential):
                 return lease
-            await self._book(_void(request_id))
+            if not await self.settlements.book(_void(request_id)):
+                # Taken back later, it would take back the next admission under this id.
+                raise errors.Unavailable(AWAY)
             return await self._ask(request_id, key, call, caller, waited)
-        self._keep(_void(request_id))
+        self.settlements.keep(_void(request_id))
         raise errors.Unavailable(AWAY)
 
     async def _granted(self, request_id: str, key: KeyRef, call: Call, answer: Admitted) -> Lease:
         try:
             credential = await self._accounts.credential(answer.account_id, answer.account_version)
         except (AccountProblem, RedisAway) as error:
-            self._keep(_void(request_id))
+            self.settlements.keep(_void(request_id))
             log.warning("request=%s account=%s: %s", request_id, answer.account_name, error)
             raise errors.Unavailable(AWAY) from None
         return Lease(request_id, key, call, answer, credential)
+
+    def _count_refusal(self, request_id: str, key: KeyRef, call: Call, code: str) -> None:
+        counter = refusal(code)
+        if counter:
+            log.info("request=%s key=%s refused=%s", request_id, key.id, code)
+            self.refusals.count(key.id, self._counted_model("", call.model), counter)
 
     def _refusal(self, answer: Refused, key: KeyRef, call: Call) -> errors.RelayError:
         code, back_s = answer.code, answer.back_s
@@ -251,23 +251,7 @@ class Leases:
             return
         lease.is_settled = True
         self._open.pop(lease.id, None)
-        await self._book(self._booking(lease))
-
-    async def _book(self, booking: Booking) -> None:
-        with trio.move_on_after(SETTLE_DEADLINE_S, shield=True):
-            try:
-                await self._store.leases.settle(booking)
-                return
-            except RedisAway as error:
-                log.warning("request=%s settles later: %s", booking.lease, error)
-        self._keep(booking)
-
-    def _keep(self, booking: Booking) -> None:
-        """Write a booking later: Redis is away, or may not have understood."""
-        if len(self._unsettled) >= _MOST_UNSETTLED:
-            lost = self._unsettled.popleft()
-            log.error("request=%s not booked: too many settlements wait for Redis", lost.lease)
-        self._unsettled.append(booking)
+        await self.settlements.book(self._booking(lease))
 
     def _booking(self, lease: Lease) -> Booking:
         is_well = lease.status is not None and lease.status < 400 and not lease.error
@@ -345,22 +329,6 @@ class Leases:
     def _counted_model(self, served: str, asked: str) -> str:
         """The model to count under; names that nobody serves are the client's to invent."""
         return served or (asked if self._prices.is_known(asked) else UNKNOWN_MODEL)
-
-    async def settle_all(self) -> None:
-        """Write every settlement that waits; for the end of the process."""
-        while self._unsettled:
-            try:
-                await self.settle_waiting()
-            except RedisAway:
-                await trio.sleep(_RETRY_S)
-
-    async def settle_waiting(self) -> None:
-        """Write the settlements that waited for Redis; RedisAway when it is still away."""
-        while self._unsettled:
-            booking = self._unsettled[0]
-            await self._store.leases.settle(booking)
-            if self._unsettled and self._unsettled[0] is booking:
-                self._unsettled.popleft()
 
     async def beat(self) -> None:
         """Tell Redis that the open leases live, and how far they have come."""

@@ -19,6 +19,8 @@ log = logging.getLogger("relay.pricing")
 # One USD per million tokens is a micro-dollar, which is a million pico-dollars, per token.
 _PICO_PER_UNIT = 1_000_000
 PICO_PER_MICRO = 1_000_000
+# Tokens that the largest context of a model holds.
+_LARGEST_CONTEXT = 1_000_000
 _FAMILIES = ("fable", "mythos", "opus", "sonnet", "haiku")
 
 # Ids come from clients: neither their number nor their length may fill the memory.
@@ -175,15 +177,20 @@ class Prices:
         pico += web_searches * self._table.web_search
         return -(-pico // PICO_PER_MICRO)
 
-    def most(self, model: str, body_bytes: int, max_tokens: int) -> int:
+    def most(self, model: str, body_bytes: int, max_tokens: int, tool_uses: int = 0) -> int:
         """Micro-dollars that a call of such a size cannot pass, in one attempt.
 
         No token is shorter than a byte, and no input dearer than an hour's cache write.
+
+        Args:
+            tool_uses: how often the upstream may use tools of its own. Each may read as much as a
+                model's context holds, and cost as much as a search.
         """
         row = self._found.get(model) or self._find(model)
-        rates = row.rates_for(body_bytes)
+        most_input = body_bytes + tool_uses * _LARGEST_CONTEXT
+        rates = row.rates_for(most_input)
         dearest = max(rates.input, rates.cache_write_5m, rates.cache_write_1h)
-        pico = body_bytes * dearest + max_tokens * rates.output
+        pico = most_input * dearest + max_tokens * rates.output + tool_uses * self._table.web_search
         return -(-pico // PICO_PER_MICRO)
 
     def is_known(self, model: str) -> bool:

@@ -89,6 +89,8 @@ class RedisLink:
         self._news = trio.Event()
         self._connection: trio.CancelScope | None = None
         self.is_up = False
+        # How many there have been; a change tells that one was lost.
+        self.connections = 0
         self.refused: str | None = None
 
     async def call(self, *args: Arg, deadline_s: float = CALL_DEADLINE_S) -> Any:
@@ -156,6 +158,7 @@ class RedisLink:
                     await self._greet()
                 self.refused = None
                 self.is_up = was_up = True
+                self.connections += 1
                 self._tell_the_waiting()
         except* (OSError, trio.BrokenResourceError, trio.TooSlowError, RedisAway) as broken:
             log.debug("Redis connection: %s", broken.exceptions[0])

@@ -16,7 +16,7 @@ _MICROS_PER_CENT = 10_000
 
 
 async def own_usage(ctx: Context, client: Client) -> None:
-    """Answer with the key's limits, what is used of each, and what it used today by model."""
+    """Answer with the key's limits, what is used of each, and what it used today and this month."""
     key = await _known(ctx, client)
     about = {
         "id": key.id,
@@ -26,7 +26,7 @@ async def own_usage(ctx: Context, client: Client) -> None:
         "owner": key.owner,
     }
     used = await limits_used(ctx, key.id)
-    body = json.dumps({"key": about, **used, "today": await _today(ctx, key)})
+    body = json.dumps({"key": about, **used, **await _used(ctx, key.id)})
     await client.answer_json(200, body.encode())
 
 
@@ -91,12 +91,18 @@ async def _standing(ctx: Context, key_id: str) -> dict[str, Any]:
     return await ctx.store.keys.standing(key_id, most, round(settings.rate_window_s * 1000))
 
 
-async def _today(ctx: Context, key: Key) -> dict[str, Any]:
-    report = await usage.report(ctx.store)
-    rows = [row for row in report.rows if row.key_id == key.id]
+async def _used(ctx: Context, key_id: str) -> dict[str, Any]:
+    """What a key used today and this month, by model."""
+    used = await usage.of_key(ctx.store, key_id)
     return {
-        "date": report.day,
-        "models": {row.model: _counted(row.counters) for row in rows},
+        "today": {"date": used.day, "models": _by_model(used.today)},
+        "month": {"date": used.day[:7], "models": _by_model(used.month)},
+    }
+
+
+def _by_model(counters: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    return {
+        model: _counted(figures) for model, figures in counters.items() if any(figures.values())
     }
 
 

@@ -17,6 +17,7 @@ import trio
 import relay
 from relay import batches, errors, jobs, limits, listener, redis_child, store
 from relay.accounts import Accounts, SignIns, kinds
+from relay.alerts import Alerts, post
 from relay.asgi import App
 from relay.audit import Audit
 from relay.checks import Checks
@@ -28,7 +29,7 @@ from relay.oauth import Provider
 from relay.owners import Owners
 from relay.pricing import Prices
 from relay.settings import Settings
-from relay.store import RelayLimits, Store
+from relay.store import RedisAway, RelayLimits, Store
 from relay.upstream import Upstreams
 from relay.vault import Vault
 
@@ -95,6 +96,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
         keys = Keys(opened, safe)
         accounts = Accounts(opened, safe, kinds.table(provider), settings.proxy)
         prices = Prices.load(settings.prices_file, settings.price_multiplier)
+        relay_limits = _relay_limits(settings)
         upstreams = Upstreams(connect_timeout_s=settings.connect_timeout_s)
         ctx = Context(
             settings=settings,
@@ -105,10 +107,9 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             signins=SignIns(opened, safe, accounts, provider),
             checks=Checks(opened, accounts, upstreams, settings.check_interval_s),
             audit=Audit(opened, safe),
+            alerts=Alerts(opened, settings.webhooks, relay_limits.budgets, post),
             prices=prices,
-            leases=Leases(
-                opened, keys, accounts, prices, _relay_limits(settings), settings.blocked_message
-            ),
+            leases=Leases(opened, keys, accounts, prices, relay_limits, settings.blocked_message),
             clients=limits.Clients(settings.clients),
             upstreams=upstreams,
             bodies=BodyBudget(settings.max_bodies_bytes),
@@ -118,7 +119,9 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             yield ctx
         finally:
             with trio.move_on_after(_LAST_SETTLEMENTS_S, shield=True):
-                await ctx.leases.settle_all()
+                await ctx.leases.settlements.write_all()
+                with contextlib.suppress(RedisAway):
+                    await ctx.leases.refusals.write()
                 await upstreams.aclose()
 
 
@@ -139,6 +142,7 @@ async def serve(
     listeners = await listener.open_listeners(settings.host, settings.port)
     async with context(settings) as ctx, trio.open_nursery() as nursery:
         await ctx.store.ping(_REDIS_PATIENCE_S)
+        await ctx.alerts.begin()
         app = App(ctx)
         nursery.start_soon(jobs.run, jobs.table(ctx))
         nursery.start_soon(ctx.checks.watch_suspects)

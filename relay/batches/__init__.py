@@ -17,6 +17,6 @@ from relay.batches.making import (
 from relay.batches.polling import RUN_DEADLINE_S, before_delete, poll
 
 __all__ = [
-    "MOST_SPOOLED_BYTES", "RUN_DEADLINE_S", "Reading", "Tally", "before_delete", "book", "book_estimated", "keep",
-    "outlasting", "pieces", "poll", "read", "spooled",
+    "MOST_SPOOLED_BYTES", "RUN_DEADLINE_S", "Reading", "Tally", "before_delete", "book",
+    "book_estimated", "keep", "outlasting", "pieces", "poll", "read", "spooled",
 ]  # fmt: skip

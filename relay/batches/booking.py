@@ -1,6 +1,7 @@
 """What a batch's results add up to, and how it goes on the books."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
@@ -8,7 +9,7 @@ from relay.context import Context
 from relay.dialects import messages
 from relay.pricing import Prices, Tokens
 from relay.store import KeptBatch
-from relay.usage import Attempt, Record, batch_counters, decision
+from relay.usage import Attempt, Record, counters, decision
 
 ENDINGS = ("succeeded", "errored", "canceled", "expired")
 _LONGEST_LINE = 64 * 1024 * 1024
@@ -77,36 +78,28 @@ def _added(one: Tokens, other: Tokens) -> Tokens:
 
 async def book(ctx: Context, batch: KeptBatch, tally: Tally) -> bool:
     """Book a batch by its whole results, once; whether it was this time. Raises RedisAway."""
-    attempts = [
-        _attempt(
+    shares = {
+        model: _attempt(
             batch,
-            model,
             one.tokens,
             ctx.prices.rounded(one.pico, one.tokens.web_searches, batch=True),
         )
         for model, one in tally.sums.items()
-    ]
-    if not attempts:
-        attempts = [_attempt(batch, _counted(ctx, next(iter(batch.models))), Tokens(), 0)]
-    return await _book(ctx, batch, attempts, tally.results, "")
+    }
+    if not shares:
+        shares = {_counted(ctx, next(iter(batch.models))): _attempt(batch, Tokens(), 0)}
+    return await _book(ctx, batch, shares, tally.results, "")
 
 
 async def book_estimated(ctx: Context, batch: KeptBatch, why: str) -> bool:
     """Book a batch whose results nobody can have: what it was expected to cost."""
-    attempts: dict[str, Attempt] = {}
-    for asked, (_, expected, tokens) in batch.models.items():
-        model = _counted(ctx, asked)
-        one = replace(
-            _attempt(batch, model, Tokens(input=tokens), expected), outcome=why, is_estimated=True
-        )
-        if before := attempts.get(model):
-            one = replace(
-                one,
-                tokens=_added(before.tokens, one.tokens),
-                cost_micros=before.cost_micros + one.cost_micros,
-            )
-        attempts[model] = one
-    return await _book(ctx, batch, list(attempts.values()), None, why)
+    shares: dict[str, Attempt] = {}
+    for asked, (_, expected, input_tokens) in batch.models.items():
+        model, tokens = _counted(ctx, asked), Tokens(input=input_tokens)
+        if before := shares.get(model):
+            tokens, expected = _added(before.tokens, tokens), before.cost_micros + expected
+        shares[model] = replace(_attempt(batch, tokens, expected), outcome=why, is_estimated=True)
+    return await _book(ctx, batch, shares, None, why)
 
 
 def _counted(ctx: Context, asked: str) -> str:
@@ -114,7 +107,7 @@ def _counted(ctx: Context, asked: str) -> str:
     return asked if ctx.prices.is_known(asked) else "unknown"
 
 
-def _attempt(batch: KeptBatch, model: str, tokens: Tokens, cost_micros: int) -> Attempt:
+def _attempt(batch: KeptBatch, tokens: Tokens, cost_micros: int) -> Attempt:
     return Attempt(
         account_id=batch.account_id,
         account_name=batch.account_name,
@@ -126,7 +119,6 @@ def _attempt(batch: KeptBatch, model: str, tokens: Tokens, cost_micros: int) -> 
         is_estimated=False,
         first_byte_ms=None,
         duration_ms=_age_ms(batch),
-        model=model,
     )
 
 
@@ -137,13 +129,38 @@ def _age_ms(batch: KeptBatch) -> int:
 async def _book(
     ctx: Context,
     batch: KeptBatch,
-    attempts: list[Attempt],
+    shares: Mapping[str, Attempt],
     results: dict[str, int] | None,
     error: str,
 ) -> bool:
+    """Book what each model has cost, with a record for each: counters are kept by model."""
+    records = {
+        model: _record(batch, model, attempt, number, results, error)
+        for number, (model, attempt) in enumerate(shares.items())
+    }
+    first = next(iter(records.values()))
+    why = replace(
+        decision(first, 1, {}, f"the account that took the batch {batch.id}; it is booked"),
+        attempts=tuple(shares.values()),
+    )
+    parts = [
+        (model, record.to_json(), {name: count for (_, name), count in counters(record).items()})
+        for model, record in records.items()
+    ]
+    return await ctx.store.batches.book(batch.id, parts, why.to_json())
+
+
+def _record(
+    batch: KeptBatch,
+    model: str,
+    attempt: Attempt,
+    part: int,
+    results: dict[str, int] | None,
+    error: str,
+) -> Record:
     started = datetime.fromtimestamp(batch.started_at_ms / 1000, UTC)
-    record = Record(
-        request_id=batch.lease,
+    return Record(
+        request_id=f"{batch.lease}.{part}" if part else batch.lease,
         time=started.isoformat(timespec="milliseconds"),
         key_id=batch.key_id,
         key_name=batch.key_name,
@@ -152,21 +169,18 @@ async def _book(
         client=batch.client,
         dialect=messages.name,
         model=", ".join(batch.models)[:_LONGEST_NAMES],
-        model_served=attempts[0].model if len(attempts) == 1 else "",
+        model_served=model,
         stream=False,
         status=200,
         stop_reason="",
         error=error,
         affinity="",
-        cost_micros=sum(attempt.cost_micros for attempt in attempts),
+        cost_micros=attempt.cost_micros,
         first_byte_ms=None,
-        duration_ms=_age_ms(batch),
-        attempts=tuple(attempts),
+        duration_ms=attempt.duration_ms,
+        attempts=(attempt,),
         kind="batch",
         batch_id=batch.id,
-        results=results,
-    )
-    why = decision(record, 1, {}, f"the account that took the batch {batch.id}; it is booked")
-    return await ctx.store.batches.book(
-        batch.id, batch_counters(record), record.to_json(), why.to_json()
+        part=part,
+        results=None if part else results,
     )

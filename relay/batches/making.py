@@ -5,7 +5,7 @@ import logging
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import IO
+from typing import BinaryIO
 
 import msgspec
 import trio
@@ -75,7 +75,7 @@ class Reading:
 
 
 @contextlib.asynccontextmanager
-async def spooled(ctx: Context, client: Client) -> AsyncIterator[IO[bytes]]:
+async def spooled(ctx: Context, client: Client) -> AsyncIterator[BinaryIO]:
     """The client's body in a file that is gone with the block, or with this process.
 
     Raises:
@@ -107,14 +107,14 @@ def _too_large() -> errors.TooLarge:
     return errors.TooLarge(f"A batch may have at most {MOST_BYTES // (1024 * 1024)} MiB.")
 
 
-async def pieces(spool: IO[bytes]) -> AsyncIterator[bytes]:
+async def pieces(spool: BinaryIO) -> AsyncIterator[bytes]:
     """A spooled body from its beginning."""
     await trio.to_thread.run_sync(spool.seek, 0)
     while piece := await trio.to_thread.run_sync(spool.read, _PIECE_BYTES):
         yield piece
 
 
-async def read(ctx: Context, key: KeyRef, spool: IO[bytes]) -> Reading:
+async def read(ctx: Context, key: KeyRef, spool: BinaryIO) -> Reading:
     """What a spooled batch asks for. Raises errors.BadRequest with the field."""
     shares, reading = await trio.to_thread.run_sync(_shares, spool, ctx.prices)
     if not shares:
@@ -138,7 +138,7 @@ async def _averages(ctx: Context, key: KeyRef, models: list[str]) -> dict[str, i
         return {}
 
 
-def _shares(spool: IO[bytes], prices: Prices) -> tuple[dict[str, _Share], Reading]:
+def _shares(spool: BinaryIO, prices: Prices) -> tuple[dict[str, _Share], Reading]:
     spool.seek(0)
     shares: dict[str, _Share] = {}
     reading = Reading()
@@ -153,7 +153,9 @@ def _shares(spool: IO[bytes], prices: Prices) -> tuple[dict[str, _Share], Readin
         share = shares.setdefault(params.model, _Share(number))
         tokens = params.size // CHARS_PER_TOKEN
         share.requests += 1
-        share.most_micros += prices.most(params.model, params.size, params.max_tokens)
+        share.most_micros += prices.most(
+            params.model, params.size, params.max_tokens, params.tool_uses
+        )
         share.input_tokens += tokens
         share.input_pico += prices.pico(params.model, Tokens(input=tokens))
         if params.unbounded and not reading.unbounded:
@@ -202,6 +204,7 @@ async def keep(ctx: Context, lease: Lease, reading: Reading, described: bytes) -
 @contextlib.asynccontextmanager
 async def outlasting() -> AsyncIterator[None]:
     """Go on for a little after a cancellation: what an upstream has taken must not be lost."""
+    failed: Exception | None = None
     async with trio.open_nursery() as nursery:
         scope = trio.CancelScope(shield=True)
         is_done = False
@@ -214,7 +217,12 @@ async def outlasting() -> AsyncIterator[None]:
                     scope.deadline = trio.current_time() + _OUTLAST_S
 
         nursery.start_soon(watch)
-        with scope:
-            yield
+        try:
+            with scope:
+                yield
+        except Exception as error:  # noqa: BLE001  # raised again outside, where it is no group
+            failed = error
         is_done = True
         nursery.cancel_scope.cancel()
+    if failed is not None:
+        raise failed

@@ -167,6 +167,6 @@ async def _get(
         if reply.status == 404:
             raise _Gone("results_gone")
         if reply.status != 200:
-            raise UpstreamError("head", f"it answered with status {reply.status}")
+            raise UpstreamError("headers", f"it answered with status {reply.status}")
         while data := await reply.receive():
             read(data)

@@ -9,12 +9,15 @@ import click
 import relay
 from relay.cli.accounts import account
 from relay.cli.audit import audit
+from relay.cli.backups import backup, restore
 from relay.cli.keys import create_api_key, key
 from relay.cli.menu import menu
 from relay.cli.owners import owner
-from relay.cli.reports import prices, usage, why
+from relay.cli.reports import prices, why
 from relay.cli.service import build, serve, try_
 from relay.cli.signins import oauth, rotate_encryption
+from relay.cli.usage import report, usage
+from relay.cli.webhooks import webhook
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,10 +35,14 @@ for _command in (
     account,
     oauth,
     usage,
+    report,
     why,
     prices,
     audit,
+    webhook,
     rotate_encryption,
+    backup,
+    restore,
     build,
     menu,
 ):

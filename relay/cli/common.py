@@ -50,6 +50,8 @@ def _first_cause(error: BaseException) -> BaseException:
 
 def _foreseen() -> tuple[type[Exception], ...]:
     from relay.accounts import AccountProblem
+    from relay.alerts import WebhookProblem
+    from relay.backup import BackupProblem
     from relay.build import BuildError
     from relay.keys import KeyProblem
     from relay.listener import ListenError
@@ -61,12 +63,13 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.store import RedisAway
     from relay.trial import TrialFailed
     from relay.upstream import UpstreamError
+    from relay.usage import UsageProblem
     from relay.vault import VaultError
 
     return (
-        AccountProblem, BuildError, KeyProblem, ListenError, OAuthProblem, OwnerProblem,
-        PricesError, RedisChildError, SettingsError, RedisAway, TrialFailed, UpstreamError,
-        VaultError,
+        AccountProblem, BackupProblem, BuildError, KeyProblem, ListenError, OAuthProblem,
+        OwnerProblem, PricesError, RedisChildError, SettingsError, RedisAway, TrialFailed,
+        UpstreamError, UsageProblem, VaultError, WebhookProblem,
     )  # fmt: skip
 
 

@@ -1,9 +1,7 @@
-"""What was used and why: usage, why, prices."""
+"""Why a request went where it went, and what requests cost: why, prices."""
 
 import dataclasses
 import json
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,49 +14,6 @@ from relay.cli.common import (
     table,
     with_context,
 )
-
-if TYPE_CHECKING:
-    from relay.usage import Report
-
-
-@click.command()
-@click.option("--day", help="UTC day, YYYY-MM-DD; today when left out.")
-@json_flag
-@sentences
-def usage(day: str | None, as_json: bool) -> None:
-    """Show a day's usage by key and model."""
-    from relay import usage as reports
-
-    if day is not None:
-        _check_day(day)
-    report = with_context(lambda ctx: reports.report(ctx.store, day))
-    if as_json:
-        print_json(report)
-    else:
-        _show_report(report)
-
-
-def _check_day(day: str) -> None:
-    try:
-        datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        raise click.BadParameter("use YYYY-MM-DD", param_hint="--day") from None
-
-
-def _show_report(report: "Report") -> None:
-    from relay.usage import dollars
-
-    def cells(counters: Any) -> list[object]:
-        names = ("requests", "errors", "input_tokens", "output_tokens", "cache_read_tokens")
-        writes = counters["cache_write_5m_tokens"] + counters["cache_write_1h_tokens"]
-        return [*(counters[name] for name in names), writes, dollars(counters["cost_micros"])]
-
-    head = ("KEY", "MODEL", "REQUESTS", "ERRORS", "IN", "OUT", "CACHE READ", "CACHE WRITE", "COST")
-    rows: list[list[object]] = [
-        [row.key_name, row.model, *cells(row.counters)] for row in report.rows
-    ]
-    click.echo(f"Usage on {report.day} (UTC)")
-    table(head, [*rows, ["total", "", *cells(report.total)]])
 
 
 @click.command()

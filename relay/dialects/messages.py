@@ -8,18 +8,19 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from relay import errors, sse
-from relay.call import Call, Headers
+from relay.call import Call, Headers, Meter
 from relay.pricing import Tokens
 
 name = "anthropic"
 ping = sse.encode("ping", b'{"type": "ping"}')
+retells = False
 
 _MOST_USAGE_BYTES = 64 * 1024 * 1024
 
@@ -48,6 +49,7 @@ def read(
     fields, ends = top_level_fields(body)
     model, max_tokens = _model_and_bound(fields)
     session = _session(named, fields)
+    unbounded, tool_uses = _bounds(body, fields)
     return Call(
         kind=kind,
         method=method,
@@ -59,7 +61,8 @@ def read(
         session=session,
         thread=session or _beginning(fields),
         agent=_text(named.get(b"x-claude-code-agent-id", b"")),
-        unbounded=_unbounded(body, fields),
+        unbounded=unbounded,
+        tool_uses=tool_uses,
         model_at=(ends["model"] - len(bytes(fields["model"])), ends["model"]),
     )
 
@@ -72,6 +75,7 @@ class Params:
     max_tokens: int
     size: int
     unbounded: str
+    tool_uses: int
 
 
 def params_of(request: bytes) -> Params:
@@ -90,7 +94,8 @@ def params_of(request: bytes) -> Params:
         model, max_tokens = _model_and_bound(inner)
     except errors.BadRequest as error:
         raise errors.BadRequest(below("params", error.message)) from None
-    return Params(model, max_tokens, len(params), _unbounded(params, inner))
+    unbounded, tool_uses = _bounds(params, inner)
+    return Params(model, max_tokens, len(params), unbounded, tool_uses)
 
 
 def below(place: str, message: str) -> str:
@@ -179,18 +184,20 @@ def _session(headers: dict[bytes, bytes], fields: dict[str, msgspec.Raw]) -> str
         return ""
 
 
-def _unbounded(body: bytes, fields: dict[str, msgspec.Raw]) -> str:
-    """The field that can cost more than the body's size tells, or empty."""
-    tools = bytes(fields.get("tools", b""))
+def _bounds(body: bytes, fields: dict[str, msgspec.Raw]) -> tuple[str, int]:
+    """The field whose cost nothing bounds, or empty; how often the upstream may use its tools."""
+    tools, uses = bytes(fields.get("tools", b"")), 0
     if _SERVER_TOOL.search(tools):
         try:
             used = msgspec.json.decode(tools, type=list[_Tool])
         except (msgspec.ValidationError, msgspec.DecodeError):
-            return "tools"
-        if any(tool.max_uses is None and _SERVER_TOOL_NAME.match(tool.type) for tool in used):
-            return "tools"
+            return "tools", 0
+        limits = [tool.max_uses for tool in used if _SERVER_TOOL_NAME.match(tool.type)]
+        if any(limit is None or limit < 0 for limit in limits):
+            return "tools", 0
+        uses = sum(limit or 0 for limit in limits)
     # A picture or document by its address or id is read at the upstream, whatever its size.
-    return "messages" if _BY_REFERENCE.search(body) else ""
+    return "messages" if _BY_REFERENCE.search(body) else "", uses
 
 
 def _beginning(fields: dict[str, msgspec.Raw]) -> str:
@@ -442,17 +449,37 @@ class _Unpacker:
         return plain
 
 
-def meter(status: int, headers: Headers, *, stream: bool) -> StreamMeter | BodyMeter:
-    """A meter for one answer; a stream's only when it really is one."""
+def meter(
+    status: int,
+    headers: Headers,
+    *,
+    stream: bool,
+    of_stream: "Callable[[_Unpacker | None], StreamMeter]" = StreamMeter,
+) -> StreamMeter | BodyMeter:
+    """A meter for one answer; a stream's only when it really is one.
+
+    Args:
+        of_stream: makes a stream's meter, of what unpacks the stream.
+    """
     named = dict(headers)
     packed = named.get(b"content-encoding", b"identity") in (b"gzip", b"deflate")
     unpack = _Unpacker() if packed else None
     is_events = named.get(b"content-type", b"").startswith(b"text/event-stream")
     if stream and status == 200 and is_events:
-        return StreamMeter(unpack)
+        return of_stream(unpack)
     return BodyMeter(unpack)
 
 
 def error_frame(error: errors.RelayError, request_id: str) -> bytes:
     """The event by which a stream that broke off says so."""
     return sse.encode("error", errors.envelope(error, request_id))
+
+
+def retold(meter: Meter, data: bytes) -> bytes:
+    """The client gets every byte as it came."""
+    return data
+
+
+def retold_whole(body: bytes) -> bytes:
+    """The client gets every byte as it came."""
+    return body

@@ -57,10 +57,12 @@ local average = counts and not is_batch and redis.call('HMGET', named('average',
 local tokens = math.max(tonumber(ARGV[14]), tonumber(average[2]) or 0)
 local cost = {most = tonumber(ARGV[12]),
   expected = math.max(tonumber(ARGV[13]), tonumber(average[1]) or 0)}
-local tpm, fullest, holders = not is_batch and tonumber(k[15]) or 0, nil, {}
+local tpm, fullest = not is_batch and tonumber(k[15]) or 0, nil
+local holders, is_counted = {}, false
 if counts then
   for period, field in pairs({daily = 12, monthly = 13}) do
     local most = tonumber(k[field]) or 0
+    is_counted = is_counted or most > 0
     if most > 0 and sum_of(scope, period, ':requests', now) >= most then
       return refused(period .. '_limit', whole(most), end_of(period, now))
     end
@@ -131,6 +133,7 @@ end
 if counts then
   local day = day_of(now) .. ':requests'
   redis.call('HINCRBY', named('spend', scope), day, 1)
+  if is_counted then redis.call('SADD', NAME.touched, scope) end
   if tpm > 0 then
     slide('tokens', key, 60000, now)
     redis.call('ZADD', named('window', 'tokens', key), now, lease)

@@ -2,9 +2,9 @@
 -- Guarantees: the same batch is booked once, however often and by whomever this runs. It counts
 -- on the day on which it was made, whatever became of its key or account since.
 -- KEYS[1]  batches that are not booked yet
--- ARGV     1 batch  2 record  3 decision  4 decision's life in seconds  5 counters' life in seconds
---          6 for how long it is remembered that it was booked, in seconds
---          7… model, counter name, amount, model, counter name, amount, …
+-- ARGV     1 batch  2 decision  3 decision's life in seconds  4 counters' life in seconds
+--          5 for how long it is remembered that it was booked, in seconds
+--          6… model, record, amounts as PLACE=AMOUNT with spaces between; for each model
 -- Returns  1 booked, 0 there was nothing to book
 local batch = named('batch', ARGV[1])
 local b = redis.call('HMGET', batch, 'key', 'account', 'started_at', 'owner', 'holders', 'most',
@@ -13,15 +13,17 @@ if not b[1] or b[9] then
   redis.call('ZREM', KEYS[1], ARGV[1])
   return 0
 end
-local started, total = tonumber(b[3]), 0
-local counters = named('count', day_of(started))
-for i = 7, #ARGV, 3 do
-  local amount = tonumber(ARGV[i + 2])
-  local field = table.concat({b[1], b[2], ARGV[i], ARGV[i + 1]}, '|')
-  redis.call('HINCRBY', counters, field, whole(amount))
-  if ARGV[i + 1] == 'cost_micros' then total = total + amount end
+local started, total, MONEY = tonumber(b[3]), 0, 1
+for i = 6, #ARGV, 3 do
+  local amounts = {}
+  for place, amount in string.gmatch(ARGV[i + 2], '(%d+)=(%d+)') do
+    amounts[tonumber(place)] = tonumber(amount)
+  end
+  add_amounts(b[1], b[2], ARGV[i], started, amounts, ARGV[4])
+  total = total + (amounts[MONEY] or 0)
+  redis.call('XADD', NAME.usage, '*', 'record', ARGV[i + 1], 'at', whole(started), 'model', ARGV[i],
+    'state', 'settled', 'replaces', '')
 end
-redis.call('EXPIRE', counters, ARGV[5])
 spend('account:' .. b[2], total, started)
 spend('key:' .. b[1], total, started)
 if b[4] ~= '' then spend('owner:' .. b[4], total, started) end
@@ -29,9 +31,8 @@ spend('relay', total, started)
 local cost = {most = tonumber(b[6]), expected = tonumber(b[7])}
 for scope in string.gmatch(b[5], '[^\n]+') do hold(scope, cost, -1) end
 if b[8] ~= '' then hold('account:' .. b[8], cost, -1) end
-redis.call('XADD', NAME.usage, '*', 'record', ARGV[2])
-redis.call('SET', named('decision', b[10]), ARGV[3], 'EX', ARGV[4])
+redis.call('SET', named('decision', b[10]), ARGV[2], 'EX', ARGV[3])
 redis.call('HSET', batch, 'booked', whole(total))
-redis.call('EXPIRE', batch, ARGV[6])
+redis.call('EXPIRE', batch, ARGV[5])
 redis.call('ZREM', KEYS[1], ARGV[1])
 return 1

@@ -1,7 +1,8 @@
 -- Ends a lease: frees its slots, books its figures, keeps its record and its decision.
 -- Guarantees: the same lease is booked once, however often this runs. A lease that was
--- recovered for dead and settles after all has its estimate and record taken back first. A lease
--- that is voided before its admission arrives (the connection broke) is not admitted any more.
+-- recovered for dead and settles after all has its estimate taken back first, and its new record
+-- (empty when there is none) names the one that it replaces. A lease that is voided before its
+-- admission arrives (the connection broke) is not admitted any more.
 -- KEYS[1]  open leases
 -- ARGV     1 lease  2 'settled', 'recovered' or 'void'  3 record ('' = none is kept)
 --          4 decision ('' = none)  5 decision's life in seconds  6 counters' life in seconds
@@ -9,7 +10,7 @@
 --          8 '1' when the lease's account served it well  9 model to count under
 --          10 what is left of the upstream's limits, per mille ('' = not told)
 --          11 until when that holds, ms  12 tokens that count for the key's tokens per minute
---          13… account, counter name, amount, account, counter name, amount, …
+--          13… account, counter's place, amount, account, counter's place, amount, …
 -- Returns  1 booked, 2 estimate replaced, 0 there was nothing to settle
 local lease, state, record, decision = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local l = redis.call('HMGET', named('lease', lease), 'key', 'account', 'started_at', 'state',
@@ -26,15 +27,13 @@ local late = l[4] == 'recovered'
 if late and state == 'recovered' then return 0 end
 local key, account = l[1], l[2]
 local started, total = tonumber(l[3]), 0
-local counters = named('count', day_of(started))
+local MONEY = 1
 
--- Adds to a counter; what is money is spent at every scope as well.
-local function count(at, name, amount, sign)
-  if amount == 0 then return end
-  redis.call('HINCRBY', counters, key .. '|' .. at .. '|' .. name, whole(sign * amount))
-  if not string.find(name, '|cost_micros$') then return end
-  total = total + sign * amount
-  spend('account:' .. at, sign * amount, started)
+-- Adds amounts, by their place, to an account's counters; money is spent at every scope as well.
+local function count(at, model, amounts)
+  add_amounts(key, at, model, started, amounts, ARGV[6])
+  total = total + (amounts[MONEY] or 0)
+  spend('account:' .. at, amounts[MONEY] or 0, started)
 end
 
 free_slots(lease, key, account)
@@ -54,16 +53,22 @@ end
 if late then
   local before = redis.call('HGETALL', named('booked', lease))
   for i = 1, #before, 2 do
-    local at, name = string.match(before[i], '^([^|]*)|(.*)$')
-    count(at, name, tonumber(before[i + 1]), -1)
+    local at, model = string.match(before[i], '^([^|]*)|(.*)$')
+    local amounts = {}
+    for place, amount in pairs(cmsgpack.unpack(before[i + 1])) do amounts[place] = -amount end
+    count(at, model, amounts)
   end
   redis.call('DEL', named('booked', lease))
 end
+local accounts = {}
 for i = 13, #ARGV, 3 do
-  local name = ARGV[9] .. '|' .. ARGV[i + 1]
-  count(ARGV[i], name, tonumber(ARGV[i + 2]), 1)
+  accounts[ARGV[i]] = accounts[ARGV[i]] or {}
+  accounts[ARGV[i]][tonumber(ARGV[i + 1])] = tonumber(ARGV[i + 2])
+end
+for at, amounts in pairs(accounts) do
+  count(at, ARGV[9], amounts)
   if state == 'recovered' then
-    redis.call('HSET', named('booked', lease), ARGV[i] .. '|' .. name, ARGV[i + 2])
+    redis.call('HSET', named('booked', lease), at .. '|' .. ARGV[9], cmsgpack.pack(amounts))
   end
 end
 spend('key:' .. key, total, started)
@@ -91,9 +96,11 @@ if not late then
   end
 end
 if late and state == 'settled' and l[13] == '1' then set_tokens(lease, key, tonumber(ARGV[12])) end
-if #ARGV > 12 then redis.call('EXPIRE', counters, ARGV[6]) end
-if late and l[17] then redis.call('XDEL', NAME.usage, l[17]) end
-local entry = record ~= '' and redis.call('XADD', NAME.usage, '*', 'record', record)
+local entry
+if record ~= '' or (late and l[17]) then
+  entry = redis.call('XADD', NAME.usage, '*', 'record', record, 'at', whole(started), 'model',
+    ARGV[9], 'state', state, 'replaces', late and l[17] or '')
+end
 if decision ~= '' then redis.call('SET', named('decision', lease), decision, 'EX', ARGV[5]) end
 
 if state == 'recovered' then

@@ -3,12 +3,17 @@
 import contextlib
 import ipaddress
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from relay.settings.secret import Secret
+from relay.settings.webhooks import Webhook
+from relay.settings.webhooks import parse as parse_webhooks
 
 MIB = 1024 * 1024
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -17,22 +22,6 @@ REDIS_FOLDER = "redis"
 
 class SettingsError(Exception):
     """One sentence about what is wrong with the settings, and where it stands."""
-
-
-class Secret:
-    """A text that repr, str and logs show as ***; reveal() gives it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "***"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +86,14 @@ class Settings:
     prices_file: Path | None = None
     price_multiplier: str = "1"
     usage_retention_days: int = 90
+    webhooks: tuple[Webhook, ...] = ()
+    usage_max_memory: int = 0
+    backup_folder: Path = Path("backups")
+    backup_daily: int = 7
+    backup_weekly: int = 4
+    backup_monthly: int = 6
+    backup_include: tuple[Path, ...] = ()
+    backup_copy_command: str = ""
     # Where systemd wants to hear that the service is ready; not an option of ours.
     notify_socket: str = ""
 
@@ -104,6 +101,11 @@ class Settings:
     def redis_folder(self) -> Path:
         """Where the relay's own Redis keeps its data."""
         return self.home / REDIS_FOLDER
+
+    @property
+    def usage_folder(self) -> Path:
+        """Where the records lie that Redis no longer holds."""
+        return self.home / "usage"
 
 
 # Parsers: a value as it was found becomes the option's own type. What their ValueError says
@@ -229,6 +231,20 @@ def _networks(value: object) -> tuple[str, ...]:
         raise ValueError('a list of addresses or networks such as ["127.0.0.1"]') from None
 
 
+def _paths(value: object) -> tuple[Path, ...]:
+    listed = [str(one) for one in value] if isinstance(value, list) else [str(value)]
+    if not all(one.startswith("/") for one in listed):
+        raise ValueError('a list of absolute paths such as ["/etc/relay"]')
+    return tuple(Path(one) for one in listed)
+
+
+def _command(value: object) -> str:
+    with contextlib.suppress(ValueError):
+        if shlex.split(str(value)):
+            return str(value)
+    raise ValueError("a command with its words quoted as in a shell")
+
+
 def _redis_address(value: object) -> str:
     if re.fullmatch(r"rediss?://[^\s/]+(:[0-9]+)?(/\S*)?|unix://[^\s/]*/\S+", str(value)):
         return str(value)
@@ -348,6 +364,18 @@ OPTIONS = (
     Option("price_multiplier", "pricing.multiplier", "", _factor, "times every price"),
     Option("usage_retention_days", "usage.retention", "", _whole(1, 3650, " of days"),
            "how long usage records are kept"),
+    Option("webhooks", "webhooks", "", parse_webhooks, "who is told of what", secret=True),
+    Option("usage_max_memory", "usage.maxMemory", "", _whole(0, 1024 * 1024 * MIB, " of bytes"),
+           "what of them Redis holds at most, 0 for 40 % of its maxmemory"),
+    Option("backup_folder", "backup.folder", "", _text, "folder of the backups"),
+    Option("backup_daily", "backup.keepDaily", "", _whole(1, 3650), "days of which one is kept"),
+    Option("backup_weekly", "backup.keepWeekly", "", _whole(0, 520), "weeks of which one is kept"),
+    Option("backup_monthly", "backup.keepMonthly", "", _whole(0, 120),
+           "months of which one is kept"),
+    Option("backup_include", "backup.include", "", _paths,
+           "files and folders that backups hold as well"),
+    Option("backup_copy_command", "backup.copyCommand", "", _command,
+           "run with each new backup as its last word"),
     Option("jwt_secret", "", "JWT_SECRET", _jwt_secret, "keys the hash of keys", secret=True),
     Option("encrypt_key", "", "ENCRYPT_KEY", _encrypt_key, "encrypts accounts' secrets",
            secret=True),

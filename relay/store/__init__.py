@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from relay.redis_link import CALL_DEADLINE_S, RedisAway, RedisLink, ReplyError, linked
 from relay.store.accounts import AccountTable
-from relay.store.alerts import AlertTable
+from relay.store.alerts import AlertTable, Dead, Handed
 from relay.store.audit import AuditTable
 from relay.store.batches import BatchTable, KeptBatch
 from relay.store.database import Database, scripts
@@ -18,15 +18,21 @@ from relay.store.names import NAMES, name
 from relay.store.objects import ObjectTable
 from relay.store.owners import OwnerTable
 from relay.store.signins import SigninTable
+from relay.store.upkeep import UpkeepTable
 from relay.store.usage import UsageTable
 from relay.store.values import (
+    COUNTERS,
     NO_LIMITS,
     NOBODY,
     NOTHING,
+    REFUSALS,
     Admitted,
     Again,
     Booking,
     Caller,
+    Cell,
+    Counted,
+    Entry,
     Estimate,
     Moved,
     Orphan,
@@ -37,9 +43,10 @@ from relay.store.values import (
 )
 
 __all__ = [
-    "NOBODY", "NOTHING", "NO_LIMITS",
-    "Admitted", "Again", "Booking", "Caller", "Estimate", "KeptBatch", "Moved", "Orphan", "RedisAway",
-    "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting", "name", "opened",
+    "COUNTERS", "NOBODY", "NOTHING", "NO_LIMITS", "REFUSALS",
+    "Admitted", "Again", "Booking", "Caller", "Cell", "Counted", "Dead", "Entry", "Estimate",
+    "Handed", "KeptBatch", "Moved", "Orphan", "RedisAway", "Refused", "RelayLimits", "ReplyError",
+    "Rest", "Store", "Waiting", "name", "opened",
 ]  # fmt: skip
 
 SCHEMA_VERSION = "1"
@@ -60,10 +67,16 @@ class Store:
         self.usage = UsageTable(db)
         self.alerts = AlertTable(db)
         self.audit = AuditTable(db)
+        self.upkeep = UpkeepTable(db)
 
     @property
     def is_up(self) -> bool:
         return self._db.is_up
+
+    @property
+    def connections(self) -> int:
+        """How many connections to Redis there have been."""
+        return self._db.connections
 
     async def ping(self, patience_s: float = CALL_DEADLINE_S) -> None:
         """Raise RedisAway unless Redis answers within `patience_s`; at once if it refuses us."""

@@ -1,15 +1,15 @@
 """Batches that are not booked yet: what is held for each, and who looks at it when."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from relay.store.database import Arg, Database
 from relay.store.names import NAMES, name
+from relay.store.values import COUNTERS_LIFE_S, PLACES
 
 _FIRST_LOOK_MS = 60_000
 _DECISION_LIFE_S = 7 * 24 * 3600
-_COUNTERS_LIFE_S = 400 * 24 * 3600
 # Longer than an upstream keeps results, so that nothing late books a batch again.
 _BOOKED_LIFE_S = 60 * 24 * 3600
 
@@ -85,19 +85,18 @@ class BatchTable:
     async def book(
         self,
         batch_id: str,
-        figures: Mapping[tuple[str, str], int],
-        record: bytes,
+        parts: Iterable[tuple[str, bytes, Mapping[str, int]]],
         decision: bytes,
     ) -> bool:
         """Book a batch once; see lua/batch_book.lua. Safe to repeat.
 
         Args:
-            figures: what it adds, by model and counter.
+            parts: for each model: its name, the record, and what that adds by counter.
         """
-        args: list[Arg] = [batch_id, record, decision, _DECISION_LIFE_S, _COUNTERS_LIFE_S]
-        args.append(_BOOKED_LIFE_S)
-        for (model, counter), amount in figures.items():
-            args += (model, counter, amount)
+        args: list[Arg] = [batch_id, decision, _DECISION_LIFE_S, COUNTERS_LIFE_S, _BOOKED_LIFE_S]
+        for model, record, amounts in parts:
+            text = " ".join(f"{PLACES[counter]}={amount}" for counter, amount in amounts.items())
+            args += (model, record, text)
         return bool(await self._db.run("batch_book", [NAMES["batches"]], args))
 
     async def averages(self, key_id: str, models: list[str]) -> dict[str, int]:

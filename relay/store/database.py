@@ -14,17 +14,27 @@ from relay.store.names import NAMES
 __all__ = ["Arg", "Database", "flat", "pairs", "scripts"]
 
 # Each script and what of the shared parts stands before it.
-_STATES = ("common", "states")
+_STATES = ("common", "alert", "states")
+_WEBHOOK = ("common", "webhook")
 _CHOOSE = (*_STATES, "limits", "choose")
 _SCRIPTS = {
     "admit": (*_CHOOSE, "lines"),
     "wait": ("common", "lines"),
     "move_on": _CHOOSE,
-    "settle": (*_STATES, "limits"),
+    "settle": (*_STATES, "limits", "count"),
     "batch_keep": ("common", "limits"),
     "batch_due": ("common",),
-    "batch_book": ("common", "limits"),
+    "batch_book": ("common", "limits", "count"),
     "standing": ("common", "limits"),
+    "marks": ("common", "alert", "limits"),
+    "expiring": ("common", "alert"),
+    "tell": ("common", "alert"),
+    "claim": _WEBHOOK,
+    "outcome": _WEBHOOK,
+    "revive": _WEBHOOK,
+    "refused": ("common", "count"),
+    "counted": ("common",),
+    "report": ("common", "alert"),
     "check": _STATES,
     "reset": _STATES,
     "heartbeat": ("common",),
@@ -62,6 +72,11 @@ class Database:
     @property
     def is_up(self) -> bool:
         return self._link.is_up
+
+    @property
+    def connections(self) -> int:
+        """How many connections to Redis there have been."""
+        return self._link.connections
 
     async def call(self, *command: Arg, deadline_s: float = CALL_DEADLINE_S) -> Any:
         """The reply to one command."""

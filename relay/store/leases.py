@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from relay.store.database import Arg, Database, flat
 from relay.store.names import NAMES
 from relay.store.values import (
+    COUNTERS_LIFE_S,
     NO_LIMITS,
     NOBODY,
     NOTHING,
+    PLACES,
     Admitted,
     Again,
     Booking,
@@ -23,7 +25,6 @@ from relay.store.values import (
 )
 
 _DECISION_LIFE_S = 7 * 24 * 3600
-_COUNTERS_LIFE_S = 400 * 24 * 3600
 _CORRECTION_LIFE_S = 24 * 3600
 # Three missed heartbeats and a little: a process that is silent this long is dead.
 _DEATH_MS = 10_000
@@ -130,9 +131,9 @@ class LeaseTable:
         """Book a lease once; see lua/settle.lua. Safe to repeat."""
         figures: list[Arg] = []
         for (account_id, counter), amount in booking.counters.items():
-            figures += (account_id, counter, amount)
+            figures += (account_id, PLACES[counter], amount)
         args: list[Arg] = [booking.lease, booking.state, booking.record, booking.decision]
-        args += [_DECISION_LIFE_S, _COUNTERS_LIFE_S, _CORRECTION_LIFE_S]
+        args += [_DECISION_LIFE_S, COUNTERS_LIFE_S, _CORRECTION_LIFE_S]
         args += [int(booking.is_well), booking.model, *(booking.headroom or ("", ""))]
         args += [booking.tokens]
         return int(await self._db.run("settle", [NAMES["leases"]], args + figures))

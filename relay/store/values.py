@@ -4,6 +4,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+# Thirteen months and a little.
+COUNTERS_LIFE_S = 400 * 24 * 3600
+# What is counted of requests, by its place in a stored cell: the first is money, new ones follow
+# behind the last of REFUSALS.
+COUNTERS = (
+    "cost_micros",
+    "requests",
+    "errors",
+    "estimated",
+    "affinity_moves",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "web_searches",
+)
+# What is counted of requests that were refused before admission, by reason.
+REFUSALS = (
+    "refused_rate",
+    "refused_tokens",
+    "refused_daily_limit",
+    "refused_monthly_limit",
+    "refused_concurrency",
+    "refused_relay_full",
+    "refused_budget",
+    "refused_unbounded",
+    "refused_batch",
+    "refused_address",
+    "refused_client",
+    "refused_disabled",
+    "refused_key_expired",
+    "refused_key_model",
+    "refused_no_account",
+    "refused_account",
+    "refused_other",
+)
+PLACES = {counter: place for place, counter in enumerate((*COUNTERS, *REFUSALS), start=1)}
+
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
@@ -169,3 +208,46 @@ class Orphan:
     input_tokens: int
     output_chars: int
     lost: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A usage record as it stands in the books.
+
+    Args:
+        id: its id in the stream of records, which holds the time of settling.
+        at_ms: when the request was admitted, in whose hour and day it counts.
+        model: the one it is counted under.
+        state: settled; or recovered, an estimate for a dead process.
+        replaces: the id of the estimate that this one stands for, or empty.
+        record: JSON; empty where an estimate is replaced by nothing.
+    """
+
+    id: str
+    at_ms: int
+    model: str
+    state: str
+    replaces: str
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a key used of a model at an account in a day or an hour; refusals have no account."""
+
+    key_id: str
+    account_id: str
+    model: str
+    amounts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The cells of a day (YYYY-MM-DD) or an hour (YYYY-MM-DDTHH), UTC.
+
+    `until_id` is the last record that was settled when they were read.
+    """
+
+    period: str
+    until_id: str
+    cells: Sequence[Cell]

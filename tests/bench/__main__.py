@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import trio
 
-from tests.bench import measure, table
+from tests.bench import measure, table, together
 from tests.bench.contenders import Caddy, Contender, Direct, Hypercorn, Nginx
 from tests.bench.processes import StartError
 from tests.bench.relay_contender import Relay
@@ -22,7 +22,7 @@ from tests.bench.streams_load import Shape
 
 BARE = "bare answer"
 YARDSTICKS = (BARE, Caddy.name)
-PARTS = ("requests", "streams")
+USUAL_PARTS = ("requests", "streams")
 USUAL_SHAPES = (Shape(50, 50), Shape(200, 50))
 LONG_SHAPE = Shape(50, 500)
 
@@ -46,7 +46,10 @@ def everyone() -> list[Contender]:
     "--seconds", default=3, show_default=True, type=click.IntRange(1, 30),
     help="How long one round of requests is.",
 )  # fmt: skip
-@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="Only this part.")
+@click.option(
+    "--part", "parts", multiple=True, type=click.Choice((*USUAL_PARTS, *together.PARTS)),
+    help="Only this part; may be repeated. Limits and faults (two relays) run only if named.",
+)  # fmt: skip
 @click.option(
     "--only", multiple=True, type=click.Choice([one.name for one in everyone()]),
     help="Only this contender; may be repeated.",
@@ -69,14 +72,17 @@ def main(
 ) -> None:
     """Measure the relay, its bare stack, and plain proxies, side by side on this machine."""
     more = [Shape(count, 50) for count in streams] + [LONG_SHAPE] * long_streams
-    plan = _plan(quick, rounds, seconds, parts or PARTS, tuple(more))
+    plan = _plan(quick, rounds, seconds, parts or USUAL_PARTS, tuple(more))
     contenders = [one for one in everyone() if not only or one.name in only]
-    results = trio.run(_run, contenders, plan)
+    results = trio.run(_run, contenders, plan) if plan.clients or plan.shapes else []
+    found = trio.run(_run_together, parts, quick)
     if as_json:
-        click.echo(json.dumps(table.values(results), indent=2, ensure_ascii=False))
+        figures = [*table.values(results), *found.values()]
+        click.echo(json.dumps(figures, indent=2, ensure_ascii=False))
     else:
-        click.echo(table.text(results, YARDSTICKS))
-    sys.exit(1 if any(one.failure for one in results) else 0)
+        tables = [table.text(results, YARDSTICKS) if results else "", found.text()]
+        click.echo("\n\n".join(filter(None, tables)))
+    sys.exit(1 if any(one.failure for one in results) or not found.holds else 0)
 
 
 def _plan(
@@ -107,6 +113,22 @@ async def _run(contenders: list[Contender], plan: measure.Plan) -> list[measure.
     if results is None:
         raise click.ClickException(reason)
     return results
+
+
+async def _run_together(parts: tuple[str, ...], quick: bool) -> together.Together:
+    say = partial(click.echo, err=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_on_signal, nursery)
+            found = None
+            try:
+                found = await together.run(parts, Path(folder), say, quick=quick)
+            except* (StartError, AssertionError) as group:
+                say(f"failed: {group.exceptions[0]!r}")
+            nursery.cancel_scope.cancel()
+    if found is None:
+        raise click.ClickException("the parts with two relays did not come to their end")
+    return found
 
 
 async def _end_on_signal(nursery: trio.Nursery) -> None:

@@ -23,6 +23,11 @@ _READY = re.compile(r"listening on (http://\S+)")
 _NOT_OURS = re.compile(r"(RELAY_|REDIS_|CLAUDE_|ANTHROPIC_|LOG_)|(HOST|PORT|REQUEST_TIMEOUT)$")
 
 
+def clean_env() -> dict[str, str]:
+    """The environment without settings of a relay."""
+    return {name: value for name, value in os.environ.items() if not _NOT_OURS.match(name)}
+
+
 class Relay(Contender):
     """`python relay.py serve` with one key, and an account at the upstream of the hour."""
 
@@ -46,8 +51,7 @@ class Relay(Contender):
     async def _start(self, nursery: trio.Nursery, upstreams: Upstreams) -> None:
         self._home = upstreams.folder / "relay"
         self._home.mkdir(mode=0o700)
-        clean = {name: value for name, value in os.environ.items() if not _NOT_OURS.match(name)}
-        self._env = {**clean, "RELAY_HOME": str(self._home)}
+        self._env = {**clean_env(), "RELAY_HOME": str(self._home)}
         command = [sys.executable, "relay.py", "serve", "--port", "0"]
         program = await Program.start(nursery, "relay-serve", command, upstreams.folder, self._env)
         self._roots = (program.pid,)

@@ -129,6 +129,18 @@ def _memory_table(results: Sequence[Result]) -> str:
     return _table("Memory", head, results, found, cells)
 
 
+def aligned(title: str, head: Cells, rows: Sequence[Cells]) -> str:
+    """A table whose first column are words and whose others are figures."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+
+    def line(row: Cells) -> str:
+        first, *rest = row
+        figures = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
+        return "  ".join([first.ljust(widths[0]), *figures])
+
+    return "\n".join([title, *map(line, [head, *rows])])
+
+
 def _table(
     title: str,
     head: Cells,

@@ -114,3 +114,22 @@ def test_a_quick_run_has_figures_for_every_contender() -> None:
         assert [one["completed"] for one in row["streams"]] == [10]
     assert rows["relay"]["loaded"]["aside_mib"] > 0
     assert rows["relay"]["requests"][0]["store_scripts"] > 0
+
+
+@pytest.mark.slow
+def test_fifty_requests_on_two_processes_pass_exactly_what_each_limit_is() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--part", "limits", "--quick", "--json"],
+        cwd=RUN.parents[2],
+        capture_output=True,
+        text=True,
+        timeout=QUICK_DEADLINE_S,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert {row["rounds"] for row in rows.values()} == {3}
+    assert all(row["fewest"] == row["most"] == row["bound"] for row in rows.values()), rows
+    assert [rows[name]["bound"] for name in ("10 a minute", "5 at one time")] == [10, 5]
+    strict = rows["strict $0.02"]
+    assert strict["bound"] > 1
+    assert strict["spent_micros"] <= strict["budget_micros"] == 20_000

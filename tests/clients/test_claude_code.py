@@ -7,18 +7,17 @@ keeps a journal of what it got.
 import json
 import os
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from ..process.conftest import ROOT, line_with
-from .conftest import MACHINE, NODE_MODULES, UPSTREAM_KEY, Home, Relay, needed, node, run, serve
+from ..process.conftest import ROOT
+from .aimock import Aimock, fixture, saying, started
+from .conftest import MACHINE, NODE_MODULES, Home, Relay, needed, run, serve
 
 pytestmark = pytest.mark.npm
 
@@ -30,15 +29,6 @@ CUT = {"chunkSize": 5, "latency": 20, "truncateAfterChunks": 5}
 # Neither tried again by the client nor moved on from by the relay.
 TOO_LARGE = {"error": {"type": "request_too_large", "message": "No more of this."}, "status": 413}
 CALL_OF_TOOL = {"name": "Bash", "arguments": {"command": "tr a-z A-Z < note.txt"}}
-
-
-def fixture(words: str, response: dict[str, Any], match: Any = None, **how: Any) -> dict[str, Any]:
-    return {"match": {"userMessage": words, **(match or {})}, "response": response, **how}
-
-
-def saying(content: str, input_tokens: int = 1000, output_tokens: int = 10) -> dict[str, Any]:
-    usage = {"input_tokens": input_tokens, "output_tokens": output_tokens}
-    return {"content": content, "usage": usage}
 
 
 FIXTURES = [
@@ -57,25 +47,6 @@ FIXTURES = [
 ]
 
 
-@dataclass
-class Aimock:
-    """The running upstream."""
-
-    url: str
-
-    def journal(self, words: str) -> list[dict[str, Any]]:
-        """The requests that were answered by the fixtures for these words."""
-        answer = httpx.get(
-            f"{self.url}/__aimock/journal", headers={"x-api-key": UPSTREAM_KEY}, trust_env=False
-        )
-        entries: list[dict[str, Any]] = answer.json()
-        return [
-            entry
-            for entry in entries
-            if entry["response"]["fixture"]["match"]["userMessage"] == words
-        ]
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     one = Home(tmp_path_factory.mktemp("claude"))
@@ -85,19 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @pytest.fixture(scope="module")
 def aimock(home: Home) -> Aimock:
-    fixtures = home.folder / "fixtures.json"
-    fixtures.write_text(json.dumps({"fixtures": FIXTURES}))
-    program = needed(NODE_MODULES / "@copilotkit" / "aimock" / "dist" / "cli.js")
-    process = subprocess.Popen(
-        [node(), str(program), "-p", "0", "-f", str(fixtures), "--validate-on-load"],
-        env={"PATH": os.environ["PATH"], "AIMOCK_API_KEYS": UPSTREAM_KEY},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    home.started.append(process)
-    return Aimock(line_with(process, "listening on").rpartition(" ")[2])
+    return started(home, FIXTURES)
 
 
 @pytest.fixture(scope="module")

@@ -52,8 +52,9 @@ async def test_a_key_tells_what_is_used_of_each_of_its_limits(relay: Running):
     ]
     assert {one["used_usd"] for one in told["budgets"]} == {usd}
     assert {one["held_usd"] for one in told["budgets"]} == {"0.000000"}
-    assert told["today"]["models"][BODY["model"]]["requests"] == 2
-    assert told["today"]["models"][BODY["model"]]["cost_usd"] == usd
+    for span in ("today", "month"):
+        assert told[span]["models"][BODY["model"]]["requests"] == 2
+        assert told[span]["models"][BODY["model"]]["cost_usd"] == usd
 
 
 async def test_a_key_sees_nothing_of_another(relay: Running):

@@ -62,6 +62,12 @@ class RedisProcess:
             client.sendall(line)
             return client.recv(65536)
 
+    def stop(self) -> None:
+        """End it in peace: it writes out what it holds."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(START_DEADLINE_S)
+
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()

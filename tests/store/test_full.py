@@ -90,7 +90,7 @@ async def test_a_client_hears_that_the_relay_is_away_and_nothing_is_left_to_sett
                     raise AssertionError("nobody may be admitted")
             one.was_sent, one.status = True, 200
             one.meter = FakeMeter(Tokens(input=10, output=5), 0, is_complete=True)
-        assert office.leases.waiting_count == 0
+        assert office.leases.settlements.waiting_count == 0
         assert (await office.total())["cost_micros"] == 10 * 5 + 5 * 25
 
 

@@ -1,9 +1,12 @@
 """The scripts and the typed access over them, against a real Redis."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
 import pytest
 import trio
 
-from relay.store import Admitted, Booking, Refused, ReplyError, Store, name
+from relay.store import Admitted, Booking, Cell, Refused, ReplyError, Store, name
 from relay.store import opened as open_store
 
 KEY = {"name": "alice", "hash": "h1", "enabled": "1", "expires_at": "", "models": ""}
@@ -38,15 +41,19 @@ def booking(lease: str = "req_1", state: str = "settled", cost: int = 7) -> Book
 
 async def day_sums(store: Store) -> dict[str, int]:
     """All counters of the day, by name alone, whatever day Redis has."""
-    seconds, _ = await store._db.call("TIME")
-    import datetime
-
-    day = datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).date().isoformat()
     sums: dict[str, int] = {}
-    for field, amount in (await store.usage.counters(day)).items():
-        counter = field.rpartition("|")[2]
-        sums[counter] = sums.get(counter, 0) + amount
+    for cell in await cells_of(store, 10):
+        for counter, amount in cell.amounts.items():
+            sums[counter] = sums.get(counter, 0) + amount
     return sums
+
+
+async def cells_of(store: Store, length: int) -> Sequence[Cell]:
+    """The cells of Redis' present day (10) or hour (13)."""
+    seconds, _ = await store._db.call("TIME")
+    now = datetime.fromtimestamp(int(seconds), UTC)
+    (counted,) = await store.usage.counted([f"{now:%Y-%m-%dT%H}"[:length]])
+    return counted.cells
 
 
 async def test_an_admission_names_the_account_and_holds_a_slot(opened: Store):
@@ -169,10 +176,10 @@ async def test_a_late_settlement_replaces_the_estimate(opened: Store):
     assert await opened.leases.settle(booking(state="recovered", cost=3)) == 0
     assert await day_sums(opened) == {"requests": 1, "cost_micros": 3}
     assert await opened.leases.settle(booking(cost=10)) == 2
-    assert {name: amount for name, amount in (await day_sums(opened)).items() if amount} == {
-        "requests": 1,
-        "cost_micros": 10,
-    }
+    for length in (10, 13):
+        assert [cell.amounts for cell in await cells_of(opened, length)] == [
+            {"requests": 1, "cost_micros": 10}
+        ]
 
 
 async def test_a_lease_without_heartbeat_becomes_an_orphan(opened: Store):
@@ -229,10 +236,8 @@ async def test_two_hundred_concurrent_admissions_take_two_hundred_slots(opened: 
 
 async def test_days_are_those_of_the_utc_calendar(opened: Store, redis_url: str):
     script = opened._db._scripts["admit"].text.split("-- Decides")[0]
-    import datetime
-
     for text in ("1970-01-01", "2000-02-29", "2026-12-31", "2028-02-29", "2100-03-01"):
-        moment = datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC)
+        moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
         for seconds in (0, 86399):
             ms = int((moment.timestamp() + seconds) * 1000)
             day = await opened._db.call("EVAL", script + "return day_of(tonumber(ARGV[1]))", 0, ms)

@@ -13,12 +13,12 @@ PACKAGE = Path(__file__).parents[2] / "relay"
 ROWS = (
     {"__main__"},
     {"cli"},
-    {"trial"},
+    {"trial", "backup"},
     {"server"},
     {"asgi", "jobs", "listener"},
     {"connection", "api"},
     {"http1"},
-    {"objects", "selfservice", "signin", "web"},
+    {"dialects.responses", "objects", "selfservice", "signin", "web"},
     {"batches"},
     {"dialects.messages"},
     {"exchange"},
@@ -27,9 +27,9 @@ ROWS = (
     {"lease"},
     {"balancer", "checks"},
     {"keys", "accounts", "owners"},
-    {"usage", "alerts", "audit", "limits", "waiting"},
+    {"usage", "alerts", "audit", "limits", "refusals", "settlements", "waiting"},
     {"store", "redis_child"},
-    {"redis_link", "call", "client", "oauth", "upstream", "incoming"},
+    {"redis_link", "call", "client", "dialects.models", "oauth", "upstream", "incoming"},
     {"errors", "log", "pricing", "rules", "settings", "simulator", "sse", "vault", "build"},
 )
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}

@@ -326,3 +326,9 @@ def test_the_table_is_found_within_an_archive(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert ran.stdout == "35\n"
+
+
+def test_the_most_that_a_call_can_cost_counts_its_tools_and_their_findings() -> None:
+    """Opus 5: $10 per million tokens written to the cache for an hour, $25 of output."""
+    assert PRICES.most("claude-opus-5", 1000, 100) == 10_000 + 2_500
+    assert PRICES.most("claude-opus-5", 1000, 100, 2) == 12_500 + 2 * (10_000_000 + 10_000)

@@ -1,0 +1,38 @@
+-- Counters by hour and by day, for 13 months. A cell holds what one key used of one model at one
+-- account in one hour or day: amounts by their place in COUNTERS (store/values.py), packed. It
+-- stands under a small number, that of key, account and model in the month's series, so that a
+-- cell takes about 40 bytes.
+
+local SERIES_LIFE_S = 440 * 86400
+
+local function series_of(month, label)
+  local names = named('series', month)
+  local number = redis.call('HGET', names, label)
+  if number then return number end
+  number = whole(redis.call('HLEN', names))
+  redis.call('HSET', names, label, number)
+  redis.call('EXPIRE', names, SERIES_LIFE_S)
+  return number
+end
+
+-- Adds amounts, by their place, to a cell of a period.
+local function add_to(period, cell, amounts, life_s)
+  local packed = redis.call('HGET', period, cell)
+  local sums = packed and cmsgpack.unpack(packed) or {}
+  for place, amount in pairs(amounts) do
+    for i = #sums + 1, place do sums[i] = 0 end
+    sums[place] = sums[place] + amount
+  end
+  if redis.call('HSET', period, cell, cmsgpack.pack(sums)) == 1 then
+    redis.call('EXPIRE', period, life_s)
+  end
+end
+
+-- Adds amounts to the hour and the day of a moment (ms).
+local function add_amounts(key, account, model, ms, amounts, life_s)
+  local day = day_of(ms)
+  local hour = string.format('%sT%02d', day, math.floor(ms / 3600000) % 24)
+  local cell = series_of(string.sub(day, 1, 7), key .. '|' .. account .. '|' .. model)
+  add_to(named('count_hour', hour), cell, amounts, life_s)
+  add_to(named('count_day', day), cell, amounts, life_s)
+end

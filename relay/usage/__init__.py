@@ -1,0 +1,21 @@
+"""What was used: one record per request, counters by hour and day, and the reports over them.
+
+A record is what one request cost and why; the counters are the same figures added up by key,
+account and model. Both are written by the script that settles the lease, so they agree, and
+verify() can tell. Records move from Redis to files of a day each when they are many.
+"""
+
+from relay.store import COUNTERS
+from relay.usage.archive import Archive, tidy
+from relay.usage.daily import daily, kept_reports, prune, save_due
+from relay.usage.periods import UsageProblem, moment
+from relay.usage.records import Attempt, Decision, Record, counters, decision, refusal
+from relay.usage.report import Ask, KeyUsage, Report, dollars, of_key, report
+from relay.usage.sums import BY, Row
+from relay.usage.verify import Difference, Verdict, verify
+
+__all__ = [
+    "BY", "COUNTERS", "Archive", "Ask", "Attempt", "Decision", "Difference", "KeyUsage", "Record",
+    "Report", "Row", "UsageProblem", "Verdict", "counters", "daily", "decision", "dollars",
+    "kept_reports", "moment", "of_key", "prune", "refusal", "report", "save_due", "tidy", "verify",
+]  # fmt: skip

@@ -1,0 +1,164 @@
+"""One request on the books: its record, the decision behind it, and what it counts for."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from relay.pricing import Tokens
+from relay.store import REFUSALS
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at one account: what came of it and what it cost.
+
+    `is_estimated` marks figures that the upstream did not give: a floor of what was sent.
+    """
+
+    account_id: str
+    account_name: str
+    outcome: str
+    status: int | None
+    upstream_request_id: str
+    tokens: Tokens
+    cost_micros: int
+    is_estimated: bool
+    first_byte_ms: int | None
+    duration_ms: int
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Attempt":
+        return msgspec.json.decode(text, type=cls)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One request on the books; the attempts' costs add up to its own. Times are UTC.
+
+    A batch has a record for each model that served it, at the time it was made. `part` numbers
+    them; the first counts as the request. `results` tells there how many of its requests ended
+    how, None when that is not known.
+    """
+
+    request_id: str
+    time: str
+    key_id: str
+    key_name: str
+    session: str
+    agent: str
+    client: str
+    dialect: str
+    model: str
+    model_served: str
+    stream: bool
+    status: int | None
+    stop_reason: str
+    error: str
+    affinity: str
+    cost_micros: int
+    first_byte_ms: int | None
+    duration_ms: int
+    attempts: tuple[Attempt, ...]
+    kind: str = "messages"
+    batch_id: str = ""
+    part: int = 0
+    results: Mapping[str, int] | None = None
+
+    def to_json(self) -> bytes:
+        """The record as one JSON object."""
+        return msgspec.json.encode(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why a request went where it went: kept a week, read by `relay why`.
+
+    `skipped` names the accounts that could not serve, by reason.
+    """
+
+    request_id: str
+    key_name: str
+    model: str
+    candidates: int
+    skipped: Mapping[str, Sequence[str]]
+    chosen: str
+    reason: str
+    attempts: tuple[Attempt, ...]
+
+    def to_json(self) -> bytes:
+        """The decision as one JSON object."""
+        return msgspec.json.encode(self)
+
+
+def decision(
+    record: Record, candidates: int, skipped: Mapping[str, Sequence[str]], reason: str
+) -> Decision:
+    """The decision behind a record; the last attempt's account is the chosen one."""
+    return Decision(
+        record.request_id,
+        record.key_name,
+        record.model,
+        candidates,
+        skipped,
+        record.attempts[-1].account_name,
+        reason,
+        record.attempts,
+    )
+
+
+class BookedAttempt(msgspec.Struct, frozen=True):
+    """What the counters take from an attempt."""
+
+    account_id: str
+    tokens: Tokens
+    cost_micros: int
+    is_estimated: bool
+
+
+class Booked(msgspec.Struct, frozen=True):
+    """What the counters take from a record that was kept, whichever version wrote it."""
+
+    request_id: str
+    key_id: str
+    client: str
+    error: str
+    affinity: str
+    attempts: tuple[BookedAttempt, ...]
+    part: int = 0
+
+
+def counters(record: Record | Booked) -> dict[tuple[str, str], int]:
+    """What a record adds, by account and counter; zeros are left out.
+
+    The request counts at the account that had it last, each attempt's tokens at its own.
+    """
+    total: dict[tuple[str, str], int] = defaultdict(int)
+    last = record.attempts[-1].account_id
+    is_request = record.part == 0
+    total[last, "requests"] = int(is_request)
+    total[last, "errors"] = int(is_request and bool(record.error))
+    total[last, "affinity_moves"] = int(record.affinity == "moved")
+    for attempt in record.attempts:
+        account, tokens = attempt.account_id, attempt.tokens
+        total[account, "estimated"] += int(attempt.is_estimated)
+        total[account, "input_tokens"] += tokens.input
+        total[account, "output_tokens"] += tokens.output
+        total[account, "cache_read_tokens"] += tokens.cache_read
+        total[account, "cache_write_5m_tokens"] += tokens.cache_write_5m
+        total[account, "cache_write_1h_tokens"] += tokens.cache_write_1h
+        total[account, "web_searches"] += tokens.web_searches
+        total[account, "cost_micros"] += attempt.cost_micros
+    return {counter: amount for counter, amount in total.items() if amount}
+
+
+def refusal(code: str) -> str:
+    """The counter of a refusal by its code: one of REFUSALS, or empty for what is nobody's."""
+    if code in ("unknown", "void"):
+        return ""
+    counter = "refused_account" if code.startswith("account_") else f"refused_{code}"
+    return counter if counter in REFUSALS else "refused_other"

@@ -1,0 +1,177 @@
+"""The openai SDK's Responses API through the relay.
+
+responses_sdk.py acts out the scenarios and tells what the program saw; here it is judged.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Relay, Upstream, node, run
+
+# One process plays all scenarios of a language, which takes seconds.
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Told:
+    """What the programs of one language saw, and the names of their keys."""
+
+    name: str
+    key: str
+    scenarios: dict[str, Any]
+
+    def __getitem__(self, scenario: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.scenarios[scenario]
+        assert "failed" not in found, found["failed"]
+        return found
+
+    def sent(self, words: str, upstream: Upstream) -> dict[str, Any]:
+        """What Claude was asked in the one request with these words and the key's end."""
+        body: dict[str, Any] = json.loads(upstream.received(f"{words} {self.key[-9:]}").body)
+        return body
+
+
+def command_of(language: str) -> list[str]:
+    if language == "python":
+        return [sys.executable, str(HERE / "responses_sdk.py")]
+    return [node(), str(HERE / "responses_sdk.mjs")]
+
+
+@pytest.fixture(
+    scope="module", params=["python", pytest.param("typescript", marks=pytest.mark.npm)]
+)
+def told(
+    request: pytest.FixtureRequest, relay: Relay, tmp_path_factory: pytest.TempPathFactory
+) -> Told:
+    name = f"responses-{request.param}"
+    keys = {"KEY": relay.key(name), "LEAVING_KEY": relay.key(f"{name}-leaving")}
+    base_url = f"{relay.url.removesuffix('/api')}/openai/claude/v1"
+    done = run([*command_of(request.param), base_url], tmp_path_factory.mktemp(name), **keys)
+    assert done.returncode == 0, done.stderr
+    return Told(name, keys["KEY"], json.loads(done.stdout))
+
+
+def test_an_answer_comes_with_its_usage_and_is_booked_at_claudes_prices(told: Told, relay: Relay):
+    answer = told["create"]
+    assert (answer["text"], answer["status"]) == ("Simulated answer to: hello", "completed")
+    usage = answer["usage"]
+    assert [usage[f"{name}_tokens"] for name in ("input", "output", "total")] == [1000, 200, 1200]
+    assert usage["input_tokens_details"]["cached_tokens"] == 900
+    (record,) = [
+        one for one in relay.records(told.name) if one["request_id"] == answer["request_id"]
+    ]  # fmt: skip
+    assert record["cost_micros"] == 100 * 5 + 900 * 0.5 + 200 * 25
+
+
+def test_a_stream_comes_piece_by_piece_and_adds_up(told: Told):
+    stream = told["stream"]
+    assert len(stream["pieces"]) == 4
+    assert "".join(stream["pieces"]) == stream["final"] == "Simulated answer to: tell me"
+    assert stream["output_tokens"] == 7
+    assert (stream["types"][0], stream["types"][-1]) == ("response.created", "response.completed")
+
+
+def test_a_streams_events_are_numbered(told: Told):
+    numbers = told["plain_stream"]["numbers"]
+    assert numbers == list(range(len(numbers)))
+
+
+def test_thinking_is_a_reasoning_item_with_its_summary(told: Told):
+    assert told["thinking"] == {"kinds": ["reasoning", "message"], "summary": ["Let me see."]}
+
+
+def test_a_tool_is_called_and_its_result_taken(told: Told):
+    assert told["tools"] == {
+        "kinds": ["reasoning", "message", "function_call"],
+        "name": "shout",
+        "arguments": {"text": "please use tool"},
+        "text": "Simulated answer to: go on",
+    }
+
+
+def test_claude_gets_its_thinking_back_with_the_tools_result(told: Told, upstream: Upstream):
+    _, turn, result = told.sent("DONE", upstream)["messages"]
+    assert [block["type"] for block in turn["content"]] == ["thinking", "text", "tool_use"]
+    assert turn["content"][0]["signature"]
+    assert result["content"][0]["tool_use_id"] == turn["content"][2]["id"]
+
+
+def test_an_image_reaches_claude(told: Told, upstream: Upstream):
+    assert told["image"]["text"].startswith("Simulated answer to: what is this")
+    (message,) = told.sent("what is this", upstream)["messages"]
+    assert message["content"][1]["source"]["media_type"] == "image/png"
+
+
+def test_an_answer_by_a_schema_is_parsed(told: Told, upstream: Upstream):
+    assert told["parsed"] == {"city": {"name": "Bern", "inhabitants": 146000}}
+    asked = told.sent("a city", upstream)
+    assert set(asked["output_config"]["format"]["schema"]["required"]) == {"name", "inhabitants"}
+
+
+def test_an_answer_cut_short_is_incomplete(told: Told):
+    assert told["cut_short"] == {
+        "status": "incomplete", "reason": "max_output_tokens", "text": "Simulated an",
+    }  # fmt: skip
+
+
+def test_the_asynchronous_client_is_answered_as_well(told: Told):
+    assert told["at_once"]["texts"] == [f"Simulated answer to: no. {n}" for n in range(3)]
+
+
+def test_a_wrong_key_is_an_authentication_error(told: Told):
+    error = told["wrong_key"]
+    assert "AuthenticationError" in error["classes"]
+    assert error["request_id"].startswith("req_")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "param"),
+    [
+        ("refused_field", "previous_response_id"),
+        ("refused_item", "input[0].content[0].file_id"),
+    ],
+)
+def test_what_claude_cannot_do_is_refused_by_the_fields_name(told: Told, scenario: str, param: str):
+    error = told[scenario]
+    assert "BadRequestError" in error["classes"]
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
+    assert param in error["message"]
+
+
+def test_an_unknown_model_is_not_found(told: Told):
+    error = told["unknown_model"]
+    assert "NotFoundError" in error["classes"]
+    assert "gpt-of-old" in error["message"]
+
+
+def test_a_rate_limit_of_the_upstream_keeps_its_class(told: Told):
+    error = told["rate_limited"]
+    assert "RateLimitError" in error["classes"]
+    assert "Slowly." in error["message"]
+
+
+def test_an_error_within_a_stream_is_raised(told: Told):
+    error = told["error_event"]
+    assert "APIError" in error["classes"]
+    assert "Busy." in error["message"]
+
+
+def test_a_cut_stream_is_no_answer(told: Told):
+    assert told["cut_stream"].keys() == {"raised"}
+
+
+def test_leaving_mid_stream_ends_the_upstreams_work_and_books_the_floor(
+    told: Told, relay: Relay, upstream: Upstream
+):
+    upstream.wait_until_left(upstream.received(f"leave {told.key[-9:]}"))
+    assert told["leaving"]["first"].startswith("Simulated answer")
+    (record,) = relay.records(f"{told.name}-leaving")
+    assert record["attempts"][0]["is_estimated"]
+    assert 0 < record["attempts"][0]["tokens"]["output"] < 1000
