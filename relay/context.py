@@ -14,6 +14,7 @@ from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import Store
 from relay.upstream import Upstreams
+from relay.users import Users
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Context:
     signins: SignIns
     checks: Checks
     audit: Audit
+    users: Users
     prices: Prices
     leases: Leases
     clients: Clients

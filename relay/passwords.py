@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
+from relay.settings import LEAST_PASSWORD
 from relay.vault import same_secret
 
 # OWASP's choice for Argon2id: 19 MiB, two passes, about 30 ms.
 _MEMORY_KIB, _PASSES = 19 * 1024, 2
-LEAST_LENGTH = 10
 _MOST_LENGTH = 1024
 _STEP_S = 30
 _RECOVERY_CODES = 10
@@ -23,8 +23,8 @@ _RECOVERY_CODES = 10
 
 def check_password(password: str) -> None:
     """Raise ValueError with a sentence unless it may be a password."""
-    if not LEAST_LENGTH <= len(password) <= _MOST_LENGTH:
-        raise ValueError(f"A password has at least {LEAST_LENGTH} characters.")
+    if not LEAST_PASSWORD <= len(password) <= _MOST_LENGTH:
+        raise ValueError(f"A password has at least {LEAST_PASSWORD} characters.")
 
 
 def new_password() -> str:
@@ -32,8 +32,12 @@ def new_password() -> str:
     return secrets.token_urlsafe(15)
 
 
-async def hashed(password: str) -> str:
-    """A password as it is kept: Argon2id in the PHC form."""
+async def hashed(password: str, limiter: trio.CapacityLimiter | None = None) -> str:
+    """A password as it is kept: Argon2id in the PHC form.
+
+    Args:
+        limiter: bounds how many are worked on at one time; each takes 19 MiB.
+    """
 
     def derive() -> str:
         kdf = Argon2id(
@@ -41,13 +45,15 @@ async def hashed(password: str) -> str:
         )
         return kdf.derive_phc_encoded(password.encode())
 
-    return await trio.to_thread.run_sync(derive)
+    return await trio.to_thread.run_sync(derive, limiter=limiter)
 
 
-async def is_password(password: str, kept: str) -> bool:
+async def is_password(
+    password: str, kept: str, limiter: trio.CapacityLimiter | None = None
+) -> bool:
     """Whether `kept` was made of this password; takes as long when `kept` is empty."""
     if not kept:
-        await hashed(password)
+        await hashed(password, limiter)
         return False
 
     def verify() -> bool:
@@ -57,7 +63,7 @@ async def is_password(password: str, kept: str) -> bool:
             return False
         return True
 
-    return await trio.to_thread.run_sync(verify)
+    return await trio.to_thread.run_sync(verify, limiter=limiter)
 
 
 def new_totp_secret() -> str:

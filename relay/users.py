@@ -5,11 +5,14 @@ address and name together, by address, and by name alone, so that nobody locks a
 """
 
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import trio
 
 from relay import passwords, rules
 from relay.audit import Audit
@@ -20,9 +23,14 @@ ROLES = ("viewer", "operator", "admin")
 FIRST = "admin"
 ISSUER = "Relay"
 
+log = logging.getLogger("relay.users")
+
 _WINDOW_S = 15 * 60
 # So many failures within the window, of an address with one name, of an address, of a name.
 _MOST_OF_PAIR, _MOST_OF_ADDRESS, _MOST_OF_NAME = 5, 20, 50
+
+# Each takes 19 MiB; more of them wait for their turn.
+_HASHED_AT_ONCE = 4
 
 _IDLE_S = 12 * 3600
 _LONGEST_S = 7 * 24 * 3600
@@ -78,6 +86,7 @@ class Users:
         self._store = store
         self._vault = vault
         self._audit = Audit(store, vault)
+        self._hashing = trio.CapacityLimiter(_HASHED_AT_ONCE)
 
     async def ensure_first(self, password: str) -> str | None:
         """Make the first admin where there is no user; returns a password that was made up."""
@@ -99,7 +108,7 @@ class Users:
         fields = {
             "role": role,
             "enabled": "1",
-            "password": await passwords.hashed(password),
+            "password": await passwords.hashed(password, self._hashing),
             "created_at": _now_ms(),
         }
         if not await self._store.users.add(name, fields):
@@ -157,7 +166,8 @@ class Users:
         """A new password; the user is signed out everywhere."""
         user = await self.find(name)
         _check(name, password, user.role)
-        await self._store.users.change(name, {"password": await passwords.hashed(password)})
+        kept = await passwords.hashed(password, self._hashing)
+        await self._store.users.change(name, {"password": kept})
         await self.sign_out_everywhere(name)
         await self._audit.note("user.password", name)
         return user
@@ -202,27 +212,37 @@ class Users:
             SignInRefused: something is not right, or too much was tried.
         """
         name = name.strip()
-        await self._check_attempts(name, address)
+        await self._count_attempt(name, address)
         fields = await self._store.users.read(name)
-        is_right = await passwords.is_password(password, fields.get("password", ""))
+        kept = fields.get("password", "")
+        is_right = await passwords.is_password(password, kept, self._hashing)
         is_right = is_right and bool(fields.get("enabled"))
         if is_right and fields.get("totp"):
             is_right = await self._is_code(name, fields, code)
         if not is_right:
-            for what, _ in _limits(name, address):
-                await self._store.users.note_failure(what, _WINDOW_S)
+            # What was typed as a name may be a password: only a user's own is told.
+            log.warning("user=%s address=%s could not sign in", name if fields else "?", address)
             raise SignInRefused("The name, the password or the code is not right.")
-        await self._store.users.forget_failures(_limits(name, address)[0][0])
+        log.info("user=%s address=%s signed in", name, address)
+        await self._forget_attempt(name, address)
         await self._store.users.change(name, {"signed_in_at": _now_ms()})
         return await self.find(name)
 
-    async def _check_attempts(self, name: str, address: str) -> None:
+    async def _count_attempt(self, name: str, address: str) -> None:
+        # Counted before it is tried, so that many at one time are not more than one by one.
         for what, most in _limits(name, address):
-            count, left_s = await self._store.users.failures(what)
-            if count >= most:
+            count, left_s = await self._store.users.note_attempt(what, _WINDOW_S)
+            if count > most:
+                log.warning("address=%s tried to sign in too often", address)
                 raise SignInRefused(
                     f"Too many attempts. Try again in {max(1, left_s // 60)} minutes.", left_s
                 )
+
+    async def _forget_attempt(self, name: str, address: str) -> None:
+        of_pair, *others = (what for what, _ in _limits(name, address))
+        await self._store.users.forget_attempts(of_pair)
+        for what in others:
+            await self._store.users.note_attempt(what, _WINDOW_S, -1)
 
     async def _is_code(self, name: str, fields: dict[str, str], code: str) -> bool:
         secret = self._vault.decrypt(fields["totp"], purpose=f"totp:{name}")

@@ -17,6 +17,7 @@ from relay.cli.reports import prices, why
 from relay.cli.service import build, serve, try_
 from relay.cli.signins import oauth, rotate_encryption
 from relay.cli.usage import report, usage
+from relay.cli.users import user
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,6 +39,7 @@ for _command in (
     why,
     prices,
     audit,
+    user,
     rotate_encryption,
     backup,
     restore,

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from relay.settings.options import (
+    LEAST_PASSWORD,
     OPTIONS,
     REDIS_FOLDER,
     Option,
@@ -26,7 +27,10 @@ from relay.settings.options import (
 )
 from relay.settings.sources import BY_FIELD, from_environment, from_lines, from_toml, parsed
 
-__all__ = ["OPTIONS", "Option", "Secret", "Settings", "SettingsError", "is_anthropics", "load"]
+__all__ = [
+    "LEAST_PASSWORD", "OPTIONS", "Option", "Secret", "Settings", "SettingsError", "is_anthropics",
+    "load",
+]  # fmt: skip
 
 # What must be there before anything is encrypted or hashed.
 _PERIODS = ("daily", "weekly", "monthly", "total")

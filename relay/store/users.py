@@ -86,18 +86,18 @@ class UserTable:
             await self._db.call("DEL", *(name("session", one) for one in sessions))
             await self._db.call("ZREM", name("sessions", user), *sessions)
 
-    # Failed attempts.
+    # Attempts to sign in.
 
-    async def failures(self, what: str) -> tuple[int, int]:
-        """How often `what` failed of late, and in how many seconds that is forgotten."""
-        count = await self._db.call("GET", name("attempts", what))
-        left_s = await self._db.call("TTL", name("attempts", what))
-        return int(count or 0), max(0, int(left_s))
+    async def note_attempt(self, what: str, life_s: int, count: int = 1) -> tuple[int, int]:
+        """One attempt more (or `count`); all are forgotten `life_s` after the first.
 
-    async def note_failure(self, what: str, life_s: int) -> int:
-        """One failure more; all are forgotten `life_s` after the first."""
+        Returns:
+            How many there are, and in how many seconds they are forgotten.
+        """
         await self._db.call("SET", name("attempts", what), 0, "NX", "EX", life_s)
-        return int(await self._db.call("INCR", name("attempts", what)))
+        found = await self._db.call("INCRBY", name("attempts", what), count)
+        left_s = await self._db.call("TTL", name("attempts", what))
+        return int(found), max(0, int(left_s))
 
-    async def forget_failures(self, what: str) -> None:
+    async def forget_attempts(self, what: str) -> None:
         await self._db.call("DEL", name("attempts", what))
