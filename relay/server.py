@@ -143,7 +143,10 @@ async def serve(
     async with context(settings) as ctx, trio.open_nursery() as nursery:
         await ctx.store.ping(_REDIS_PATIENCE_S)
         await _ensure_admin(ctx)
-        app = App(ctx)
+        # Here, so that no other command waits for what only pages need.
+        from relay.web import console
+
+        app = App(ctx, console(ctx, stop))
         nursery.start_soon(jobs.run, jobs.table(ctx))
         nursery.start_soon(ctx.checks.watch_suspects)
         nursery.start_soon(ctx.leases.call_up)

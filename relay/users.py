@@ -174,6 +174,15 @@ class Users:
 
     # The second factor.
 
+    def offer_second_factor(self, session: Session) -> tuple[str, str]:
+        """A new secret for an app, and a record of it for the session that asked alone."""
+        secret = passwords.new_totp_secret()
+        return secret, self._vault.encrypt(secret, purpose=f"offer:{session.id}")
+
+    def offered_second_factor(self, session: Session, offer: str) -> str:
+        """The secret in a record of offer_second_factor(); VaultError for any other record."""
+        return self._vault.decrypt(offer, purpose=f"offer:{session.id}")
+
     async def set_second_factor(self, name: str, secret: str, code: str) -> Sequence[str]:
         """Ask for codes of this secret from now on; returns recovery codes, shown once.
 
@@ -227,6 +236,19 @@ class Users:
         await self._forget_attempt(name, address)
         await self._store.users.change(name, {"signed_in_at": _now_ms()})
         return await self.find(name)
+
+    async def confirm(self, name: str, password: str, address: str) -> None:
+        """Make sure that a person who is signed in knows the password; counted as a sign-in.
+
+        Raises:
+            SignInRefused: they do not, or too much was tried.
+        """
+        await self._count_attempt(name, address)
+        kept = (await self._store.users.read(name)).get("password", "")
+        if not await passwords.is_password(password, kept, self._hashing):
+            log.warning("user=%s address=%s gave a wrong password in a session", name, address)
+            raise SignInRefused("The password is not right.")
+        await self._forget_attempt(name, address)
 
     async def _count_attempt(self, name: str, address: str) -> None:
         # Counted before it is tried, so that many at one time are not more than one by one.
