@@ -28,7 +28,16 @@ ROWS = (
     {"keys", "accounts", "owners", "users"},
     {"usage", "alerts", "audit", "limits", "refusals", "settlements", "waiting"},
     {"store", "redis_child"},
-    {"passwords", "redis_link", "call", "client", "dialects.models", "oauth", "upstream", "incoming"},
+    {
+        "passwords",
+        "redis_link",
+        "call",
+        "client",
+        "dialects.models",
+        "oauth",
+        "upstream",
+        "incoming",
+    },
     {"errors", "log", "pricing", "rules", "settings", "simulator", "sse", "vault", "build"},
 )
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}

@@ -2,13 +2,17 @@
 // is complete without it.
 "use strict";
 
-const local = new Intl.DateTimeFormat(document.documentElement.lang, {
-  year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
-});
+const clock = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+const day = { year: "numeric", month: "short", day: "numeric" };
+const language = document.documentElement.lang;
+const localClock = new Intl.DateTimeFormat(language, clock);
+const localMoment = new Intl.DateTimeFormat(language, { ...day, hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 function showLocalTimes(part) {
   for (const time of part.querySelectorAll("time[datetime]:not([data-local])")) {
-    time.textContent = local.format(new Date(time.dateTime));
+    const moment = new Date(time.dateTime);
+    const isToday = moment.toDateString() === new Date().toDateString();
+    time.textContent = (isToday ? localClock : localMoment).format(moment);
     time.dataset.local = "";
   }
 }
