@@ -98,15 +98,15 @@ def _here() -> Request:
 async def _visit(shared: Shared, asked: Request) -> Visit:
     way = way_of(asked)
     token = asked.cookies.get(way.cookie, "") if way.may_have_session else ""
-    session = None
+    session, is_known = None, True
     if token:
         try:
             session = await shared.ctx.users.session(token)
         except RedisAway:
-            log.warning("a session could not be looked up: Redis is away")
+            is_known = False
     chosen = asked.args.get("language") or asked.cookies.get(_LANGUAGE_COOKIE, "")
     spoken = language.chosen(shared.languages, chosen, asked.headers.get("Accept-Language", ""))
-    return Visit(shared, asked, way, spoken, session)
+    return Visit(shared, asked, way, spoken, session, is_known)
 
 
 async def _answered(visit: Visit, route: Route, parts: dict[str, str]) -> Response:
@@ -144,6 +144,8 @@ async def _refused(visit: Visit, route: Route) -> Response | None:
         visit.form = await asked.form
     if route.role == PUBLIC:
         return None
+    if not visit.is_known:
+        raise RedisAway("Nobody can say whether this session is open.")
     if visit.session is None:
         return _sign_in_first(visit, is_safe)
     if not is_safe and not same_secret(visit.form.get("csrf", ""), visit.session.csrf):

@@ -16,6 +16,7 @@ from relay.web import (
     own,
     requests,
     settings,
+    spent,
     users,
 )
 
@@ -70,6 +71,9 @@ ROUTES = (
     Route("POST", "/web/accounts/<account_id>/remove", OPERATOR, accounts.remove),
     Route("GET", "/web/requests", VIEWER, requests.listing),
     Route("GET", "/web/requests/<request_id>", VIEWER, requests.show),
+    Route("GET", "/web/usage", VIEWER, spent.page),
+    Route("GET", "/web/usage.csv", VIEWER, spent.as_csv),
+    Route("GET", "/web/usage.json", VIEWER, spent.as_json),
     Route("GET", "/web/audit", ADMIN, auditing.listing),
     Route("POST", "/web/audit/verify", ADMIN, auditing.verify),
     Route("GET", "/web/audit.json", ADMIN, auditing.download),

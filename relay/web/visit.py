@@ -36,13 +36,17 @@ class Shared:
 
 @dataclass(slots=True)
 class Visit:
-    """A request, and everything that its page needs. `form` is empty unless something was sent."""
+    """A request, and everything that its page needs. `form` is empty unless something was sent.
+
+    `is_known` tells whether the session could be looked up at all.
+    """
 
     shared: Shared
     request: Request
     way: Way
     language: Language
     session: Session | None
+    is_known: bool
     form: MultiDict[str, str] = field(default_factory=MultiDict)
 
     @property

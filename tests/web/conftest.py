@@ -9,10 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ..e2e.conftest import SOON_S, Running, relay_running
-from ..store.conftest import redis_process, redis_url
+from relay.settings import Secret
 
-__all__ = ["redis_process", "redis_url"]
+from ..e2e.conftest import SOON_S, Running, relay_running
+from ..store.conftest import own_redis, redis_process, redis_url
+
+__all__ = ["own_redis", "redis_process", "redis_url"]
 
 PASSWORD = "correct horse battery"
 _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
@@ -74,11 +76,5 @@ class Console:
 @pytest.fixture
 async def console(redis_url: str, tmp_path: Path) -> AsyncIterator[Console]:
     """A relay with one account, one key and the first admin."""
-    async with relay_running(redis_url, tmp_path, admin_password=_given(PASSWORD)) as running:
+    async with relay_running(redis_url, tmp_path, admin_password=Secret(PASSWORD)) as running:
         yield Console(running)
-
-
-def _given(password: str) -> object:
-    from relay.settings import Secret
-
-    return Secret(password)

@@ -219,7 +219,7 @@ def test_the_first_page_is_small_and_quick(url: str, home: Home, watched: Watche
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
-    timing = []
+    weight, timing = sum(sizes), []
     for _ in range(5):
         page.reload()
         timing.append(page.evaluate(
@@ -228,8 +228,8 @@ def test_the_first_page_is_small_and_quick(url: str, home: Home, watched: Watche
         ))  # fmt: skip
     assert min(timing) < 100, timing
     # The sign-in, the overview, the sheet, the script and the picture.
-    assert 0 < sum(sizes) < 150_000
-    print(f"overview: {min(timing):.0f} ms, {sum(sizes)} bytes in all")  # noqa: T201
+    assert 0 < weight < 150_000
+    print(f"overview: {min(timing):.0f} ms, {weight} bytes in all")  # noqa: T201
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +272,8 @@ def filled(home: Home, url: str, upstream: str) -> dict[str, str]:
         "account-kinds": "/web/accounts/new",
         "account-new": "/web/accounts/new?kind=api_key",
         "requests": "/web/requests",
+        "usage": "/web/usage?by=key&and=model",
+        "usage-none": "/web/usage?since=2026-01&until=2026-01",
         "request": request[0],
         "audit": "/web/audit",
         "users": "/web/users",

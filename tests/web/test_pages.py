@@ -1,11 +1,17 @@
 """Every page as a person without JavaScript sees it: it opens, says what to do, and does it."""
 
 import re
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+import trio
 
-from ..e2e.conftest import BODY
-from .conftest import Console, Person
+from relay.settings import Secret
+
+from ..e2e.conftest import BODY, SOON_S, relay_running
+from ..store.conftest import RedisProcess
+from .conftest import PASSWORD, Console, Person
 
 PAGES = (
     "/web", "/web/keys", "/web/keys/new", "/web/accounts", "/web/accounts/new",
@@ -13,6 +19,7 @@ PAGES = (
     "/web/accounts/new?kind=federation", "/web/accounts/new?kind=session_key", "/web/requests",
     "/web/audit", "/web/users", "/web/users/admin", "/web/settings", "/web/own", "/web/my",
     "/web/audit.json",
+    "/web/usage", "/web/usage?since=90d&by=account&and=day", "/web/usage?by=client",
 )  # fmt: skip
 
 
@@ -279,3 +286,58 @@ async def test_the_front_door_leads_to_the_console(console: Console):
     async with console.person() as person:
         response = await person.get("/")
         assert (response.status_code, response.headers["location"]) == (303, "/web")
+
+
+async def test_usage_is_told_by_what_is_asked_for_and_as_files(console: Console):
+    async with console.signed_in("viewer") as person:
+        assert "Nothing was used then" in (await person.get("/web/usage")).text
+        await used(person, console, console.relay.key)
+        await used(person, console, console.relay.key)
+        cost = (await console.relay.report()).total["cost_micros"]
+        page = (await person.get("/web/usage?by=account&and=model")).text
+        assert re.search(r">main</th><td>claude-opus-5</td><td[^>]*>2</td>", page)
+        assert f'value="{cost / 1_000_000:.6f}"' in page
+        assert page.count("<g>") == 2 * (datetime.now(UTC).hour + 1)
+        by_day = (await person.get("/web/usage?since=30d&by=day")).text
+        assert by_day.count("<g>") in (60, 62)
+        listed = await person.get("/web/usage.csv?by=key")
+        assert listed.headers["content-type"] == "text/csv; charset=utf-8"
+        head, line = (row.split(",") for row in listed.text.split())
+        assert dict(zip(head, line, strict=True))["key_name"] == "alice"
+        assert dict(zip(head, line, strict=True))["requests"] == "2"
+        told = (await person.get("/web/usage.json?by=key&model=claude-haiku*")).json()
+        assert told["rows"] == []
+        for wrong in ("since=soon", "since=7d&until=2020-01-01"):
+            refused = await person.get(f"/web/usage?{wrong}")
+            assert (refused.status_code, 'role="alert"' in refused.text) == (422, True)
+            assert (await person.get(f"/web/usage.csv?{wrong}")).status_code == 422
+
+
+async def test_the_overview_streams_what_changes_and_ends_with_the_relay(console: Console):
+    async with console.signed_in("viewer") as person:
+        with trio.fail_after(SOON_S):
+            async with person.client.stream("GET", "/web/live") as response:
+                assert response.headers["content-type"] == "text/event-stream"
+                pieces = response.aiter_text()
+                text = ""
+                while "All is well" not in text:
+                    text += await anext(pieces)
+                await console.relay.ctx.accounts.set_enabled("main", enabled=False)
+                while "No account serves" not in text:
+                    text += await anext(pieces)
+                # A page that somebody left open must not hold the relay's end up.
+                console.relay.stop.set()
+                async for _ in pieces:
+                    pass
+
+
+async def test_a_page_says_so_when_redis_is_away(tmp_path: Path, own_redis: RedisProcess):
+    admin = Secret(PASSWORD)
+    async with (
+        relay_running(own_redis.url, tmp_path / "home", admin_password=admin) as running,
+        Console(running).signed_in() as person,
+    ):
+        own_redis.kill()
+        page = await person.get("/web/keys")
+        assert (page.status_code, "Redis does not answer" in page.text) == (503, True)
+        own_redis.start()
