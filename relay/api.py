@@ -46,9 +46,14 @@ async def _not_stored(ctx: Context, client: Client, match: "re.Match[bytes]") ->
     raise errors.NotFound("The relay stores no responses: what was answered is not kept.")
 
 
-async def _create(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+async def _create_batch(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
     messages.refuse_encoded(client.headers)
-    await objects.create(ctx, client, kind)
+    await objects.create_batch(ctx, client)
+
+
+async def _create_file(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    messages.refuse_encoded(client.headers)
+    await objects.create_file(ctx, client)
 
 
 async def _list(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
@@ -109,25 +114,23 @@ def _on_object(kind: str, rest: bytes = b"") -> Handler:
 
 
 _BATCHES, _FILES = rb"messages/batches", rb"files"
-ROUTES: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = tuple(
-    (re.compile(pattern), handlers)
-    for pattern, handlers in (
-        (rb"messages", {"POST": partial(_call, "messages")}),
-        (rb"messages/count_tokens", {"POST": partial(_call, "count_tokens")}),
-        (rb"usage", {"GET": _usage}),
-        # Claude Code asks below its base URL, which may end in /api already.
-        (rb"(?:api/)?oauth/usage", {"GET": _credits}),
-        (rb"models", {"GET": _models}),
-        (rb"models/" + _ID, {"GET": _models}),
-        (_BATCHES, {"POST": partial(_create, "batch"), "GET": partial(_list, "batch")}),
-        (_BATCHES + b"/" + _ID, {"GET": _on_object("batch"), "DELETE": _on_object("batch")}),
-        (_BATCHES + b"/" + _ID + b"/results", {"GET": _on_object("batch", b"/results")}),
-        (_BATCHES + b"/" + _ID + b"/cancel", {"POST": _on_object("batch", b"/cancel")}),
-        (_FILES, {"POST": partial(_create, "file"), "GET": partial(_list, "file")}),
-        (_FILES + b"/" + _ID, {"GET": _on_object("file"), "DELETE": _on_object("file")}),
-        (_FILES + b"/" + _ID + b"/content", {"GET": _on_object("file", b"/content")}),
-    )
+_HANDLERS: tuple[tuple[bytes, Mapping[str, Handler]], ...] = (
+    (rb"messages", {"POST": partial(_call, "messages")}),
+    (rb"messages/count_tokens", {"POST": partial(_call, "count_tokens")}),
+    (rb"usage", {"GET": _usage}),
+    # Claude Code asks below its base URL, which may end in /api already.
+    (rb"(?:api/)?oauth/usage", {"GET": _credits}),
+    (rb"models", {"GET": _models}),
+    (rb"models/" + _ID, {"GET": _models}),
+    (_BATCHES, {"POST": _create_batch, "GET": partial(_list, "batch")}),
+    (_BATCHES + b"/" + _ID, {"GET": _on_object("batch"), "DELETE": _on_object("batch")}),
+    (_BATCHES + b"/" + _ID + b"/results", {"GET": _on_object("batch", b"/results")}),
+    (_BATCHES + b"/" + _ID + b"/cancel", {"POST": _on_object("batch", b"/cancel")}),
+    (_FILES, {"POST": _create_file, "GET": partial(_list, "file")}),
+    (_FILES + b"/" + _ID, {"GET": _on_object("file"), "DELETE": _on_object("file")}),
+    (_FILES + b"/" + _ID + b"/content", {"GET": _on_object("file", b"/content")}),
 )
+ROUTES = tuple((re.compile(pattern), handlers) for pattern, handlers in _HANDLERS)
 
 OPENAI_ROUTES: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = (
     (re.compile(rb"responses"), {"POST": _responses}),

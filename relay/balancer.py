@@ -28,6 +28,7 @@ _FAILING_REST_S, _FAILURES_IN_A_ROW = 30.0, 3
 _SPEND_CAP_REST_S = 3600.0
 _LONGEST_SPEND_CAP_S = 32 * 24 * 3600.0
 
+_MOST_NAMES = 5
 _MOST_READ_BYTES = 256 * 1024
 _SPEND_CAP_CODE = "enforced_spend_limit_reached"
 _QUOTA, _REMAINING = b"anthropic-ratelimit-", b"-remaining"
@@ -123,6 +124,16 @@ def refusal(why: str, model: str, back_s: str) -> errors.RelayError:
     """
     wait = [(b"retry-after", (back_s or "1").encode())]
     match why:
+        case "mapped":
+            return errors.BadRequest(
+                "requests: the accounts of this relay have other names for models of this batch"
+                f" ({_listed(model)}), and a batch goes on unchanged. Use the upstream's names."
+            )
+        case "model" if "\n" in model:
+            return errors.NotFound(
+                f"requests: no account of this relay serves all models of the batch"
+                f" ({_listed(model)})."
+            )
         case "model":
             return errors.NotFound(f"model: {model} is served by no account of this relay.")
         case "full":
@@ -139,6 +150,11 @@ def refusal(why: str, model: str, back_s: str) -> errors.RelayError:
                 f"All upstream accounts are at their limits; the first is back in {back_s} s.", wait
             )
     return errors.Unavailable("No upstream account can serve this request now.")
+
+
+def _listed(models: str) -> str:
+    names = models.split("\n")
+    return ", ".join(names[:_MOST_NAMES] + (["…"] if len(names) > _MOST_NAMES else []))
 
 
 def of_break(call: Call, *, was_timeout: bool, has_left: bool) -> Verdict:

@@ -1,7 +1,7 @@
 """The values that one request hands from room to room, and what a dialect must offer."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from relay.errors import RelayError
@@ -16,15 +16,17 @@ class Call:
 
     Args:
         body: what the upstream gets; the client's own bytes, but for a dialect that translates.
-        kind: "messages" is counted and costs money; every other kind only holds a slot.
+        kind: "messages" and "batch" are counted and cost money; every other kind only holds a slot.
         target: path and query at the upstream, below the account's base URL.
-        model: empty when the call names none.
+        model: empty when the call names none; a batch's, one a line.
         session: the client's conversation, or empty.
         thread: what tells one conversation of a key from another: the session, else a hash of
             how the conversation begins; empty when it does not matter.
         account_id: the account that must serve, or empty for any.
         unbounded: the field whose cost cannot be bounded beforehand, or empty.
         tool_uses: how often the upstream may use tools of its own, where that is bounded.
+        most_micros, expected_micros: what a batch can cost at most, and what it is likely to.
+        places: where in the request a model stands, for a message about it.
         model_at: where in the body the model's JSON string begins and ends.
     """
 
@@ -42,10 +44,23 @@ class Call:
     unbounded: str = ""
     tool_uses: int = 0
     model_at: tuple[int, int] | None = None
+    most_micros: int = 0
+    expected_micros: int = 0
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
-class Meter(Protocol):
-    """Reads usage out of an answer on the side; never delays or alters a byte."""
+class Reader(Protocol):
+    """Reads an answer on the side; never delays or alters a byte."""
+
+    def feed(self, data: bytes) -> None:
+        """Look at the next bytes of the answer."""
+
+    def finish(self) -> None:
+        """The answer has ended: read what can only be read whole."""
+
+
+class Meter(Reader, Protocol):
+    """Reads usage out of an answer."""
 
     @property
     def tokens(self) -> Tokens | None:
@@ -78,12 +93,6 @@ class Meter(Protocol):
     @property
     def at_boundary(self) -> bool:
         """Whether bytes of our own may go in here without breaking an event."""
-
-    def feed(self, data: bytes) -> None:
-        """Look at the next bytes of the answer."""
-
-    def finish(self) -> None:
-        """The answer has ended: read what can only be read whole."""
 
 
 class Dialect(Protocol):

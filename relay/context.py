@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from relay.accounts import Accounts, SignIns
+from relay.alerts import Alerts
 from relay.audit import Audit
 from relay.checks import Checks
 from relay.client import BodyBudget
@@ -30,8 +31,10 @@ class Context:
     checks: Checks
     audit: Audit
     users: Users
+    alerts: Alerts
     prices: Prices
     leases: Leases
     clients: Clients
     upstreams: Upstreams
     bodies: BodyBudget
+    spools: BodyBudget

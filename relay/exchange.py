@@ -16,7 +16,7 @@ import trio
 
 from relay import balancer, errors, limits
 from relay.balancer import Verdict
-from relay.call import Call, Dialect, Meter
+from relay.call import Call, Dialect, Meter, Reader
 from relay.client import Client
 from relay.context import Context
 from relay.keys import KeyRef
@@ -342,7 +342,7 @@ async def _break_off(
 
 
 async def _pass_body(
-    ctx: Context, client: Client, lease: Lease, reply: Reply, meter: Meter | None
+    ctx: Context, client: Client, lease: Lease, reply: Reply, meter: Reader | None
 ) -> None:
     """Pass a body on, its last piece only once the lease is settled.
 
@@ -384,11 +384,18 @@ async def _retell(
 
 
 async def pass_through(
-    ctx: Context, client: Client, lease: Lease, body: bytes | AsyncIterable[bytes]
+    ctx: Context,
+    client: Client,
+    lease: Lease,
+    body: bytes | AsyncIterable[bytes],
+    reader: Reader | None = None,
 ) -> None:
-    """Answer from the one account that can, without a look at a byte of it."""
-    async with outcome(ctx, client, lease), answered(ctx, client, lease, body) as reply:
-        await _pass_body(ctx, client, lease, reply, None)
+    """Answer from the one account that can; a `reader` sees what comes as well, uncompressed."""
+    async with (
+        outcome(ctx, client, lease),
+        answered(ctx, client, lease, body, plain=reader is not None) as reply,
+    ):
+        await _pass_body(ctx, client, lease, reply, reader)
 
 
 async def collect(reply: Reply, most_bytes: int) -> bytes:

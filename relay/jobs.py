@@ -7,7 +7,7 @@ from functools import partial
 
 import trio
 
-from relay import refusals, usage
+from relay import batches, refusals, usage
 from relay.context import Context
 from relay.leases import HEARTBEAT_EVERY_S
 from relay.settlements import WRITE_WAITING_EVERY_S
@@ -16,17 +16,21 @@ from relay.store import RedisAway
 log = logging.getLogger("relay.jobs")
 
 _JOB_DEADLINE_S = 60.0
-MINUTE_S, DAY_S = 60.0, 86_400.0
+MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
 RENEW_EVERY_S = 15.0
+BATCHES_EVERY_S = 10.0
+MARKS_EVERY_S = 5.0
+DELIVER_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something to do every so often. A run that takes a minute is given up."""
+    """Something to do every so often. A run that takes longer than its deadline is given up."""
 
     name: str
     every_s: float
     run: Callable[[], Awaitable[None]]
+    deadline_s: float = _JOB_DEADLINE_S
 
 
 def table(ctx: Context) -> tuple[Job, ...]:
@@ -38,10 +42,17 @@ def table(ctx: Context) -> tuple[Job, ...]:
         Job("recover", HEARTBEAT_EVERY_S, ctx.leases.recover),
         Job("renew", RENEW_EVERY_S, ctx.signins.renew_due),
         Job("check", ctx.settings.check_interval_s, ctx.checks.check_all),
+        Job("batches", BATCHES_EVERY_S, partial(batches.poll, ctx), batches.RUN_DEADLINE_S),
         Job("prune", 10.0, ctx.upstreams.prune),
         Job("archive", MINUTE_S, partial(_archive, ctx)),
         Job("report", MINUTE_S, partial(usage.save_due, ctx.store)),
         Job("forget", DAY_S, partial(usage.prune, ctx.store)),
+        Job("marks", MARKS_EVERY_S, ctx.alerts.tell_marks),
+        Job("expiring", HOUR_S, ctx.alerts.tell_expiring),
+        *(
+            Job(f"webhook {one.name}", DELIVER_EVERY_S, partial(ctx.alerts.deliver, one))
+            for one in ctx.alerts.webhooks
+        ),
     )
 
 
@@ -65,10 +76,10 @@ async def run(jobs: Sequence[Job]) -> None:
 async def _repeat(job: Job) -> None:
     while True:
         try:
-            with trio.move_on_after(_JOB_DEADLINE_S) as scope:
+            with trio.move_on_after(job.deadline_s) as scope:
                 await job.run()
             if scope.cancelled_caught:
-                log.error("job %s took over %.0f s and was given up", job.name, _JOB_DEADLINE_S)
+                log.error("job %s took over %.0f s and was given up", job.name, job.deadline_s)
         except* RedisAway as error:
             log.debug("job %s: %s", job.name, error.exceptions[0])
         except* Exception:

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import trio
@@ -118,6 +119,8 @@ class Leases:
             await self.settle(lease)  # noqa: ASYNC102  # it shields itself, with a deadline
 
     def _estimate(self, call: Call) -> Estimate:
+        if call.kind == "batch":
+            return Estimate(call.most_micros, call.expected_micros, 0, call.unbounded)
         if call.kind != "messages":
             return NOTHING
         tokens = len(call.body) // CHARS_PER_TOKEN
@@ -170,7 +173,7 @@ class Leases:
                     key.hash,
                     kind=call.kind,
                     model=call.model,
-                    model_class=balancer.model_class(call.model),
+                    model_class="" if call.kind == "batch" else balancer.model_class(call.model),
                     bound=call.account_id,
                     affinity=_affinity(key, call),
                     caller=caller,
@@ -187,7 +190,7 @@ class Leases:
                 return answer
             if isinstance(answer, Refused):
                 self._count_refusal(request_id, key, call, answer.code)
-                raise self._refusal(answer, key)
+                raise self._refusal(answer, key, call)
             lease = await self._granted(request_id, key, call, answer)
             if not self._is_dearer(call, lease.credential):
                 return lease
@@ -213,7 +216,7 @@ class Leases:
             log.info("request=%s key=%s refused=%s", request_id, key.id, code)
             self.refusals.count(key.id, self._counted_model("", call.model), counter)
 
-    def _refusal(self, answer: Refused, key: KeyRef) -> errors.RelayError:
+    def _refusal(self, answer: Refused, key: KeyRef, call: Call) -> errors.RelayError:
         code, back_s = answer.code, answer.back_s
         match code:
             case "unknown":
@@ -225,8 +228,9 @@ class Leases:
                 when = datetime.fromtimestamp(int(answer.detail) / 1000, UTC)
                 return errors.Unauthorized(expired_key(when))
             case "key_model":
+                place = call.places.get(answer.detail, "model")
                 return errors.BadRequest(
-                    f"model: {answer.detail} is not among the models that this key may use."
+                    f"{place}: {answer.detail} is not among the models that this key may use."
                 )
             case "no_account":
                 return errors.Unavailable(
@@ -251,6 +255,8 @@ class Leases:
 
     def _booking(self, lease: Lease) -> Booking:
         is_well = lease.status is not None and lease.status < 400 and not lease.error
+        if lease.call.kind == "batch":
+            return self._opening(lease, is_well)
         if lease.call.kind != "messages":
             return Booking(lease.id, "settled", is_well=is_well, headroom=lease.headroom)
         lease.attempts.append(lease.attempt(self._prices))
@@ -267,6 +273,20 @@ class Leases:
             is_well,
             lease.headroom,
             sum(one.tokens.per_minute for one in record.attempts),
+        )
+
+    def _opening(self, lease: Lease, is_well: bool) -> Booking:
+        """Ends the request that made a batch: what that costs is booked from its results."""
+        lease.attempts.append(replace(lease.attempt(self._prices), is_estimated=False))
+        record = replace(lease.record(), model=lease.call.model.replace("\n", ", "))
+        account = lease.account
+        told = decision(record, account.candidates, account.skipped, lease.reason())
+        return Booking(
+            lease.id,
+            "settled",
+            decision=told.to_json(),
+            is_well=is_well,
+            headroom=lease.headroom,
         )
 
     async def move_on(self, lease: Lease, verdict: Verdict, *, may_repeat: bool) -> Step:

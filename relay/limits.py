@@ -26,7 +26,6 @@ PREDEFINED_CLIENTS = {
 _FORBIDDEN = {
     "address": "This API key may not be used from your address.",
     "client": "This API key may not be used with this client.",
-    "batch": "A budget holds for this API key, and batches cannot be booked against it yet.",
 }
 # Each request asks for its caller, and callers are few.
 _CALLERS_REMEMBERED = 1024

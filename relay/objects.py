@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 import trio
 
-from relay import errors
+from relay import batches, errors
 from relay.call import Call
 from relay.client import Client
 from relay.context import Context
@@ -30,8 +30,11 @@ from relay.leases import AWAY, new_request_id
 from relay.store import RedisAway
 from relay.upstream import Reply, UpstreamError
 
-KINDS = {"batch": b"/v1/messages/batches", "file": b"/v1/files"}
-_MOST_BYTES = {"batch": 256 * 1024 * 1024, "file": 500 * 1024 * 1024}
+BATCHES = b"/v1/messages/batches"
+KINDS = {"batch": BATCHES, "file": b"/v1/files"}
+# A look at an object holds a slot and costs nothing.
+_LOOK = "object"
+_MOST_FILE_BYTES = 500 * 1024 * 1024
 _MOST_ANSWER_BYTES = 4 * 1024 * 1024
 _DEFAULT_PAGE = 20
 _LARGEST_PAGE = 100
@@ -39,20 +42,34 @@ _READS_AT_ONCE = 8
 _REMEMBER_DEADLINE_S = 5.0
 
 
-async def create(ctx: Context, client: Client, kind: str) -> None:
-    """Pass a new batch or file to an account and remember whose it is and where."""
+async def create_batch(ctx: Context, client: Client) -> None:
+    """Read a new batch, admit it by what it can cost, and pass it to an account."""
+    key = await authenticated(ctx, client)
+    async with batches.spooled(ctx, client) as spool:
+        reading = await batches.read(ctx, key, spool)
+        call = reading.call(BATCHES + _query(client))
+        client.trail.model = next(iter(reading.models)) if len(reading.models) == 1 else None
+        async with (
+            ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease,
+            batches.outlasting(),
+            outcome(ctx, client, lease),
+            answered(ctx, client, lease, batches.pieces(spool), plain=True) as reply,
+        ):
+            body = await collect(reply, _MOST_ANSWER_BYTES)
+            if reply.status == 200:
+                await batches.keep(ctx, lease, reading, body)
+            await ctx.leases.settle(lease)
+            await _answer(client, lease, reply, _as_ours(client, body))
+
+
+async def create_file(ctx: Context, client: Client) -> None:
+    """Pass a new file to an account and remember whose it is and where."""
     key = await authenticated(ctx, client)
     announced = client.header(b"content-length")
-    if announced.isdigit() and int(announced) > _MOST_BYTES[kind]:
-        raise errors.TooLarge(
-            f"A {kind} may have at most {_MOST_BYTES[kind] // (1024 * 1024)} MiB."
-        )
-    call = Call(kind, "POST", KINDS[kind] + _query(client))
+    if announced.isdigit() and int(announced) > _MOST_FILE_BYTES:
+        raise errors.TooLarge(f"A file may have at most {_MOST_FILE_BYTES // (1024 * 1024)} MiB.")
+    call = Call("file", "POST", KINDS["file"] + _query(client))
     async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
-        if kind == "batch" and lease.account.key_models:
-            raise errors.Forbidden(
-                "This key is limited to some models, and batches cannot be checked against that."
-            )
         upload = client.upload(ctx.settings.body_timeout_s)
         async with (
             outcome(ctx, client, lease),
@@ -60,7 +77,7 @@ async def create(ctx: Context, client: Client, kind: str) -> None:
         ):
             body = await collect(reply, _MOST_ANSWER_BYTES)
             if reply.status == 200:
-                await _remember(ctx, body, kind, key, lease.account.account_id)
+                await _remember(ctx, body, key, lease.account.account_id)
             await ctx.leases.settle(lease)
             await _answer(client, lease, reply, _as_ours(client, body))
 
@@ -74,18 +91,35 @@ async def use(ctx: Context, client: Client, kind: str, object_id: str, rest: byt
     key = await authenticated(ctx, client)
     account_id = await _home_of(ctx, object_id, kind, key)
     target = KINDS[kind] + b"/" + object_id.encode() + rest + _query(client)
-    call = Call(kind, client.method, target, account_id=account_id)
+    call = Call(_LOOK, client.method, target, account_id=account_id)
+    if kind == "batch" and client.method == "DELETE":
+        await batches.before_delete(ctx, object_id)
     body = b""
     if client.method == "POST":
         settings = ctx.settings
         body = await client.body(settings.max_body_bytes, ctx.bodies, settings.body_timeout_s)
     async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
-        if kind == "batch" and rest != b"/results":
+        if kind == "batch" and rest == b"/results":
+            await _pass_results(ctx, client, lease, object_id)
+        elif kind == "batch":
             await _pass_described(ctx, client, lease, body)
         else:
             await pass_through(ctx, client, lease, body)
     if client.method == "DELETE" and client.status in (200, 404):
         await ctx.store.objects.forget(object_id, key.id, kind)
+
+
+async def _pass_results(ctx: Context, client: Client, lease: Lease, batch_id: str) -> None:
+    """Pass a batch's results on, and book it by them if nobody has yet."""
+    tally = batches.Tally(ctx.prices)
+    await pass_through(ctx, client, lease, b"", tally)
+    try:
+        batch = await ctx.store.batches.read(batch_id)
+        if batch and not batch.is_booked and tally.is_whole(batch.requests):
+            await batches.book(ctx, batch, tally)
+    except RedisAway:
+        # The job books it later.
+        return
 
 
 async def _pass_described(ctx: Context, client: Client, lease: Lease, body: bytes) -> None:
@@ -172,7 +206,7 @@ async def _read(
     """One object as its account describes it; None when it is gone or cannot be read now."""
     try:
         account_id = await _home_of(ctx, object_id, kind, key)
-        call = Call(kind, "GET", KINDS[kind] + b"/" + object_id.encode(), account_id=account_id)
+        call = Call(_LOOK, "GET", KINDS[kind] + b"/" + object_id.encode(), account_id=account_id)
         async with (
             ctx.leases.admit(new_request_id(), key, call, caller_of(ctx, client)) as lease,
             answered(ctx, client, lease, b"", plain=True) as reply,
@@ -190,11 +224,11 @@ async def _home_of(ctx: Context, object_id: str, kind: str, key: KeyRef) -> str:
     return found["account"]
 
 
-async def _remember(ctx: Context, body: bytes, kind: str, key: KeyRef, account_id: str) -> None:
+async def _remember(ctx: Context, body: bytes, key: KeyRef, account_id: str) -> None:
     object_id = msgspec.json.decode(body, type=_Made).id
     now_ms = int(time.time() * 1000)
     with trio.move_on_after(_REMEMBER_DEADLINE_S, shield=True):
-        await ctx.store.objects.remember(object_id, kind, key.id, account_id, now_ms)
+        await ctx.store.objects.remember(object_id, "file", key.id, account_id, now_ms)
 
 
 class _Made(msgspec.Struct):

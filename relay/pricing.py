@@ -18,7 +18,7 @@ log = logging.getLogger("relay.pricing")
 
 # One USD per million tokens is a micro-dollar, which is a million pico-dollars, per token.
 _PICO_PER_UNIT = 1_000_000
-_PICO_PER_MICRO = 1_000_000
+PICO_PER_MICRO = 1_000_000
 # Tokens that the largest context of a model holds.
 _LARGEST_CONTEXT = 1_000_000
 _FAMILIES = ("fable", "mythos", "opus", "sonnet", "haiku")
@@ -154,21 +154,28 @@ class Prices:
 
     def cost(self, model: str, tokens: Tokens, *, batch: bool = False) -> int:
         """Micro-dollars, rounded up once."""
+        return self.rounded(self.pico(model, tokens), tokens.web_searches, batch=batch)
+
+    def pico(self, model: str, tokens: Tokens) -> int:
+        """Pico-dollars of the tokens alone, exact, outside of a batch."""
         row = self._found.get(model) or self._find(model)
         prompt = tokens.prompt
         rates = row.rates_for(prompt)
-        pico = (
+        return (
             tokens.input * rates.input
             + tokens.output * rates.output
             + tokens.cache_read * rates.cache_read
             + tokens.cache_write_5m * rates.cache_write_5m
             + tokens.cache_write_1h * rates.cache_write_1h
         )
+
+    def rounded(self, pico: int, web_searches: int, *, batch: bool = False) -> int:
+        """Micro-dollars of a sum of `pico`-dollars for tokens and of searches, rounded up once."""
         if batch:
             numerator, denominator = self._table.batch
             pico = -(-pico * numerator // denominator)
-        pico += tokens.web_searches * self._table.web_search
-        return -(-pico // _PICO_PER_MICRO)
+        pico += web_searches * self._table.web_search
+        return -(-pico // PICO_PER_MICRO)
 
     def most(self, model: str, body_bytes: int, max_tokens: int, tool_uses: int = 0) -> int:
         """Micro-dollars that a call of such a size cannot pass, in one attempt.
@@ -184,7 +191,7 @@ class Prices:
         rates = row.rates_for(most_input)
         dearest = max(rates.input, rates.cache_write_5m, rates.cache_write_1h)
         pico = most_input * dearest + max_tokens * rates.output + tool_uses * self._table.web_search
-        return -(-pico // _PICO_PER_MICRO)
+        return -(-pico // PICO_PER_MICRO)
 
     def is_known(self, model: str) -> bool:
         """Whether a row of the table names the model."""

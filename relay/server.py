@@ -15,8 +15,9 @@ from collections.abc import AsyncIterator
 import trio
 
 import relay
-from relay import errors, jobs, limits, listener, redis_child, store
+from relay import batches, errors, jobs, limits, listener, redis_child, store
 from relay.accounts import Accounts, SignIns, kinds
+from relay.alerts import Alerts, post
 from relay.asgi import App
 from relay.audit import Audit
 from relay.checks import Checks
@@ -96,6 +97,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
         keys = Keys(opened, safe)
         accounts = Accounts(opened, safe, kinds.table(provider), settings.proxy)
         prices = Prices.load(settings.prices_file, settings.price_multiplier)
+        relay_limits = _relay_limits(settings)
         upstreams = Upstreams(connect_timeout_s=settings.connect_timeout_s)
         ctx = Context(
             settings=settings,
@@ -107,13 +109,13 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             checks=Checks(opened, accounts, upstreams, settings.check_interval_s),
             audit=Audit(opened, safe),
             users=Users(opened, safe),
+            alerts=Alerts(opened, settings.webhooks, relay_limits.budgets, post),
             prices=prices,
-            leases=Leases(
-                opened, keys, accounts, prices, _relay_limits(settings), settings.blocked_message
-            ),
+            leases=Leases(opened, keys, accounts, prices, relay_limits, settings.blocked_message),
             clients=limits.Clients(settings.clients),
             upstreams=upstreams,
             bodies=BodyBudget(settings.max_bodies_bytes),
+            spools=BodyBudget(batches.MOST_SPOOLED_BYTES),
         )
         try:
             yield ctx
@@ -143,6 +145,7 @@ async def serve(
     async with context(settings) as ctx, trio.open_nursery() as nursery:
         await ctx.store.ping(_REDIS_PATIENCE_S)
         await _ensure_admin(ctx)
+        await ctx.alerts.begin()
         # Here, so that no other command waits for what only pages need.
         from relay.web import console
 

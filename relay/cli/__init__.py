@@ -18,6 +18,7 @@ from relay.cli.service import build, serve, try_
 from relay.cli.signins import oauth, rotate_encryption
 from relay.cli.usage import report, usage
 from relay.cli.users import user
+from relay.cli.webhooks import webhook
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,6 +41,7 @@ for _command in (
     prices,
     audit,
     user,
+    webhook,
     rotate_encryption,
     backup,
     restore,

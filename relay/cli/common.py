@@ -50,6 +50,7 @@ def _first_cause(error: BaseException) -> BaseException:
 
 def _foreseen() -> tuple[type[Exception], ...]:
     from relay.accounts import AccountProblem
+    from relay.alerts import WebhookProblem
     from relay.backup import BackupProblem
     from relay.build import BuildError
     from relay.keys import KeyProblem
@@ -69,7 +70,7 @@ def _foreseen() -> tuple[type[Exception], ...]:
     return (
         AccountProblem, BackupProblem, BuildError, KeyProblem, ListenError, OAuthProblem,
         OwnerProblem, PricesError, RedisChildError, SettingsError, RedisAway, TrialFailed,
-        UpstreamError, UsageProblem, UserProblem, VaultError,
+        UpstreamError, UsageProblem, UserProblem, VaultError, WebhookProblem,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ _SERVER_TOOL_NAME = re.compile("(?:web_search|web_fetch|code_execution|mcp_tools
 _SERVER_TOOL = re.compile(_SERVER_TOOL_NAME.pattern.encode())
 _BY_REFERENCE = re.compile(rb'"type"\s*:\s*"(?:url|file)"')
 
+_FIELD_FIRST = re.compile(r"[a-z_]+[.:]")
 NOT_JSON = "The request's body is not a JSON object in UTF-8."
 
 
@@ -45,14 +47,7 @@ def read(
     refuse_encoded(headers)
     named = dict(headers)
     fields, ends = top_level_fields(body)
-    model = _field(fields, "model", str, None)
-    if not model:
-        raise errors.BadRequest("model: this field is required and names a model.")
-    if len(model) > 256 or not model.isprintable():
-        raise errors.BadRequest("model: a model's name has at most 256 printable characters.")
-    max_tokens = _field(fields, "max_tokens", int, 0)
-    if max_tokens < 0:
-        raise errors.BadRequest("max_tokens: must not be negative.")
+    model, max_tokens = _model_and_bound(fields)
     session = _session(named, fields)
     unbounded, tool_uses = _bounds(body, fields)
     return Call(
@@ -70,6 +65,56 @@ def read(
         tool_uses=tool_uses,
         model_at=(ends["model"] - len(bytes(fields["model"])), ends["model"]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """What a request inside of a batch can cost by: its model, its size and its bounds."""
+
+    model: str
+    max_tokens: int
+    size: int
+    unbounded: str
+    tool_uses: int
+
+
+def params_of(request: bytes) -> Params:
+    """What the relay needs to know of one request of a batch.
+
+    Raises:
+        errors.BadRequest: it could be read in two ways, or lacks what must be there; the field's
+            name begins the message.
+    """
+    fields, _ = top_level_fields(request)
+    if "params" not in fields:
+        raise errors.BadRequest("params: this field is required.")
+    params = bytes(fields["params"])
+    try:
+        inner, _ = top_level_fields(params)
+        model, max_tokens = _model_and_bound(inner)
+    except errors.BadRequest as error:
+        raise errors.BadRequest(below("params", error.message)) from None
+    unbounded, tool_uses = _bounds(params, inner)
+    return Params(model, max_tokens, len(params), unbounded, tool_uses)
+
+
+def below(place: str, message: str) -> str:
+    """A message about a field, or about a whole, as one about what stands below `place`."""
+    if _FIELD_FIRST.match(message):
+        return f"{place}.{message}"
+    return f"{place}: {message}"
+
+
+def _model_and_bound(fields: dict[str, msgspec.Raw]) -> tuple[str, int]:
+    model = _field(fields, "model", str, None)
+    if not model:
+        raise errors.BadRequest("model: this field is required and names a model.")
+    if len(model) > 256 or not model.isprintable():
+        raise errors.BadRequest("model: a model's name has at most 256 printable characters.")
+    max_tokens = _field(fields, "max_tokens", int, 0)
+    if max_tokens < 0:
+        raise errors.BadRequest("max_tokens: must not be negative.")
+    return model, max_tokens
 
 
 def refuse_encoded(headers: Headers) -> None:
@@ -227,6 +272,16 @@ class _Event(msgspec.Struct):
     usage: _Usage | None = None
 
 
+class _Result(msgspec.Struct):
+    type: str = ""
+    message: _Message | None = None
+
+
+class _ResultLine(msgspec.Struct):
+    result: _Result
+
+
+_decode_line = msgspec.json.Decoder(_ResultLine).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
 
@@ -261,6 +316,23 @@ class _Figures:
 
 def _last(new: int | None, old: int) -> int:
     return old if new is None else max(0, new)
+
+
+def result_of(line: bytes) -> tuple[str, str, Tokens]:
+    """One line of a batch's results: how the request ended, the model that answered, its usage.
+
+    Raises:
+        ValueError: it is no such line.
+    """
+    try:
+        result = _decode_line(line).result
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise ValueError(f"a line of results that cannot be read: {error}") from None
+    figures = _Figures()
+    if result.message is not None and result.message.usage is not None:
+        figures.update(result.message.usage)
+    model = (result.message.model if result.message else None) or ""
+    return result.type, model, figures.tokens or Tokens()
 
 
 class StreamMeter:

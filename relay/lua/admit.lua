@@ -2,7 +2,7 @@
 -- Guarantees: a refusal changes nothing; an admission holds one slot at the key and one at the
 -- account, and its reservation at every scope that has a budget, until settle.lua frees them.
 -- KEYS[1]  open leases
--- ARGV     1 lease  2 process  3 key id  4 key hash  5 model ('' = none)  6 its class
+-- ARGV     1 lease  2 process  3 key id  4 key hash  5 model ('' = none; a batch's, one a line)  6 its class
 --          7 kind of call  8 account that must serve ('' = any)  9 conversation ('' = none)
 --          10 clients that the caller may be, one a line  11 its address, 32 hex digits
 --          12 the most it can cost, micro-dollars  13 its input's cost  14 its input's tokens
@@ -36,7 +36,8 @@ if k[2] ~= '1' then return refused('disabled') end
 if k[3] and k[3] ~= '' and tonumber(k[3]) <= now then return refused('key_expired', k[3]) end
 if not is_within(k[9], ARGV[11]) then return refused('address') end
 if not share_a_word(k[8], ARGV[10]) then return refused('client', k[8]) end
-if model ~= '' and not matches(k[4], model) then return refused('key_model', model) end
+local forbidden = unmatched(k[4], model)
+if forbidden then return refused('key_model', forbidden) end
 
 -- What counts: a call to a model counts once whatever its outcome; count_tokens only obeys.
 local counts = kind == 'messages' or kind == 'batch'
@@ -50,14 +51,18 @@ if counts or kind == 'count_tokens' then
 end
 
 local scope, owner = 'key:' .. key, k[17] and k[17] ~= '' and 'owner:' .. k[17]
-local average = counts and redis.call('HMGET', named('average', key), model, model .. '|tokens') or {}
+-- A batch brings its own estimate, and its tokens come when the upstream sees fit.
+local is_batch = kind == 'batch'
+local average = counts and not is_batch and redis.call('HMGET', named('average', key), model, model .. '|tokens') or {}
 local tokens = math.max(tonumber(ARGV[14]), tonumber(average[2]) or 0)
 local cost = {most = tonumber(ARGV[12]),
   expected = math.max(tonumber(ARGV[13]), tonumber(average[1]) or 0)}
-local tpm, fullest, holders = tonumber(k[15]) or 0, nil, {}
+local tpm, fullest = not is_batch and tonumber(k[15]) or 0, nil
+local holders, is_counted = {}, false
 if counts then
   for period, field in pairs({daily = 12, monthly = 13}) do
     local most = tonumber(k[field]) or 0
+    is_counted = is_counted or most > 0
     if most > 0 and sum_of(scope, period, ':requests', now) >= most then
       return refused(period .. '_limit', whole(most), end_of(period, now))
     end
@@ -69,7 +74,6 @@ if counts then
   local owners = owner and redis.call('HGET', named('owner', k[17]), 'budgets')
   for _, pair in ipairs({{scope, k[16]}, {owner, owners}, {'relay', ARGV[19]}}) do
     if pair[1] and pair[2] and pair[2] ~= '' then
-      if kind == 'batch' then return refused('batch') end
       if ARGV[15] ~= '' and string.find(pair[2], ' strict ', 1, true) then
         return refused('unbounded', ARGV[15])
       end
@@ -100,7 +104,7 @@ end
 
 local wanted = affinity ~= '' and redis.call('GET', named('affinity', affinity)) or nil
 local ask = {bound = bound, wanted = wanted, model = model, class = class, groups = k[6],
-  cost = counts and cost}
+  cost = counts and cost, is_batch = is_batch}
 local found = choose(ask, {}, now)
 local best = found.best
 if not best then
@@ -129,6 +133,7 @@ end
 if counts then
   local day = day_of(now) .. ':requests'
   redis.call('HINCRBY', named('spend', scope), day, 1)
+  if is_counted then redis.call('SADD', NAME.touched, scope) end
   if tpm > 0 then
     slide('tokens', key, 60000, now)
     redis.call('ZADD', named('window', 'tokens', key), now, lease)

@@ -11,7 +11,18 @@ local function weight_of(weight, headroom, till, now)
   return (tonumber(weight) or 1) * math.max(LEAST, math.min(1, left / ENOUGH))
 end
 
--- Judges one account for `ask` ({bound, wanted, model, class, groups, cost}).
+-- Does an account call one of `models` (one a line) something else?
+local function maps_any(id, models)
+  local map = redis.call('HGET', named('account', id), 'model_map')
+  if not map or map == '' then return false end
+  map = cjson.decode(map)
+  for model in string.gmatch(models, '[^\n]+') do
+    if map[model] then return true end
+  end
+  return false
+end
+
+-- Judges one account for `ask` ({bound, wanted, model, class, groups, cost, is_batch}).
 -- Returns  the account, or nil with its name, why not, and when it will be back (ms or nil)
 local function judged(id, ask, tried, now)
   local f = state_fields(ask.class)
@@ -24,7 +35,8 @@ local function judged(id, ask, tried, now)
   if a[2] ~= '1' then return nil, a[1], 'disabled' end
   if ask.bound == '' then
     if not share_a_word(ask.groups, a[7]) then return nil, a[1], 'group' end
-    if ask.model ~= '' and not matches(a[8], ask.model) then return nil, a[1], 'model' end
+    if unmatched(a[8], ask.model) then return nil, a[1], 'model' end
+    if ask.is_batch and maps_any(id, ask.model) then return nil, a[1], 'mapped' end
   end
   local why, back = rest_of(a[4], a[5], a[6], now)
   if not why and ask.class ~= '' then why, back = rest_of(a[17], a[18], a[19], now) end

@@ -41,6 +41,13 @@ local function matches(list, text)
   return false
 end
 
+-- The first of `models` (one a line; mostly it is one) that the globs in `list` do not match.
+local function unmatched(list, models)
+  for model in string.gmatch(models, '[^\n]+') do
+    if not matches(list, model) then return model end
+  end
+end
+
 -- Have two lists (one word a line) a word in common? An empty `wanted` wants nothing.
 local function share_a_word(wanted, list)
   if not wanted or wanted == '' then return true end

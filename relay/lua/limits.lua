@@ -80,12 +80,13 @@ local function hold_account(lease, before, account, cost)
   redis.call('HSET', named('lease', lease), 'held_account', holds and account.id or '')
 end
 
--- Books micro-dollars at a scope, on the day of the lease's admission.
+-- Books micro-dollars at a scope, on the day of the lease's admission; marks.lua looks at it later.
 local function spend(scope, amount, started)
   if amount == 0 then return end
   local key = named('spend', scope)
   redis.call('HINCRBY', key, day_of(started), whole(amount))
   redis.call('HINCRBY', key, 'total', whole(amount))
+  redis.call('SADD', NAME.touched, scope)
 end
 
 -- Forgets what has left a window of `ms`, and the tokens that stood there.

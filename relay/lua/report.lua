@@ -4,7 +4,6 @@
 -- Returns  1 when it was not kept before, else 0
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 if #ARGV > 2 then
-  redis.call('XADD', NAME.alerts, 'MAXLEN', '~', 5000, '*', 'event', 'report', 'at',
-    whole(now_ms()), unpack(ARGV, 3))
+  alert('report', now_ms(), unpack(ARGV, 3))
 end
 return 1

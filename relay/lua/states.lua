@@ -17,12 +17,9 @@ local function note_change(account, class, before, after, reason, till, now)
   if before == after then return end
   local label = redis.call('HGET', named('account', account), 'name') or ''
   local event = {'account', account, 'name', label, 'class', class, 'before', before,
-    'state', after, 'reason', reason, 'until', till, 'at', whole(now)}
-  redis.call('XADD', NAME.states, 'MAXLEN', '~', 5000, '*', unpack(event))
-  if IS_ERROR[before] or IS_ERROR[after] then
-    redis.call('XADD', NAME.alerts, 'MAXLEN', '~', 5000, '*', 'event', 'account_error',
-      unpack(event))
-  end
+    'state', after, 'reason', reason, 'until', till}
+  redis.call('XADD', NAME.states, 'MAXLEN', '~', 5000, '*', 'at', whole(now), unpack(event))
+  if IS_ERROR[before] or IS_ERROR[after] then alert('account_error', now, unpack(event)) end
 end
 
 -- Gives an account a state. `till` in ms, or '' when nothing but a check or a person ends it.

@@ -6,6 +6,7 @@ and kept in RELAY_HOME/secrets.env; no message and no repr ever shows one.
 """
 
 import contextlib
+import dataclasses
 import os
 import pwd
 import secrets
@@ -20,16 +21,17 @@ from relay.settings.options import (
     OPTIONS,
     REDIS_FOLDER,
     Option,
-    Secret,
     Settings,
     SettingsError,
     is_anthropics,
 )
+from relay.settings.secret import Secret
 from relay.settings.sources import BY_FIELD, from_environment, from_lines, from_toml, parsed
+from relay.settings.webhooks import ENV_PREFIX, EVENTS, USUAL_MARKS, Webhook, filled
 
 __all__ = [
-    "LEAST_PASSWORD", "OPTIONS", "Option", "Secret", "Settings", "SettingsError", "is_anthropics",
-    "load",
+    "EVENTS", "LEAST_PASSWORD", "OPTIONS", "USUAL_MARKS", "Option", "Secret", "Settings",
+    "SettingsError", "Webhook", "is_anthropics", "load",
 ]  # fmt: skip
 
 # What must be there before anything is encrypted or hashed.
@@ -58,6 +60,10 @@ def load(environ: Mapping[str, str]) -> Settings:
         given = {**from_lines(kept), **given}
     if _SECRETS - given.keys():
         raise SettingsError(f"{kept} lacks JWT_SECRET or ENCRYPT_KEY; restore it from a backup.")
+    named = {name: given.pop(name).value for name in [*given] if name.startswith(ENV_PREFIX)}
+    if "webhooks" in given:
+        one = given["webhooks"]
+        given["webhooks"] = dataclasses.replace(one, value=filled(one.value, named))
     values = {name: parsed(one, BY_FIELD[name]) for name, one in given.items()}
     values["notify_socket"] = environ.get("NOTIFY_SOCKET", "")
     return _settings(home, values)

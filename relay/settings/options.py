@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from relay.settings.secret import Secret
+from relay.settings.webhooks import Webhook
+from relay.settings.webhooks import parse as parse_webhooks
+
 MIB = 1024 * 1024
 _DAY_MS = 24 * 60 * 60 * 1000
 REDIS_FOLDER = "redis"
@@ -19,22 +23,6 @@ LEAST_PASSWORD = 10
 
 class SettingsError(Exception):
     """One sentence about what is wrong with the settings, and where it stands."""
-
-
-class Secret:
-    """A text that repr, str and logs show as ***; reveal() gives it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "***"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +87,7 @@ class Settings:
     prices_file: Path | None = None
     price_multiplier: str = "1"
     usage_retention_days: int = 90
+    webhooks: tuple[Webhook, ...] = ()
     usage_max_memory: int = 0
     backup_folder: Path = Path("backups")
     backup_daily: int = 7
@@ -384,6 +373,7 @@ OPTIONS = (
     Option("price_multiplier", "pricing.multiplier", "", _factor, "times every price"),
     Option("usage_retention_days", "usage.retention", "", _whole(1, 3650, " of days"),
            "how long usage records are kept"),
+    Option("webhooks", "webhooks", "", parse_webhooks, "who is told of what", secret=True),
     Option("usage_max_memory", "usage.maxMemory", "", _whole(0, 1024 * 1024 * MIB, " of bytes"),
            "what of them Redis holds at most, 0 for 40 % of its maxmemory"),
     Option("backup_folder", "backup.folder", "", _text, "folder of the backups"),

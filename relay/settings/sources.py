@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relay.settings.options import OPTIONS, Option, SettingsError
+from relay.settings.webhooks import ENV_PREFIX
 
 BY_FIELD = {option.field: option for option in OPTIONS}
 _BY_TOML = {option.toml: option for option in OPTIONS if option.toml}
@@ -29,8 +30,7 @@ _INSTEAD = {
     "cluster": "start `relay serve` once for each core, each with its own PORT, behind a proxy",
     "redis.maxRetriesPerRequest": "the relay reconnects by itself",
     "redis.retryDelayOnFailover": "the relay reconnects by itself",
-    "usage_alert": "this version sends no alerts yet",
-    "webhooks": "this version sends no alerts yet",
+    "usage_alert": "write it as [webhooks.usage_alert]",
 }
 
 
@@ -54,18 +54,24 @@ def parsed(given: Given, option: Option) -> Any:
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
+    names = [*_BY_ENV, *(name for name in environ if name.startswith(ENV_PREFIX))]
     return _by_field(
-        Given(name, environ[name], "The environment") for name in _BY_ENV if name in environ
+        Given(name, environ[name], "The environment") for name in names if name in environ
     )
 
 
+def _is_known(name: str) -> bool:
+    return name in _BY_ENV or name.startswith(ENV_PREFIX)
+
+
 def _by_field(found: Iterable[Given]) -> dict[str, Given]:
-    """One source's values by field; an empty one counts as not given."""
+    """One source's values by field, those for webhooks by name; an empty one is not given."""
     given: dict[str, Given] = {}
     for one in found:
         if one.value == "":
             continue
-        other = given.setdefault(_BY_ENV[one.name].field, one)
+        field = _BY_ENV[one.name].field if one.name in _BY_ENV else one.name
+        other = given.setdefault(field, one)
         if other.value != one.value:
             raise SettingsError(
                 f"{one.where}: {one.name} says something else than {other.name}; leave one out."
@@ -93,7 +99,7 @@ def from_lines(path: Path) -> dict[str, Given]:
             raise SettingsError(f"{where}: this is not NAME=VALUE; quote a value with spaces or #.")
         name, single, double, bare = match.group("name", "single", "double", "bare")
         value = bare or single or re.sub(r'\\(["\\$])', r"\1", double or "")
-        if name in _BY_ENV:
+        if _is_known(name):
             found.append(Given(name, value, where))
         elif value:
             raise _unknown(name, _BY_ENV, where)

@@ -11,6 +11,7 @@ from typing import Any
 
 CHARS_PER_TOKEN = 4
 MAX_BODY_BYTES = 32 * 1000 * 1000
+MAX_BATCH_BYTES = 256 * 1000 * 1000
 SIGNATURE = "c2ltdWxhdGVkIHNpZ25hdHVyZQ=="
 _INPUT_FIELDS = ("system", "messages", "tools")
 _TEXT_OF = {"text": "text", "thinking": "thinking"}
@@ -100,9 +101,9 @@ def input_tokens_of(fields: Json) -> int:
     return tokens_of(json.dumps(counted, separators=(",", ":"), ensure_ascii=False))
 
 
-def parse(body: bytes) -> Json:
+def parse(body: bytes, most_bytes: int = MAX_BODY_BYTES) -> Json:
     """The fields of a JSON body. Raises ApiError."""
-    if len(body) > MAX_BODY_BYTES:
+    if len(body) > most_bytes:
         raise ApiError(413, "request_too_large", "Request exceeds the maximum size")
     try:
         fields = json.loads(body)

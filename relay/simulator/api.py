@@ -133,7 +133,7 @@ class Api:
             raise ApiError(401, "authentication_error", "invalid x-api-key")
 
     def _make_batch(self, ask: _Ask) -> Json:
-        fields = answers.parse(ask.received.body)
+        fields = answers.parse(ask.received.body, answers.MAX_BATCH_BYTES)
         return self.batches.make(fields, ask.number, self.base_url, ask.steering)
 
     def _results(self, ask: _Ask, batch_id: str) -> Reply:
@@ -194,7 +194,7 @@ def _steering(received: Received, fault: Fault) -> Steering:
         chunks=_header(received, "x-sim-chunks", "4", _count),
         delay_s=_header(received, "x-sim-delay-ms", "0", _count) / 1000,
         citations=_header(received, "x-sim-citations", "0", _count),
-        is_open_batch=received.header("x-sim-batch") == "open",
+        is_open_batch=fault.is_open_batch or received.header("x-sim-batch") == "open",
     )
 
 

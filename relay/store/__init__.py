@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 
 from relay.redis_link import CALL_DEADLINE_S, RedisAway, RedisLink, ReplyError, linked
 from relay.store.accounts import AccountTable
-from relay.store.alerts import AlertTable
+from relay.store.alerts import AlertTable, Dead, Handed
 from relay.store.audit import AuditTable
+from relay.store.batches import BatchTable, KeptBatch
 from relay.store.database import Database, scripts
 from relay.store.keys import KeyTable
 from relay.store.leases import LeaseTable
@@ -44,9 +45,9 @@ from relay.store.values import (
 
 __all__ = [
     "COUNTERS", "NOBODY", "NOTHING", "NO_LIMITS", "REFUSALS",
-    "Admitted", "Again", "Booking", "Caller", "Cell", "Counted", "Entry", "Estimate", "Moved",
-    "Orphan", "RedisAway", "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting",
-    "name", "opened",
+    "Admitted", "Again", "Booking", "Caller", "Cell", "Counted", "Dead", "Entry", "Estimate",
+    "Handed", "KeptBatch", "Moved", "Orphan", "RedisAway", "Refused", "RelayLimits", "ReplyError",
+    "Rest", "Store", "Waiting", "name", "opened",
 ]  # fmt: skip
 
 SCHEMA_VERSION = "1"
@@ -62,6 +63,7 @@ class Store:
         self.accounts = AccountTable(db)
         self.owners = OwnerTable(db)
         self.objects = ObjectTable(db)
+        self.batches = BatchTable(db)
         self.signins = SigninTable(db)
         self.usage = UsageTable(db)
         self.alerts = AlertTable(db)

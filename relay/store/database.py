@@ -14,17 +14,27 @@ from relay.store.names import NAMES
 __all__ = ["Arg", "Database", "flat", "pairs", "scripts"]
 
 # Each script and what of the shared parts stands before it.
-_STATES = ("common", "states")
+_STATES = ("common", "alert", "states")
+_WEBHOOK = ("common", "webhook")
 _CHOOSE = (*_STATES, "limits", "choose")
 _SCRIPTS = {
     "admit": (*_CHOOSE, "lines"),
     "wait": ("common", "lines"),
     "move_on": _CHOOSE,
     "settle": (*_STATES, "limits", "count"),
+    "batch_keep": ("common", "limits"),
+    "batch_due": ("common",),
+    "batch_book": ("common", "limits", "count"),
     "standing": ("common", "limits"),
+    "marks": ("common", "alert", "limits"),
+    "expiring": ("common", "alert"),
+    "tell": ("common", "alert"),
+    "claim": _WEBHOOK,
+    "outcome": _WEBHOOK,
+    "revive": _WEBHOOK,
     "refused": ("common", "count"),
     "counted": ("common",),
-    "report": ("common",),
+    "report": ("common", "alert"),
     "check": _STATES,
     "reset": _STATES,
     "heartbeat": ("common",),

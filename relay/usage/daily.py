@@ -99,11 +99,11 @@ def _as_alert(made: Mapping[str, Any]) -> dict[str, str]:
         for one in made["topModels"]
     )
     text = (
-        f"Usage on {made['date']} (UTC): {made['totalRequests']} requests with"
+        f"{made['totalRequests']} requests with"
         f" {made['uniqueUsers']} keys, {made['totalTokens']} tokens, ${made['cost']:.2f};"
         f" {made['errorRate']:.2f} % failed.{models}"
     )
-    return {**fields, "text": text}
+    return {**fields, "title": f"Usage on {made['date']} (UTC)", "text": text}
 
 
 async def kept_reports(store: Store) -> list[dict[str, Any]]:

@@ -38,7 +38,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One request on the books; the attempts' costs add up to its own. Times are UTC."""
+    """One request on the books; the attempts' costs add up to its own. Times are UTC.
+
+    A batch has a record for each model that served it, at the time it was made. `part` numbers
+    them; the first counts as the request. `results` tells there how many of its requests ended
+    how, None when that is not known.
+    """
 
     request_id: str
     time: str
@@ -59,6 +64,10 @@ class Record:
     first_byte_ms: int | None
     duration_ms: int
     attempts: tuple[Attempt, ...]
+    kind: str = "messages"
+    batch_id: str = ""
+    part: int = 0
+    results: Mapping[str, int] | None = None
 
     def to_json(self) -> bytes:
         """The record as one JSON object."""
@@ -120,6 +129,7 @@ class Booked(msgspec.Struct, frozen=True):
     error: str
     affinity: str
     attempts: tuple[BookedAttempt, ...]
+    part: int = 0
 
 
 def counters(record: Record | Booked) -> dict[tuple[str, str], int]:
@@ -129,8 +139,9 @@ def counters(record: Record | Booked) -> dict[tuple[str, str], int]:
     """
     total: dict[tuple[str, str], int] = defaultdict(int)
     last = record.attempts[-1].account_id
-    total[last, "requests"] = 1
-    total[last, "errors"] = int(bool(record.error))
+    is_request = record.part == 0
+    total[last, "requests"] = int(is_request)
+    total[last, "errors"] = int(is_request and bool(record.error))
     total[last, "affinity_moves"] = int(record.affinity == "moved")
     for attempt in record.attempts:
         account, tokens = attempt.account_id, attempt.tokens

@@ -174,16 +174,6 @@ async def test_a_rotated_key_works_beside_its_successor_until_its_grace_is_over(
     assert codes == [401, 401, 200]
 
 
-async def test_batches_are_refused_where_a_budget_holds(relay: Running):
-    key = await limited(relay, budgets={"daily": "5"})
-    async with relay.client() as client:
-        answer = await client.post(
-            "/v1/messages/batches", json={"requests": []}, headers={"x-api-key": key}
-        )
-    assert answer.status_code == 403
-    assert "budget" in answer.json()["error"]["message"]
-
-
 async def test_after_everything_has_settled_nothing_is_held(relay: Running):
     key = await limited(relay, budgets={"total": "5", "daily": "5"}, tokens_per_minute=100_000)
     async with trio.open_nursery() as nursery:

@@ -308,7 +308,7 @@ async def test_a_days_report_is_kept_and_told_once_five_minutes_after_its_end(le
     assert (alert["event"], alert["date"], alert["totalRequests"]) == ("report", kept["date"], "1")
     assert json.loads(alert["topModels"]) == kept["topModels"]
     assert alert["text"] == (
-        f"Usage on {kept['date']} (UTC): 1 requests with 1 keys, 15 tokens, $0.25; 0.00 % failed."
+        "1 requests with 1 keys, 15 tokens, $0.25; 0.00 % failed."
         "\nclaude-opus-5: 1 requests, 15 tokens, $0.25"
     )
 

@@ -183,6 +183,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "prices_file": tmp_path / "prices.toml",
         "price_multiplier": "1.25",
         "usage_retention_days": 30,
+        "webhooks": (),
         "usage_max_memory": 100_000_000,
         "backup_folder": Path("/var/backups/relay"),
         "backup_daily": 3,
@@ -346,7 +347,7 @@ def test_an_unknown_word_of_relay_toml_is_named_with_its_line_and_the_nearest(
         ("[cluster]\nenabled = true", "line 1: take cluster out; start `relay serve` once"),
         ("[cache]", "line 1: take cache out; nothing is cached"),
         ("[clientRestrictions]", "line 1: take clientRestrictions out; name clients of your"),
-        ("[usage_alert]", "line 1: take usage_alert out; this version sends no alerts"),
+        ("[usage_alert]", "line 1: take usage_alert out; write it as [webhooks.usage_alert]"),
         ("[redis]\nretryDelayOnFailover = 1", "line 2: take redis.retryDelayOnFailover out; the"),
     ],
 )

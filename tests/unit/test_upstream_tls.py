@@ -42,10 +42,10 @@ class Authority:
         context.load_verify_locations(cadata=pem.decode())
         return context
 
-    def serving(self, folder: Path, address: str = "127.0.0.1") -> ssl.SSLContext:
-        """What a server with a certificate for `address` needs."""
+    def serving(self, folder: Path, host: str = "127.0.0.1") -> ssl.SSLContext:
+        """What a server with a certificate for an address or a name needs."""
         key = ec.generate_private_key(ec.SECP256R1())
-        alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+        alternative = x509.SubjectAlternativeName([_general_name(host)])
         builder = _builder("server", self.certificate.subject, key.public_key())
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         certificate = (
@@ -65,6 +65,12 @@ class Authority:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(file)
         return context
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    with suppress(ValueError):
+        return x509.IPAddress(ipaddress.ip_address(host))
+    return x509.DNSName(host)
 
 
 def _builder(

@@ -1,0 +1,154 @@
+"""A batch's body out of a file, request by request: only one of them is in memory at a time."""
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import msgspec
+
+from relay import errors
+from relay.dialects.messages import NOT_JSON
+
+_BLOCK = 64 * 1024
+MOST_REQUEST_BYTES = 32 * 1024 * 1024
+# A batch of usual requests has one in 50 bytes. Each takes a moment of our time.
+_MOST_BRACKETS = 20_000_000
+
+_SPACE = re.compile(rb"[ \t\n\r]*+")
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# All up to the next bracket outside of a string.
+_PLAIN = re.compile(rb'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+', re.DOTALL)
+_SCALAR = re.compile(rb"[^,\]}\s]*+")
+_DONE = b""
+
+
+def requests_of(file: BinaryIO) -> Iterator[bytes]:
+    """The elements of `requests` of a batch's body, each as JSON that is not checked inside.
+
+    Raises:
+        errors.BadRequest: the body is not a JSON object, or `requests` is missing, no list or
+            there twice.
+    """
+    reader = _Reader(file)
+    reader.expect(b"{")
+    names: set[str] = set()
+    while (reader.peek() != b"}") if not names else reader.goes_on(b"}"):
+        name = _name(reader.value())
+        reader.expect(b":")
+        if name in names:
+            raise errors.BadRequest(f"{name[:100]}: this field stands twice in the request's body.")
+        names.add(name)
+        if name == "requests":
+            yield from _elements(reader)
+        else:
+            _check(reader.value())
+    reader.expect(b"}")
+    if reader.peek() != _DONE:
+        raise errors.BadRequest(NOT_JSON)
+    if "requests" not in names:
+        raise errors.BadRequest("requests: this field is required.")
+
+
+def _elements(reader: "_Reader") -> Iterator[bytes]:
+    if reader.peek() != b"[":
+        raise errors.BadRequest("requests: must be a list.")
+    reader.expect(b"[")
+    is_first = True
+    while (reader.peek() != b"]") if is_first else reader.goes_on(b"]"):
+        is_first = False
+        yield reader.value()
+    reader.expect(b"]")
+
+
+def _name(text: bytes) -> str:
+    try:
+        return msgspec.json.decode(text, type=str)
+    except (msgspec.MsgspecError, UnicodeError):
+        raise errors.BadRequest(NOT_JSON) from None
+
+
+def _check(text: bytes) -> None:
+    try:
+        text.decode()
+        msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise errors.BadRequest(NOT_JSON) from None
+
+
+class _Reader:
+    """JSON values one after another out of a file, with no more in memory than one needs."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._data = b""
+        self._at = 0
+        self._brackets = 0
+
+    def peek(self) -> bytes:
+        """The next byte that is no space; nothing at the end."""
+        while True:
+            space = _SPACE.match(self._data, self._at)
+            self._at = space.end() if space else self._at
+            if self._at < len(self._data):
+                return self._data[self._at : self._at + 1]
+            if not self._fill():
+                return _DONE
+
+    def expect(self, byte: bytes) -> None:
+        if self.peek() != byte:
+            raise errors.BadRequest(NOT_JSON)
+        self._at += 1
+
+    def goes_on(self, end: bytes) -> bool:
+        """Whether a comma stands here and not the end; the comma is passed."""
+        if self.peek() == end:
+            return False
+        self.expect(b",")
+        return True
+
+    def value(self) -> bytes:
+        """The next value's bytes. Raises errors.BadRequest."""
+        first = self.peek()
+        size = self._nested() if first in (b"{", b"[") else self._whole(first == b'"')
+        found = self._data[self._at : self._at + size]
+        self._at += size
+        if not found:
+            raise errors.BadRequest(NOT_JSON)
+        return found
+
+    def _whole(self, is_string: bool) -> int:
+        pattern = _STRING if is_string else _SCALAR
+        while True:
+            match = pattern.match(self._data, self._at)
+            if match and (is_string or match.end() < len(self._data)):
+                return match.end() - self._at
+            if not self._fill():
+                raise errors.BadRequest(NOT_JSON)
+
+    def _nested(self) -> int:
+        depth = size = 0
+        while True:
+            plain = _PLAIN.match(self._data, self._at + size)
+            end = plain.end() if plain else len(self._data)
+            if end == len(self._data) or self._data[end] == ord('"'):
+                # A string or what stands between goes on beyond what was read.
+                if not self._fill():
+                    raise errors.BadRequest(NOT_JSON)
+                continue
+            depth += 1 if self._data[end] in b"{[" else -1
+            self._brackets += 1
+            size = end + 1 - self._at
+            if depth == 0:
+                return size
+            if self._brackets > _MOST_BRACKETS:
+                raise errors.BadRequest("requests: they hold more values than the relay reads.")
+
+    def _fill(self) -> bool:
+        """Read on, as much again as is held; whether anything came."""
+        held = self._data[self._at :]
+        if len(held) > MOST_REQUEST_BYTES:
+            raise errors.TooLarge("requests: one of them is over 32 MiB, the most that is taken.")
+        block = self._file.read(max(_BLOCK, len(held)))
+        self._data = held + block
+        self._at = 0
+        return bool(block)
