@@ -23,6 +23,9 @@ from relay.store import RedisAway
 _log = logging.getLogger("relay.access")
 _errors = logging.getLogger("relay.asgi")
 
+Application = Callable[[Any, Receive, Send], Awaitable[None]]
+
+_CONSOLE = b"/web"
 # What clients knock at before they send anything, under each base URL.
 _PROBE = re.compile(rb"(?:/api|/claude)?(?:/|(?:/api)?/hello)?")
 _UNKNOWN = (
@@ -36,14 +39,18 @@ _CORS_MAX_AGE = b"600"
 class App:
     """The ASGI application of one process."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, console: Application | None = None) -> None:
         self._ctx = ctx
+        self._console = console
         self._trusted = [ipaddress.ip_network(one) for one in ctx.settings.trusted_proxies]
         self.is_draining = False
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         client = Client(scope, receive, self._with_cors(scope, send), new_request_id())
+        if client.path.startswith(_CONSOLE) and self._console is not None:
+            await self._show_console(self._console, client, scope, receive, send)
+            return
         client.address = self._address_behind(client)
         try:
             async with trio.open_nursery() as nursery:
@@ -52,6 +59,27 @@ class App:
                 nursery.cancel_scope.cancel()
         finally:
             client.let_go()
+            self._tell(client)
+
+    async def _show_console(
+        self, console: Application, client: Client, scope: Any, receive: Receive, send: Send
+    ) -> None:
+        """Hand a request to the console, which has its own nursery and its own words for errors."""
+        scheme = scope["scheme"]
+        if self._is_trusted(client.address):
+            scheme = client.header(b"x-forwarded-proto").decode("latin-1") or scheme
+        client.address = self._address_behind(client)
+
+        async def told(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                client.status = message["status"]
+            elif not message.get("more_body", False):
+                client.is_ended = True
+            await send(message)
+
+        try:
+            await console({**scope, "client": (client.address, 0), "scheme": scheme}, receive, told)
+        finally:
             self._tell(client)
 
     def _address_behind(self, client: Client) -> str:
@@ -89,6 +117,8 @@ class App:
     def _handler(self, client: Client) -> Callable[[], Awaitable[None]]:
         if client.method == "HEAD" and _PROBE.fullmatch(client.path):
             return lambda: _empty(client, 200)
+        if client.path == b"/" and client.method == "GET":
+            return lambda: client.answer(303, [(b"location", _CONSOLE)], b"")
         if client.method == "OPTIONS":
             return lambda: _empty(client, 204)
         if client.path in (b"/health", b"/ready"):

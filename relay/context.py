@@ -15,6 +15,7 @@ from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import Store
 from relay.upstream import Upstreams
+from relay.users import Users
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Context:
     signins: SignIns
     checks: Checks
     audit: Audit
+    users: Users
     alerts: Alerts
     prices: Prices
     leases: Leases

@@ -39,11 +39,13 @@ def globs(values: Iterable[object]) -> str:
 
 
 def words(values: Iterable[object]) -> str:
-    """Names of groups, one a line."""
+    """Plain words, such as names of groups, tags and users; one a line."""
     found = [str(value) for value in values]
     for word in found:
         if not _WORD.fullmatch(word):
-            raise ValueError(f"{word!r} is not a group's name; use letters, digits, . _ and -.")
+            raise ValueError(
+                f"{word!r} is not one plain word; use at most 64 letters, digits, . _ and -."
+            )
     return "\n".join(found)
 
 

@@ -31,6 +31,7 @@ from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import RedisAway, RelayLimits, Store
 from relay.upstream import Upstreams
+from relay.users import FIRST, Users
 from relay.vault import Vault
 
 log = logging.getLogger("relay.server")
@@ -107,6 +108,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             signins=SignIns(opened, safe, accounts, provider),
             checks=Checks(opened, accounts, upstreams, settings.check_interval_s),
             audit=Audit(opened, safe),
+            users=Users(opened, safe),
             alerts=Alerts(opened, settings.webhooks, relay_limits.budgets, post),
             prices=prices,
             leases=Leases(opened, keys, accounts, prices, relay_limits, settings.blocked_message),
@@ -142,8 +144,12 @@ async def serve(
     listeners = await listener.open_listeners(settings.host, settings.port)
     async with context(settings) as ctx, trio.open_nursery() as nursery:
         await ctx.store.ping(_REDIS_PATIENCE_S)
+        await _ensure_admin(ctx)
         await ctx.alerts.begin()
-        app = App(ctx)
+        # Here, so that no other command waits for what only pages need.
+        from relay.web import console
+
+        app = App(ctx, console(ctx, stop))
         nursery.start_soon(jobs.run, jobs.table(ctx))
         nursery.start_soon(ctx.checks.watch_suspects)
         nursery.start_soon(ctx.leases.call_up)
@@ -158,6 +164,17 @@ async def serve(
         sys.stderr.flush()
         _notify(settings.notify_socket, "READY=1")
         task_status.started((ctx, urls[0]))
+
+
+async def _ensure_admin(ctx: Context) -> None:
+    """At the first start there is a first user of the console; a password made up is shown once."""
+    given = ctx.settings.admin_password
+    made_up = await ctx.users.ensure_first(given.reveal() if given is not None else "")
+    if made_up is not None:
+        sys.stderr.write(
+            f"The console's first user is {FIRST}, password {made_up} (shown this once; change it"
+            f" there or by `relay user password {FIRST}`)\n"
+        )
 
 
 async def _listen(

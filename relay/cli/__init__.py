@@ -17,6 +17,7 @@ from relay.cli.reports import prices, why
 from relay.cli.service import build, serve, try_
 from relay.cli.signins import oauth, rotate_encryption
 from relay.cli.usage import report, usage
+from relay.cli.users import user
 from relay.cli.webhooks import webhook
 
 
@@ -39,6 +40,7 @@ for _command in (
     why,
     prices,
     audit,
+    user,
     webhook,
     rotate_encryption,
     backup,

@@ -64,12 +64,13 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.trial import TrialFailed
     from relay.upstream import UpstreamError
     from relay.usage import UsageProblem
+    from relay.users import UserProblem
     from relay.vault import VaultError
 
     return (
         AccountProblem, BackupProblem, BuildError, KeyProblem, ListenError, OAuthProblem,
         OwnerProblem, PricesError, RedisChildError, SettingsError, RedisAway, TrialFailed,
-        UpstreamError, UsageProblem, VaultError, WebhookProblem,
+        UpstreamError, UsageProblem, UserProblem, VaultError, WebhookProblem,
     )  # fmt: skip
 
 

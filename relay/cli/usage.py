@@ -1,7 +1,5 @@
 """`relay usage` and `relay report`: what was used, by whom, and what it cost."""
 
-import csv
-import io
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,8 +13,6 @@ if TYPE_CHECKING:
     from relay.usage import Report, Row, Verdict
 
 BY = ("key", "owner", "account", "model", "client", "day", "hour", "month")
-# A cell that begins so is a formula to a spreadsheet (OWASP, CSV injection); full width as well.
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 # So many differences are read by a person; a program gets more of them.
 _MOST_SHOWN = 50
 
@@ -70,18 +66,13 @@ def usage(
         )
         return await report(ctx.store, asked, Archive(ctx.settings.usage_folder))
 
+    from relay.usage import spreadsheet
+
     found = with_context(ask)
     if as_csv:
-        _print_csv(found)
+        click.echo(spreadsheet.as_csv(found), nl=False)
     elif as_json:
-        fields = _fields(found)
-        rows = [
-            {**{name: getattr(row, name) for name in fields},
-             "counters": row.counters, "refusals": row.refusals}
-            for row in found.rows
-        ]  # fmt: skip
-        print_json({"since": found.since, "until": found.until, "by": found.by, "rows": rows,
-                    "total": found.total})  # fmt: skip
+        print_json(spreadsheet.as_json(found))
     else:
         _show(found)
 
@@ -109,37 +100,10 @@ async def _key_id(ctx: "Context", name_or_id: str) -> str:
         raise
 
 
-def _fields(found: "Report") -> list[str]:
-    from relay.usage import BY as FIELDS
-
-    return [name for one in FIELDS if one in found.by for name in FIELDS[one]]
-
-
-def _print_csv(found: "Report") -> None:
-    from relay.usage import COUNTERS
-
-    fields = _fields(found)
-    counted = [*COUNTERS, *(name for name in ("refused",) if name in found.total)]
-    text = io.StringIO()
-    lines = csv.writer(text)
-    lines.writerow([*fields, *counted, "cost_usd"])
-    for row in found.rows:
-        micros = row.counters["cost_micros"]
-        figures = [row.counters[name] for name in counted]
-        names = [_harmless(getattr(row, name)) for name in fields]
-        lines.writerow([*names, *figures, f"{micros // 1_000_000}.{micros % 1_000_000:06d}"])
-    click.echo(text.getvalue(), nl=False)
-
-
-def _harmless(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
 def _show(found: "Report") -> None:
-    from relay.usage import dollars
+    from relay.usage import dollars, spreadsheet
 
-    fields = [name for name in _fields(found) if not name.endswith("_id")]
+    fields = [name for name in spreadsheet.fields(found) if not name.endswith("_id")]
     has_refused = "refused" in found.total
 
     def cells(counters: Any) -> list[object]:

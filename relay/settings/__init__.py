@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from relay.settings.options import (
+    LEAST_PASSWORD,
     OPTIONS,
     REDIS_FOLDER,
     Option,
@@ -29,8 +30,8 @@ from relay.settings.sources import BY_FIELD, from_environment, from_lines, from_
 from relay.settings.webhooks import ENV_PREFIX, EVENTS, USUAL_MARKS, Webhook, filled
 
 __all__ = [
-    "EVENTS", "OPTIONS", "USUAL_MARKS", "Option", "Secret", "Settings", "SettingsError", "Webhook",
-    "is_anthropics", "load",
+    "EVENTS", "LEAST_PASSWORD", "OPTIONS", "USUAL_MARKS", "Option", "Secret", "Settings",
+    "SettingsError", "Webhook", "is_anthropics", "load",
 ]  # fmt: skip
 
 # What must be there before anything is encrypted or hashed.

@@ -18,6 +18,7 @@ from relay.settings.webhooks import parse as parse_webhooks
 MIB = 1024 * 1024
 _DAY_MS = 24 * 60 * 60 * 1000
 REDIS_FOLDER = "redis"
+LEAST_PASSWORD = 10
 
 
 class SettingsError(Exception):
@@ -94,6 +95,8 @@ class Settings:
     backup_monthly: int = 6
     backup_include: tuple[Path, ...] = ()
     backup_copy_command: str = ""
+    # Of the first admin, when there is no user yet.
+    admin_password: Secret | None = None
     # Where systemd wants to hear that the service is ready; not an option of ours.
     notify_socket: str = ""
 
@@ -266,6 +269,12 @@ def _encrypt_key(value: object) -> Secret:
     return _secret(value, "exactly 32 characters long", 16, lambda length: length == 32)
 
 
+def _password(value: object) -> Secret:
+    if LEAST_PASSWORD <= len(str(value)) <= 1024:
+        return Secret(str(value))
+    raise ValueError(f"at least {LEAST_PASSWORD} characters long")
+
+
 def _any_secret(value: object) -> Secret:
     return Secret(_text(value))
 
@@ -381,4 +390,6 @@ OPTIONS = (
            secret=True),
     Option("previous_encrypt_key", "", "ENCRYPT_KEY_PREVIOUS", _encrypt_key,
            "still decrypts during a rotation", secret=True),
+    Option("admin_password", "", "ADMIN_PASSWORD", _password, "the first user's at the first start",
+           secret=True),
 )  # fmt: skip

@@ -21,7 +21,6 @@ _SECTIONS = sorted({name.partition(".")[0] for name in _BY_TOML})
 
 # Words of the guide for what this version does not have, and what to do instead.
 _INSTEAD = {
-    "ADMIN_PASSWORD": "this version has no web console yet",
     "NODE_ENV": "the relay is no Node program and has no such modes",
     "RELAY_HOME": "it is read from the environment alone",
     "RELAY_CONFIG": "it is read from the environment alone",

@@ -20,6 +20,7 @@ from relay.store.owners import OwnerTable
 from relay.store.signins import SigninTable
 from relay.store.upkeep import UpkeepTable
 from relay.store.usage import UsageTable
+from relay.store.users import UserTable
 from relay.store.values import (
     COUNTERS,
     NO_LIMITS,
@@ -68,6 +69,7 @@ class Store:
         self.alerts = AlertTable(db)
         self.audit = AuditTable(db)
         self.upkeep = UpkeepTable(db)
+        self.users = UserTable(db)
 
     @property
     def is_up(self) -> bool:

@@ -84,7 +84,7 @@ async def test_a_claude_ai_login_is_no_api_key(accounts: Accounts, secret: str):
         ({"weight": 0}, "weight: '0' is not a whole number from 1 to 1000"),
         ({"max_concurrency": "many"}, "max_concurrency: 'many' is not a whole number"),
         ({"email": "nobody"}, "email: 'nobody' is not an email address"),
-        ({"groups": ["a b"]}, "groups: 'a b' is not a group's name"),
+        ({"groups": ["a b"]}, "groups: 'a b' is not one plain word"),
         ({"allowed_models": ["[a]"]}, "allowed_models: '[a]' is not a model pattern"),
         ({"model_map": {"claude-*": "x"}}, "model_map: A model that is mapped"),
         ({"auth": "cookie"}, "auth: 'cookie' is not a header"),

@@ -1,0 +1,140 @@
+"""Keys: found, made, changed, and what each has used of its limits."""
+
+from collections.abc import Sequence
+
+from quart import Response
+
+from relay import usage
+from relay.keys import USUAL_PREFIX, Key, KeyProblem
+from relay.selfservice import limits_used
+from relay.web import forms
+from relay.web.visit import Visit
+
+_PAGE = 100
+_GRACE_H = (0, 1, 24, 168)
+
+
+async def listing(visit: Visit) -> Response:
+    keys = await visit.ctx.keys.list()
+    owners = sorted({key.owner for key in keys if key.owner})
+    tags = sorted({tag for key in keys for tag in key.tags})
+    found = [key for key in reversed(keys) if _is_asked(visit, key)]
+    start = int(start) if (start := visit.asked("from")).isdigit() else 0
+    return visit.page(
+        "keys_rows.html" if visit.is_partial else "keys.html",
+        keys=found[start : start + _PAGE],
+        found=len(found),
+        start=start,
+        step=_PAGE,
+        total=len(keys),
+        owners=[(one, one) for one in owners],
+        tags=[(one, one) for one in tags],
+        asked={name: visit.asked(name) for name in ("q", "owner", "tag", "state")},
+    )
+
+
+def _is_asked(visit: Visit, key: Key) -> bool:
+    words, owner, tag = visit.asked("q").lower(), visit.asked("owner"), visit.asked("tag")
+    state = visit.asked("state")
+    told = " ".join((key.name, key.id, key.hint, key.owner, key.note, *key.tags)).lower()
+    return (
+        words in told
+        and owner in ("", key.owner)
+        and (not tag or tag in key.tags)
+        and (not state or key.enabled == (state == "enabled"))
+    )
+
+
+async def new(visit: Visit) -> Response:
+    return _form(visit, None, forms.key_fields(None))
+
+
+def _form(visit: Visit, key: Key | None, fields: dict[str, object], problem: str = "") -> Response:
+    return visit.page(
+        "key_form.html",
+        422 if problem else 200,
+        key=key,
+        fields=fields,
+        clients=visit.ctx.clients.ids,
+        problem=problem,
+    )
+
+
+async def create(visit: Visit) -> Response:
+    """A new key; its text is on the page that answers, and nowhere else ever."""
+    try:
+        given = forms.key_settings(visit)
+        prefix = visit.given("prefix") or USUAL_PREFIX
+        key, text = await visit.ctx.keys.create(prefix=prefix, **given)
+    except KeyProblem as problem:
+        return _form(visit, None, forms.sent(visit, forms.key_fields(None)), str(problem))
+    return _shown_once(visit, key, text)
+
+
+def _shown_once(visit: Visit, key: Key, text: str, grace_h: float | None = None) -> Response:
+    scheme = "https" if visit.way.is_secure else "http"
+    base = f"{scheme}://{visit.request.host}/api"
+    return visit.page("key_made.html", 200, key=key, text=text, base=base, grace_h=grace_h)
+
+
+async def show(visit: Visit, key_id: str) -> Response:
+    return await _show(visit, key_id)
+
+
+async def _show(visit: Visit, key_id: str, problem: str = "") -> Response:
+    key = await visit.ctx.keys.find(key_id)
+    return visit.page(
+        "key.html",
+        422 if problem else 200,
+        key=key,
+        used=await limits_used(visit.ctx, key.id),
+        today=await today_of(visit, key.id),
+        graces=_GRACE_H,
+        problem=problem,
+    )
+
+
+async def today_of(visit: Visit, key_id: str) -> Sequence[usage.Row]:
+    """A key's figures of today (UTC), one row a model."""
+    rows = (await usage.report(visit.ctx.store)).rows
+    return [row for row in rows if row.key_id == key_id]
+
+
+async def edit_page(visit: Visit, key_id: str) -> Response:
+    key = await visit.ctx.keys.find(key_id)
+    return _form(visit, key, forms.key_fields(key))
+
+
+async def edit(visit: Visit, key_id: str) -> Response:
+    key = await visit.ctx.keys.find(key_id)
+    try:
+        await visit.ctx.keys.edit(key.id, **forms.key_settings(visit))
+    except KeyProblem as problem:
+        return _form(visit, key, forms.sent(visit, forms.key_fields(key)), str(problem))
+    return visit.redirect(f"/web/keys/{key.id}", "saved")
+
+
+async def rotate(visit: Visit, key_id: str) -> Response:
+    """A new text for a key; the one before works for as many more hours as were chosen."""
+    grace_h = int(hours) if (hours := visit.given("grace")).isdigit() else max(_GRACE_H)
+    key, text = await visit.ctx.keys.rotate(key_id, min(grace_h, max(_GRACE_H)) * 3600)
+    return _shown_once(visit, key, text, grace_h)
+
+
+async def enable(visit: Visit, key_id: str) -> Response:
+    await visit.ctx.keys.set_enabled(key_id, enabled=True)
+    return visit.redirect(f"/web/keys/{key_id}", "enabled")
+
+
+async def disable(visit: Visit, key_id: str) -> Response:
+    await visit.ctx.keys.set_enabled(key_id, enabled=False)
+    return visit.redirect(f"/web/keys/{key_id}", "disabled")
+
+
+async def delete(visit: Visit, key_id: str) -> Response:
+    """Delete a key for good, once its name was typed."""
+    key = await visit.ctx.keys.find(key_id)
+    if visit.given("confirm") != key.name:
+        return await _show(visit, key_id, visit.text("The name is not right; nothing was deleted."))
+    await visit.ctx.keys.delete(key.id)
+    return visit.redirect("/web/keys", "removed")

@@ -1,0 +1,60 @@
+"""How values look on a page: the templates' environment and its filters."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+
+def environment() -> Environment:
+    """The templates; whatever they show is escaped, and a name that is not given is an error."""
+    made = Environment(
+        loader=PackageLoader("relay.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"money": money, "number": number, "when": when, "listed": listed}
+    made.tests["moment"] = lambda value: isinstance(value, datetime)
+    return made
+
+
+def money(micros: object) -> Markup:
+    """Micro-dollars (a number) or dollars (a text); all six places are in the title."""
+    amount = Decimal(micros) if isinstance(micros, str) else Decimal(int(str(micros))) / 1_000_000
+    places = 2 if abs(amount) >= 1 or not amount else 4
+    return Markup('<data value="{0}" title="${0}">${1}</data>').format(
+        f"{amount:.6f}", f"{amount:,.{places}f}"
+    )
+
+
+def number(value: object) -> str:
+    """A whole number with its thousands apart."""
+    return f"{int(str(value)):,}"
+
+
+def when(value: datetime | str | None) -> Markup:
+    """A moment, UTC; the page's script turns it into the viewer's own time."""
+    if not value:
+        return Markup("")
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    return Markup('<time datetime="{}" title="{} UTC">{} UTC</time>').format(
+        moment.isoformat(timespec="seconds"),
+        f"{moment:%Y-%m-%d %H:%M:%S}",
+        f"{moment:%Y-%m-%d %H:%M}",
+    )
+
+
+def listed(value: object) -> str:
+    """What a field holds, in one line; a pair of braces or brackets shows nobody anything."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={listed(one)}" for name, one in value.items())
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Iterable):
+        return ", ".join(listed(one) for one in value)
+    return "" if value is None else str(value)

@@ -1,0 +1,80 @@
+"""The console's languages: nothing that a page says is missing in one, and nothing is left over."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import relay.web
+from relay.limits import PERIODS
+from relay.users import ROLES
+from relay.web.language import Language, chosen, load
+from relay.web.visit import _DONE
+
+FOLDER = Path(relay.web.__file__).parent
+LANGUAGES = load()
+# What pages put together from a word of the program.
+BUILT = {
+    *(f"limit {name}" for name in ("rate", "tokens", "daily", "monthly", "concurrency")),
+    *(f"{kind} {period}" for kind in ("budget", "word") for period in PERIODS),
+    "strict", "soft", *ROLES, *_DONE.values(),
+    "ok", "enabled", "disabled", "cooling", "overloaded", "failing", "exhausted", "unauthorized",
+    "expired",
+}  # fmt: skip
+
+
+def said() -> set[str]:
+    """Every English text that a template or a module asks for."""
+    found = set(BUILT)
+    for template in (FOLDER / "templates").glob("*.html"):
+        for pattern in (r'\bt\("((?:[^"\\]|\\.)*)"[,)]', r"\bt\('((?:[^'\\]|\\.)*)'[,)]"):
+            found |= set(re.findall(pattern, template.read_text()))
+    for module in FOLDER.glob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "text"
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                found.add(str(node.args[0].value))
+    return found
+
+
+def fields(text: str) -> set[str]:
+    return set(re.findall(r"{(\w+)}", text))
+
+
+@pytest.mark.parametrize("language", [one for one in LANGUAGES.values() if one.code != "en"])
+def test_a_language_says_all_that_the_pages_say_and_no_more(language: Language):
+    assert set(language.texts) == said()
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values())
+def test_a_text_has_the_same_fields_in_each_language(language: Language):
+    for english, text in language.texts.items():
+        assert fields(text) == fields(english), english
+        assert text.strip(), english
+
+
+def test_the_texts_of_the_pages_are_found_at_all():
+    assert len(said()) > 200
+
+
+@pytest.mark.parametrize(
+    ("cookie", "accepted", "code"),
+    [
+        ("", "", "en"),
+        ("", "ko-KR,ko;q=0.9,en;q=0.8", "ko"),
+        ("", "en-US,en;q=0.9,ko;q=0.1", "en"),
+        ("", "en;q=0.3, ko;q=0.7", "ko"),
+        ("", "fr, ko;q=0.5", "ko"),
+        ("", "fr", "en"),
+        ("ko", "en", "ko"),
+        ("xx", "ko", "ko"),
+        ("", "ko;q=much", "ko"),
+    ],
+)
+def test_a_person_gets_the_language_that_they_ask_for(cookie: str, accepted: str, code: str):
+    assert chosen(LANGUAGES, cookie, accepted).code == code

@@ -1,0 +1,329 @@
+"""The console in a real Chromium: a person's whole way through it, and each page's looks."""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+
+from relay import passwords
+
+from ..process.conftest import UPSTREAM_KEY, Home
+from .conftest import PASSWORD
+
+pytestmark = [pytest.mark.npm, pytest.mark.slow]
+
+HERE = Path(__file__).parent
+AXE = HERE.parent / "npm" / "node_modules" / "axe-core" / "axe.min.js"
+SHOTS = HERE / "shots"
+SOON_MS = 15_000
+BODY = {
+    "model": "claude-opus-5",
+    "max_tokens": 100,
+    "messages": [{"role": "user", "content": "hello"}],
+}
+SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, which asks nobody on the network anything."""
+    found = shutil.which("chromium")
+    assert found, "tests/run --all installs chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found,
+            args=[
+                "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            ],
+        )  # fmt: skip
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    one = Home(tmp_path_factory.mktemp("console"))
+    one.env["ADMIN_PASSWORD"] = PASSWORD
+    yield one
+    one.end()
+
+
+@pytest.fixture(scope="module")
+def upstream(home: Home) -> str:
+    return home.simulator()
+
+
+@pytest.fixture(scope="module")
+def url(home: Home) -> str:
+    return home.serve()[1]
+
+
+class Watched:
+    """A page whose console and failures are looked at in the end."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        context.set_default_timeout(SOON_MS)
+        self.page = context.new_page()
+        self.faults: list[str] = []
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+
+    def _note(self, message: object) -> None:
+        if getattr(message, "type", "") in ("error", "warning"):
+            self.faults.append(str(getattr(message, "text", message)))
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[Watched]:
+    context = browser.new_context(viewport=SIZES["wide"], timezone_id="Asia/Seoul")
+    one = Watched(context)
+    yield one
+    context.close()
+    # A refused form is an answer of 4xx, which the browser notes.
+    assert [fault for fault in one.faults if "status of 4" not in fault] == []
+
+
+def sign_in(page: Page, url: str, password: str = PASSWORD, code: str = "") -> None:
+    page.goto(f"{url}/web")
+    page.get_by_label("Name").fill("admin")
+    page.get_by_label("Password").fill(password)
+    page.get_by_label("Code").fill(code)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+def use(url: str, key: str) -> int:
+    headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
+    with httpx.Client(trust_env=False, timeout=20) as client:
+        return client.post(f"{url}/api/v1/messages", json=BODY, headers=headers).status_code
+
+
+def test_a_person_goes_the_whole_way(url: str, upstream: str, watched: Watched, browser: Browser):
+    page = watched.page
+    sign_in(page, url)
+    expect(page.locator("#now")).to_contain_text("There is no account yet")
+
+    # A second factor.
+    page.get_by_role("link", name="admin").click()
+    page.get_by_label("Your password").fill(PASSWORD)
+    page.get_by_role("button", name="Set up a second factor").click()
+    expect(page.get_by_role("img", name="QR code")).to_be_visible()
+    secret = page.locator("#secret").inner_text()
+    page.get_by_label("Code", exact=True).fill(passwords.totp_code(secret))
+    page.get_by_role("button", name="Confirm").click()
+    codes = page.locator("#codes").inner_text().split()
+    assert len(codes) == 10
+    page.get_by_role("button", name="Sign out").click()
+    sign_in(page, url, code=passwords.totp_code(secret, time.time() + 30))
+
+    # An account.
+    page.get_by_role("link", name="Add the first account").click()
+    page.get_by_role("link", name="API key").click()
+    page.get_by_label("Name", exact=True).fill("main")
+    page.get_by_label("Address of its API").fill(upstream)
+    page.get_by_label("Secret").fill(UPSTREAM_KEY)
+    page.get_by_role("button", name="Add the account").click()
+    page.get_by_role("button", name="Test").click()
+    expect(page.get_by_text("The upstream accepts this account's credential.")).to_be_visible()
+
+    # A key, used while somebody looks at the overview and the requests.
+    page.get_by_role("link", name="Keys", exact=True).click()
+    page.get_by_role("link", name="Make the first key").click()
+    page.get_by_label("Name", exact=True).fill("bob")
+    page.get_by_label("Per day", exact=True).fill("5")
+    page.get_by_role("button", name="Make the key").click()
+    key = page.locator("#key").inner_text()
+    expect(page.locator("#claude")).to_contain_text(f"ANTHROPIC_BASE_URL={url}/api")
+    page.get_by_role("link", name="Overview").click()
+    expect(page.locator("#now")).to_contain_text("All is well.")
+    today = page.locator(".tiles > div", has_text="Requests today").locator("dd")
+    expect(today).to_have_text("0")
+    assert use(url, key) == 200
+    expect(today).to_have_text("1", timeout=SOON_MS)
+    page.get_by_role("link", name="Requests", exact=True).click()
+    expect(page.locator("#rows tbody tr")).to_have_count(1)
+    assert use(url, key) == 200
+    expect(page.locator("#rows tbody tr")).to_have_count(2, timeout=SOON_MS)
+    page.locator("#rows tbody a").first.click()
+    expect(page.locator("main")).to_contain_text("main was chosen of 1 that could serve")
+
+    # Limits, a new text, and the end of the key.
+    page.get_by_role("link", name="Keys", exact=True).click()
+    page.get_by_label("Search").press_sequentially("zzzzzz")
+    expect(page.locator("#rows")).to_contain_text("No key is like that")
+    page.get_by_label("Search").fill("bob")
+    page.get_by_role("link", name="bob").click()
+    page.get_by_role("link", name="Change").click()
+    page.get_by_label("Requests per day").fill("2")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("row", name=re.compile("Requests per day.*2"))).to_be_visible()
+    assert use(url, key) == 429
+    page.get_by_role("link", name="Change").click()
+    page.get_by_label("Requests per day").fill("")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_label("Hours for which").select_option("0")
+    page.get_by_role("button", name="Rotate").click()
+    rotated = page.locator("#key").inner_text()
+    assert (use(url, key), use(url, rotated)) == (401, 200)
+    page.get_by_role("link", name="Done").click()
+    page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_text("Disabled.")).to_be_visible()
+    assert use(url, rotated) == 401
+    page.get_by_role("button", name="Enable").click()
+
+    # Times are this person's own (Seoul is nine hours ahead).
+    shown = page.locator("main time").first
+    utc, local = shown.get_attribute("title") or "", shown.inner_text()
+    assert f"{(int(utc[11:13]) + 9) % 24:02}:" in local
+
+    # Out, everywhere.
+    other = Watched(browser.new_context())
+    sign_in(other.page, url, code=codes[0])
+    page.get_by_role("link", name="admin").click()
+    page.get_by_role("button", name="Sign out everywhere").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    # The other one looks at the overview, which notices by itself.
+    expect(other.page.get_by_role("heading", name="Sign in")).to_be_visible(timeout=SOON_MS)
+    other.page.context.close()
+
+
+def test_a_keys_holder_sees_their_usage(url: str, home: Home, watched: Watched):
+    made = home.json("key", "create", "--name", "holder", "--daily-limit", "9")
+    assert isinstance(made, dict)
+    page = watched.page
+    page.goto(f"{url}/web/my")
+    page.get_by_label("Your key").fill(str(made["key"]))
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("heading", name="holder")).to_be_visible()
+    assert str(made["key"]) not in page.url
+
+
+def test_the_first_page_is_small_and_quick(url: str, home: Home, watched: Watched):
+    home.relay("user", "add", "quick", "--password-file", "-", stdin=PASSWORD)
+    page = watched.page
+    sizes: list[int] = []
+
+    def weigh(request: Request) -> None:
+        if "live" not in request.url:
+            sizes.append(int(request.sizes()["responseBodySize"]))
+
+    page.on("requestfinished", weigh)
+    page.goto(f"{url}/web")
+    page.get_by_label("Name").fill("quick")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    weight, timing = sum(sizes), []
+    for _ in range(5):
+        page.reload()
+        timing.append(page.evaluate(
+            "() => { const n = performance.getEntriesByType('navigation')[0];"
+            " return n.responseEnd - n.requestStart; }"
+        ))  # fmt: skip
+    assert min(timing) < 100, timing
+    # The sign-in, the overview, the sheet, the script and the picture.
+    assert 0 < weight < 150_000
+    print(f"overview: {min(timing):.0f} ms, {weight} bytes in all")  # noqa: T201
+
+
+@pytest.fixture(scope="module")
+def filled(home: Home, url: str, upstream: str) -> dict[str, str]:
+    """Keys, accounts and users in many states, a user who looks, and what pages they look at."""
+    home.relay("user", "add", "looker", "--role", "admin", "--password-file", "-", stdin=PASSWORD)
+    for name in ("north", "south"):
+        home.relay("account", "add", name, "--base-url", upstream, "--secret-file", "-",
+                   stdin=UPSTREAM_KEY)  # fmt: skip
+    home.relay("account", "add", "broken-credential", "--base-url", upstream, "--secret-file", "-",
+               "--priority", "90", stdin="no-good")  # fmt: skip
+    home.relay("account", "disable", "south")
+    made = home.json(
+        "key", "create", "--name", "kim@example.com", "--budget-daily", "0.002", "--rate",
+        "50/60", "--tag", "team-a", "--tag", "laptop", "--owner", "team-a",
+        "--monthly-limit", "900",
+    )  # fmt: skip
+    assert isinstance(made, dict)
+    home.relay("key", "create", "--name", "build server", "--expires", "30d", "--tag", "ci")
+    home.relay("key", "disable", "build server")
+    while use(url, str(made["key"])) == 200:
+        pass
+    with httpx.Client(trust_env=False, timeout=20) as client:
+        client.post(f"{url}/web/sign-in", data={"name": "looker", "password": PASSWORD})
+        rows = client.get(f"{url}/web/requests").text
+        accounts = home.json("account", "list")
+    assert isinstance(accounts, list)
+    north = next(one["id"] for one in accounts if one["name"] == "north")
+    request = re.search(r"/web/requests/req_\w+", rows)
+    assert request
+    return {
+        "overview": "/web",
+        "keys": "/web/keys",
+        "keys-none": "/web/keys?q=nothinglikethis",
+        "key": f"/web/keys/{made['id']}",
+        "key-edit": f"/web/keys/{made['id']}/edit",
+        "key-new": "/web/keys/new",
+        "accounts": "/web/accounts",
+        "account": f"/web/accounts/{north}",
+        "account-kinds": "/web/accounts/new",
+        "account-new": "/web/accounts/new?kind=api_key",
+        "requests": "/web/requests",
+        "usage": "/web/usage?by=key&and=model",
+        "usage-none": "/web/usage?since=2026-01&until=2026-01",
+        "request": request[0],
+        "audit": "/web/audit",
+        "users": "/web/users",
+        "user": "/web/users/looker",
+        "settings": "/web/settings",
+        "own": "/web/own",
+        "missing": "/web/nothing",
+    }
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_each_page_is_accessible_fits_and_says_no_error(
+    browser: Browser, url: str, filled: dict[str, str], size: str, scheme: str, language: str
+):
+    if language == "ko" and (size, scheme) != ("wide", "light"):
+        return
+    SHOTS.mkdir(exist_ok=True)
+    context = browser.new_context(
+        viewport=SIZES[size], color_scheme=scheme, locale=language, bypass_csp=False
+    )
+    watched = Watched(context)
+    page, problems = watched.page, []
+
+    def look(name: str) -> None:
+        page.screenshot(path=SHOTS / f"{name}-{size}-{scheme}-{language}.png", full_page=True)
+        # By the debugger, which the page's policy does not bind.
+        page.evaluate(AXE.read_text())
+        found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+        problems.extend(
+            f"{name}: {one['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
+            for one in found["violations"] for node in one["nodes"][:3]
+        )  # fmt: skip
+        wide = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+        if wide > 0:
+            problems.append(f"{name}: {wide} pixels wider than the window")
+
+    page.goto(f"{url}/web/sign-in")
+    look("sign-in")
+    page.goto(f"{url}/web/my")
+    look("my")
+    page.goto(f"{url}/web/sign-in")
+    page.locator("#f-name").fill("looker")
+    page.locator("#f-password").fill(PASSWORD)
+    page.locator("form button").first.click()
+    page.wait_for_url(f"{url}/web")
+    for name, path in filled.items():
+        page.goto(url + path)
+        look(name)
+    context.close()
+    faults = [one for one in watched.faults if "status of 4" not in one]
+    assert problems + faults == []
