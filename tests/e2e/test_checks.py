@@ -53,7 +53,8 @@ async def test_a_refused_account_is_asked_and_found_unauthorized(relay: Running)
 async def test_a_refused_upload_makes_the_relay_ask_too(relay: Running):
     relay.sim.by_key[UPSTREAM_KEY] = REFUSED
     async with relay.client() as client:
-        answer = await client.post("/v1/messages/batches", json={"requests": []})
+        batch = {"requests": [{"custom_id": "one", "params": BODY}]}
+        answer = await client.post("/v1/messages/batches", json=batch)
     assert answer.status_code == 503
     await becomes(relay, "unauthorized")
 
