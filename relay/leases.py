@@ -273,6 +273,8 @@ class Leases:
             is_well,
             lease.headroom,
             sum(one.tokens.per_minute for one in record.attempts),
+            lease.key.id,
+            lease.account.account_id,
         )
 
     def _opening(self, lease: Lease, is_well: bool) -> Booking:

@@ -2,7 +2,8 @@
 -- Guarantees: the same lease is booked once, however often this runs. A lease that was
 -- recovered for dead and settles after all has its estimate taken back first, and its new record
 -- (empty when there is none) names the one that it replaces. A lease that is voided before its
--- admission arrives (the connection broke) is not admitted any more.
+-- admission arrives (the connection broke) is not admitted any more. A lease whose admission a killed
+-- Redis has forgotten is booked as well: its decision tells whether it was booked before.
 -- KEYS[1]  open leases
 -- ARGV     1 lease  2 'settled', 'recovered' or 'void'  3 record ('' = none is kept)
 --          4 decision ('' = none)  5 decision's life in seconds  6 counters' life in seconds
@@ -10,7 +11,8 @@
 --          8 '1' when the lease's account served it well  9 model to count under
 --          10 what is left of the upstream's limits, per mille ('' = not told)
 --          11 until when that holds, ms  12 tokens that count for the key's tokens per minute
---          13… account, counter's place, amount, account, counter's place, amount, …
+--          13 key  14 account that had the lease last
+--          15… account, counter's place, amount, account, counter's place, amount, …
 -- Returns  1 booked, 2 estimate replaced, 0 there was nothing to settle
 local lease, state, record, decision = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local l = redis.call('HMGET', named('lease', lease), 'key', 'account', 'started_at', 'state',
@@ -21,7 +23,12 @@ if not l[1] then
     redis.call('HSET', named('lease', lease), 'state', 'void')
     redis.call('EXPIRE', named('lease', lease), ARGV[7])
   end
-  return 0
+  local traces = redis.call('EXISTS', named('lease', lease), named('decision', lease))
+  if state ~= 'settled' or record == '' or decision == '' or traces > 0 then return 0 end
+  local now = now_ms()
+  redis.call('HINCRBY', named('spend', 'key:' .. ARGV[13]), day_of(now) .. ':requests', 1)
+  l = {ARGV[13], ARGV[14], whole(now), false, '',
+    redis.call('HGET', named('key', ARGV[13]), 'owner') or '', '', '0', '0', ''}
 end
 local late = l[4] == 'recovered'
 if late and state == 'recovered' then return 0 end
@@ -61,7 +68,7 @@ if late then
   redis.call('DEL', named('booked', lease))
 end
 local accounts = {}
-for i = 13, #ARGV, 3 do
+for i = 15, #ARGV, 3 do
   accounts[ARGV[i]] = accounts[ARGV[i]] or {}
   accounts[ARGV[i]][tonumber(ARGV[i + 1])] = tonumber(ARGV[i + 2])
 end

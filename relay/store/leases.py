@@ -135,7 +135,7 @@ class LeaseTable:
         args: list[Arg] = [booking.lease, booking.state, booking.record, booking.decision]
         args += [_DECISION_LIFE_S, COUNTERS_LIFE_S, _CORRECTION_LIFE_S]
         args += [int(booking.is_well), booking.model, *(booking.headroom or ("", ""))]
-        args += [booking.tokens]
+        args += [booking.tokens, booking.key_id, booking.account_id]
         return int(await self._db.run("settle", [NAMES["leases"]], args + figures))
 
     async def heartbeat(self, progress: Iterable[tuple[str, int, int, int]]) -> int:

@@ -178,7 +178,8 @@ class Booking:
     `state` is settled, recovered (a floor estimate, open to correction) or void (never to run);
     `counters` are by account and name; `is_well` clears the account's failures; `headroom` is
     what the upstream says is left of its limits (per mille) and until when (Unix ms);
-    `tokens` are those that count for a key's tokens per minute.
+    `tokens` are those that count for a key's tokens per minute; `key_id` and `account_id` are for a
+    lease whose admission Redis has forgotten.
     """
 
     lease: str
@@ -190,6 +191,8 @@ class Booking:
     is_well: bool = False
     headroom: tuple[int, int] | None = None
     tokens: int = 0
+    key_id: str = ""
+    account_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

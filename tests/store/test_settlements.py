@@ -47,6 +47,27 @@ async def test_what_a_killed_redis_forgot_after_it_had_acknowledged_it_is_booked
         assert (total["requests"], total["estimated"], total["cost_micros"]) == (1, 0, 175)
 
 
+async def test_a_request_whose_admission_a_killed_redis_forgot_is_booked_all_the_same(
+    own_redis: RedisProcess, tmp_path: Path
+):
+    async with office_at(own_redis.url) as office:
+        before = tmp_path / "before"
+        shutil.copytree(own_redis.folder / FILES, before)
+        async with office.leases.admit("req_1", office.ref, CALL) as one:
+            one.was_sent, one.status = True, 200
+            one.meter = FakeMeter(Tokens(input=10, output=5), 0, is_complete=True)
+            own_redis.kill()
+            shutil.rmtree(own_redis.folder / FILES)
+            before.rename(own_redis.folder / FILES)
+            own_redis.start()
+            await until_back(office)
+        for _ in range(2):
+            await office.store.leases.settle(office.leases._booking(one))
+        assert (await office.total())["requests"] == 1
+        assert (await office.total())["cost_micros"] == 175
+        assert await office.store.leases.count() == 0
+
+
 async def test_what_redis_kept_is_not_booked_twice_after_a_lost_connection(
     own_redis: RedisProcess,
 ):
