@@ -5,6 +5,7 @@ another key's is not found. Lists are answered from the relay's own table, becau
 own list would show every key's objects.
 """
 
+import contextlib
 import time
 from urllib.parse import parse_qs
 
@@ -40,6 +41,7 @@ _DEFAULT_PAGE = 20
 _LARGEST_PAGE = 100
 _READS_AT_ONCE = 8
 _REMEMBER_DEADLINE_S = 5.0
+_BOOK_DEADLINE_S = 5.0
 
 
 async def create_batch(ctx: Context, client: Client) -> None:
@@ -112,14 +114,14 @@ async def use(ctx: Context, client: Client, kind: str, object_id: str, rest: byt
 async def _pass_results(ctx: Context, client: Client, lease: Lease, batch_id: str) -> None:
     """Pass a batch's results on, and book it by them if nobody has yet."""
     tally = batches.Tally(ctx.prices)
-    await pass_through(ctx, client, lease, b"", tally)
     try:
-        batch = await ctx.store.batches.read(batch_id)
-        if batch and not batch.is_booked and tally.is_whole(batch.requests):
-            await batches.book(ctx, batch, tally)
-    except RedisAway:
-        # The job books it later.
-        return
+        await pass_through(ctx, client, lease, b"", tally)
+    finally:
+        # A client that has its last line leaves; what fails here the job does later.
+        with trio.move_on_after(_BOOK_DEADLINE_S, shield=True), contextlib.suppress(RedisAway):
+            batch = await ctx.store.batches.read(batch_id)
+            if batch and not batch.is_booked and tally.is_whole(batch.requests):
+                await batches.book(ctx, batch, tally)
 
 
 async def _pass_described(ctx: Context, client: Client, lease: Lease, body: bytes) -> None:

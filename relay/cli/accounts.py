@@ -188,15 +188,18 @@ def _moment(when: datetime | None) -> str:
 def account_show(name_or_id: str, as_json: bool) -> None:
     """Show an account: its settings, its state and what to do about it, and its last changes."""
 
-    async def read(ctx: "Context") -> tuple["Account", list[dict[str, str]]]:
+    async def read(ctx: "Context") -> tuple["Account", int, list[dict[str, str]]]:
         found = await ctx.accounts.find(name_or_id)
-        return found, await ctx.store.accounts.state_changes(found.id, 10)
+        open_batches = await ctx.store.batches.open_count(found.id)
+        return found, open_batches, await ctx.store.accounts.state_changes(found.id, 10)
 
-    found, changes = with_context(read)
+    found, open_batches, changes = with_context(read)
     if as_json:
-        print_json({**as_dict(found), "changes": changes})
+        print_json({**as_dict(found), "open_batches": open_batches, "changes": changes})
         return
     show(found, as_json)
+    if open_batches:
+        click.echo(f"{open_batches} of its batches are not booked yet.")
     if changes:
         click.echo()
     for change in changes:
