@@ -14,11 +14,12 @@ MOST_REQUEST_BYTES = 32 * 1024 * 1024
 # A batch of usual requests has one in 50 bytes. Each takes a moment of our time.
 _MOST_BRACKETS = 20_000_000
 
-_SPACE = re.compile(rb"[ \t\n\r]*+")
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-# All up to the next bracket outside of a string.
-_PLAIN = re.compile(rb'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+', re.DOTALL)
-_SCALAR = re.compile(rb"[^,\]}\s]*+")
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_SPACE = re.compile(rb"[ \t\n\r]*")
+# Up to the next bracket outside of a string, or string with an escape, for a while. No possessive
+# quantifiers: Python 3.11.2 matches them wrongly.
+_PLAIN = re.compile(rb'[^"{}\[\]]*(?:"[^"\\]*"[^"{}\[\]]*){0,1000}')
+_SCALAR = re.compile(rb"[^,\]}\s]*")
 _DONE = b""
 
 
@@ -117,21 +118,40 @@ class _Reader:
         return found
 
     def _whole(self, is_string: bool) -> int:
-        pattern = _STRING if is_string else _SCALAR
         while True:
-            match = pattern.match(self._data, self._at)
-            if match and (is_string or match.end() < len(self._data)):
-                return match.end() - self._at
+            end = self._end_of_string(self._at) if is_string else self._end_of_scalar()
+            if end:
+                return end - self._at
             if not self._fill():
                 raise errors.BadRequest(NOT_JSON)
+
+    def _end_of_scalar(self) -> int:
+        match = _SCALAR.match(self._data, self._at)
+        return match.end() if match and match.end() < len(self._data) else 0
+
+    def _end_of_string(self, start: int) -> int:
+        """Where the string that begins at `start` ends; 0 when that was not read yet."""
+        quote = self._data.find(b'"', start + 1)
+        while quote > 0:
+            before = quote - 1
+            while self._data[before] == _BACKSLASH:
+                before -= 1
+            if (quote - before) % 2:
+                return quote + 1
+            quote = self._data.find(b'"', quote + 1)
+        return 0
 
     def _nested(self) -> int:
         depth = size = 0
         while True:
             plain = _PLAIN.match(self._data, self._at + size)
             end = plain.end() if plain else len(self._data)
-            if end == len(self._data) or self._data[end] == ord('"'):
-                # A string or what stands between goes on beyond what was read.
+            if end < len(self._data) and self._data[end] == _QUOTE:
+                if stop := self._end_of_string(end):
+                    size = stop - self._at
+                    continue
+                end = len(self._data)
+            if end == len(self._data):
                 if not self._fill():
                     raise errors.BadRequest(NOT_JSON)
                 continue

@@ -139,6 +139,7 @@ async def test_a_deleted_key_is_not_told_of(ready: Store):
     assert await ready._db.call("EXISTS", name("touched")) == 0
 
 
+@pytest.mark.root
 async def test_a_new_period_starts_afresh_and_a_clock_set_back_repeats_nothing(
     clocked_redis: ClockedRedis,
 ):
@@ -181,6 +182,7 @@ async def test_a_key_that_ends_is_told_of_a_week_and_a_day_before(opened: Store)
     assert len(await expiring(opened)) == 3
 
 
+@pytest.mark.root
 async def test_a_key_that_nears_its_end_is_told_of_twice(clocked_redis: ClockedRedis):
     async with open_store(clocked_redis.url) as store:
         ends_at = str((clocked_redis.now_s + 8 * 24 * 3600) * 1000)
