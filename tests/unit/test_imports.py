@@ -50,6 +50,7 @@ ROWS = (
         "vault",
         "build",
         "release",
+        "strangers",
         "systemd",
     },
 )
