@@ -553,6 +553,8 @@ JWT_SECRET=$(random_hex 32)
 ENCRYPT_KEY=$(random_hex 16)
 REDIS_PASSWORD=$password
 REDIS_URL=unix://:$password@/run/relay-redis/redis.sock
+# Of the console's first user, admin, at the first start alone.
+ADMIN_PASSWORD=$(random_hex 12)
 ENV
   )
   put "$work/secrets.env" "$etc/secrets.env" 0600 root:root
@@ -771,6 +773,7 @@ Relay $(relay_version) serves https://$domain
   A request:    curl -sS https://$domain/api/v1/messages -H "x-api-key: \$RELAY_KEY" \\
                   -H "anthropic-version: 2023-06-01" -H "content-type: application/json" \\
                   -d '{"model": "claude-haiku-4-5", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}'
+  The console:  https://${admin_domain:-$domain}/web as admin; ADMIN_PASSWORD in $etc/secrets.env
   Settings:     $etc/relay.toml; secrets: $etc/secrets.env
   Its state:    systemctl status relay.target 'relay@*' relay-redis relay-caddy
 END

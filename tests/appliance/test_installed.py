@@ -65,7 +65,8 @@ def test_a_service_may_do_little(site: Site, unit: str):
 def test_secrets_are_root_s_alone_and_in_no_command_line(site: Site):
     written = site.machine.read("/etc/relay/secrets.env").splitlines()
     secrets = dict(line.split("=", 1) for line in written if not line.startswith("#"))
-    assert set(secrets) == {"JWT_SECRET", "ENCRYPT_KEY", "REDIS_PASSWORD", "REDIS_URL"}
+    assert set(secrets) == {"JWT_SECRET", "ENCRYPT_KEY", "REDIS_PASSWORD", "REDIS_URL",
+                            "ADMIN_PASSWORD"}  # fmt: skip
     modes = site.machine.run("stat", "-c", "%a %U", "/etc/relay/secrets.env",
                              "/etc/relay/redis-machine.conf").stdout  # fmt: skip
     assert set(modes.splitlines()) == {"600 root"}
@@ -102,6 +103,13 @@ def test_answers_carry_the_security_headers_and_do_not_name_the_server(site: Sit
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
     assert "server" not in headers
+
+
+def test_the_console_opens_at_its_domain(site: Site):
+    answer = site.far("request", "--path", "/web/sign-in")
+
+    assert answer["status"] == 200
+    assert "password" in answer["body"]
 
 
 def test_the_relay_knows_its_caller_s_address_whatever_the_caller_claims(site: Site):
