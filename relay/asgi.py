@@ -19,6 +19,7 @@ from relay.client import Client, ClientGone, Receive, Send
 from relay.context import Context
 from relay.leases import AWAY, new_request_id
 from relay.store import RedisAway
+from relay.strangers import Strangers
 
 _log = logging.getLogger("relay.access")
 _errors = logging.getLogger("relay.asgi")
@@ -43,6 +44,7 @@ class App:
         self._ctx = ctx
         self._console = console
         self._trusted = [ipaddress.ip_network(one) for one in ctx.settings.trusted_proxies]
+        self._strangers = Strangers()
         self.is_draining = False
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -102,7 +104,7 @@ class App:
         try:
             await self._handler(client)()
         except errors.RelayError as error:
-            client.trail.error = client.trail.error or error.type
+            client.trail.error = client.trail.error or self._word(client, error)
             await _refuse(client, error)
         except ClientGone:
             client.trail.error = "client_gone"
@@ -113,6 +115,13 @@ class App:
             client.trail.error = "internal_error"
             _errors.exception("request=%s failed", client.request_id)
             await _refuse(client, errors.InternalError("The relay failed; its log says why."))
+
+    def _word(self, client: Client, error: errors.RelayError) -> str:
+        """What the access line calls an error; fail2ban counts the unknown keys in it."""
+        if not isinstance(error, errors.UnknownKey):
+            return error.type
+        is_new = self._strangers.is_new(client.address, error.key_hash)
+        return "unknown_key" if is_new else "unknown_key_again"
 
     def _handler(self, client: Client) -> Callable[[], Awaitable[None]]:
         if client.method == "HEAD" and _PROBE.fullmatch(client.path):
@@ -180,11 +189,14 @@ class App:
 
     def _tell(self, client: Client) -> None:
         """The access line: figures and names, never content."""
-        if not _log.isEnabledFor(logging.INFO):
+        # A proxy asks for the health every second.
+        level = logging.DEBUG if client.path == b"/health" else logging.INFO
+        if not _log.isEnabledFor(level):
             return
         trail = client.trail
         cut = None if client.is_ended else "unfinished"
-        _log.info(
+        _log.log(
+            level,
             log.fields(
                 request=client.request_id,
                 client=client.address,
@@ -203,7 +215,7 @@ class App:
                 upstream_request=trail.upstream_request_id,
                 error=trail.error,
                 end=cut,
-            )
+            ),
         )
 
 

@@ -126,7 +126,9 @@ def _add_relay(site: Path) -> None:
     # What scripts the packages bring would start with this machine's Python.
     shutil.rmtree(site / "bin", ignore_errors=True)
     leave_out = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(CHECKOUT / "relay", site / "relay", ignore=leave_out)
+    # Beside the package, as in the checkout.
+    for name in ("relay", "appliance"):
+        shutil.copytree(CHECKOUT / name, site / name, ignore=leave_out)
 
 
 def _pack(site: Path, packed: Path, target: Path) -> Path:

@@ -56,6 +56,14 @@ class Unauthorized(RelayError):
     extra_headers = ((b"x-should-retry", b"false"),)
 
 
+class UnknownKey(Unauthorized):
+    """The key is nobody's; its keyed hash tells it apart from others, and is not shown."""
+
+    def __init__(self, message: str, key_hash: str) -> None:
+        super().__init__(message)
+        self.key_hash = key_hash
+
+
 class Forbidden(RelayError):
     status = 403
     type = "permission_error"

@@ -1,5 +1,6 @@
 """What runs at intervals: a table of jobs and the loop that runs them. Their logic is elsewhere."""
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from functools import partial
 
 import trio
 
-from relay import batches, refusals, usage
+from relay import batches, refusals, systemd, usage
 from relay.context import Context
 from relay.leases import HEARTBEAT_EVERY_S
 from relay.settlements import WRITE_WAITING_EVERY_S
@@ -53,6 +54,7 @@ def table(ctx: Context) -> tuple[Job, ...]:
             Job(f"webhook {one.name}", DELIVER_EVERY_S, partial(ctx.alerts.deliver, one))
             for one in ctx.alerts.webhooks
         ),
+        *_watchdog(ctx),
     )
 
 
@@ -64,6 +66,22 @@ async def _archive(ctx: Context) -> None:
         retention_days=settings.usage_retention_days,
         most_bytes=settings.usage_max_memory,
     )
+
+
+def _watchdog(ctx: Context) -> tuple[Job, ...]:
+    """The sign of life that systemd waits for, three times as often as it must come."""
+    settings = ctx.settings
+    if not settings.watchdog_s:
+        return ()
+
+    async def tell() -> None:
+        # That Redis is away is no reason to start anew, and cuts no stream that runs. A link that
+        # neither answers nor gives up would be: then nothing is told.
+        with contextlib.suppress(RedisAway):
+            await ctx.store.ping()
+        systemd.notify(settings.notify_socket, systemd.ALIVE)
+
+    return (Job("watchdog", settings.watchdog_s / 3, tell),)
 
 
 async def run(jobs: Sequence[Job]) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from relay import limits, rules
 from relay.audit import Audit
-from relay.errors import Unauthorized
+from relay.errors import Unauthorized, UnknownKey
 from relay.store import Store
 from relay.vault import Vault, new_id, new_key
 
@@ -141,12 +141,13 @@ class Keys:
         """Whose key the request carries.
 
         Raises:
-            Unauthorized: there is none, it is nobody's, or there are two different ones.
+            Unauthorized: there is none, or there are two different ones.
+            UnknownKey: it is nobody's.
         """
         key_hash = self._vault.key_hash(presented(headers))
         key_id = await self._id_of(key_hash)
         if key_id is None:
-            raise Unauthorized(INVALID_KEY)
+            raise UnknownKey(INVALID_KEY, key_hash)
         return KeyRef(key_id, key_hash)
 
     async def _id_of(self, key_hash: str) -> str | None:

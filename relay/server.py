@@ -8,14 +8,13 @@ import contextlib
 import gc
 import logging
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 
 import trio
 
 import relay
-from relay import batches, errors, jobs, limits, listener, redis_child, store
+from relay import batches, errors, jobs, limits, listener, redis_child, store, systemd
 from relay.accounts import Accounts, SignIns, kinds
 from relay.alerts import Alerts, post
 from relay.asgi import App
@@ -162,7 +161,7 @@ async def serve(
         gc.freeze()
         sys.stderr.write(f"relay {relay.__version__} listening on {urls[0]}\n")
         sys.stderr.flush()
-        _notify(settings.notify_socket, "READY=1")
+        systemd.notify(settings.notify_socket, systemd.READY)
         task_status.started((ctx, urls[0]))
 
 
@@ -210,7 +209,7 @@ def _refuse(status: int) -> tuple[errors.Headers, bytes]:
 async def _lead(settings: Settings, stop: trio.Event, closing: trio.Event, app: App) -> None:
     """Answer /health with 503 for a while before the door closes, so that a proxy looks away."""
     await stop.wait()
-    _notify(settings.notify_socket, "STOPPING=1")
+    systemd.notify(settings.notify_socket, systemd.STOPPING)
     log.info("stopping: no new requests in %.1f s, running ones may end", settings.drain_lead_s)
     app.is_draining = True
     await trio.sleep(settings.drain_lead_s)
@@ -224,14 +223,3 @@ async def _stop_on_signal(stop: trio.Event, whole: trio.CancelScope) -> None:
             if stop.is_set():
                 whole.cancel()
             stop.set()
-
-
-def _notify(address: str, state: str) -> None:
-    """Tell systemd, if it asked (sd_notify(3)): a datagram to the socket it named."""
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.connect(address)
-        sender.send(state.encode())

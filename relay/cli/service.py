@@ -47,7 +47,9 @@ def try_() -> None:
 @click.option("--output", type=click.Path(path_type=Path), default=Path("dist/relay.pyz"))
 @sentences
 def build(output: Path) -> None:
-    """Build the whole relay into one file, relay.pyz, from a checkout."""
+    """Build relay.pyz, the whole relay in one file, and the release archive beside it."""
     from relay import build as building
+    from relay import release
 
     click.echo(building.build(output))
+    click.echo(release.pack(building.CHECKOUT, output, output.parent))

@@ -66,6 +66,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         given["webhooks"] = dataclasses.replace(one, value=filled(one.value, named))
     values = {name: parsed(one, BY_FIELD[name]) for name, one in given.items()}
     values["notify_socket"] = environ.get("NOTIFY_SOCKET", "")
+    values["watchdog_s"] = int(environ.get("WATCHDOG_USEC") or 0) / 1e6
     return _settings(home, values)
 
 

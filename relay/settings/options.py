@@ -97,8 +97,10 @@ class Settings:
     backup_copy_command: str = ""
     # Of the first admin, when there is no user yet.
     admin_password: Secret | None = None
-    # Where systemd wants to hear that the service is ready; not an option of ours.
+    # Where systemd wants to hear that the service is ready, and how long it may then hear nothing
+    # (0: for ever); not options of ours.
     notify_socket: str = ""
+    watchdog_s: float = 0.0
 
     @property
     def redis_folder(self) -> Path:
@@ -227,7 +229,7 @@ def _patterns(value: object) -> Mapping[str, str]:
 
 
 def _networks(value: object) -> tuple[str, ...]:
-    listed = value if isinstance(value, list) else [value]
+    listed = value if isinstance(value, list) else re.split(r"[\s,]+", str(value))
     try:
         return tuple(str(ipaddress.ip_network(str(one))) for one in listed)
     except ValueError:
@@ -364,11 +366,11 @@ OPTIONS = (
     Option("blocked_message", "limits.blockedMessage", "", _text,
            "told to those whose budget is spent"),
     Option("clients", "clients", "", _patterns, "User-Agents of your own clients, by id"),
-    Option("trusted_proxies", "server.trustedProxies", "", _networks,
+    Option("trusted_proxies", "server.trustedProxies", "TRUSTED_PROXIES", _networks,
            "proxies whose X-Forwarded-For is believed"),
     Option("log_level", "logging.level", "LOG_LEVEL", _level, "what is logged"),
     Option("log_to_file", "logging.file", "LOG_TO_FILE", _yes_or_no, "log to a file, not stderr"),
-    Option("log_directory", "logging.directory", "", _text, "folder of the log file"),
+    Option("log_directory", "logging.directory", "LOG_DIRECTORY", _text, "folder of the log file"),
     Option("prices_file", "pricing.file", "", _text, "prices that replace the built-in ones"),
     Option("price_multiplier", "pricing.multiplier", "", _factor, "times every price"),
     Option("usage_retention_days", "usage.retention", "", _whole(1, 3650, " of days"),

@@ -1,5 +1,6 @@
 """Starting, stopping and being killed, as processes live through it."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -189,3 +190,32 @@ def test_systemd_is_told_when_the_relay_is_ready_and_when_it_stops(home: Home, t
         assert inbox.recv(100) == b"READY=1"
         end_by(process, signal.SIGTERM)
         assert inbox.recv(100) == b"STOPPING=1"
+
+
+@pytest.mark.slow
+def test_systemd_hears_signs_of_life_for_as_long_as_the_loop_turns(home: Home, tmp_path: Path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox:
+        inbox.bind(str(tmp_path / "notify"))
+        inbox.settimeout(20)
+        home.env["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        home.env["WATCHDOG_USEC"] = "300000"
+        process, _ = home.serve()
+        heard = [inbox.recv(100) for _ in range(5)]
+        process.send_signal(signal.SIGSTOP)
+        drain(inbox)
+        inbox.settimeout(1.0)
+        with pytest.raises(TimeoutError):
+            inbox.recv(100)
+        process.send_signal(signal.SIGCONT)
+        inbox.settimeout(20)
+        heard.append(inbox.recv(100))
+    assert sorted(set(heard)) == [b"READY=1", b"WATCHDOG=1"]
+    assert heard[-1] == b"WATCHDOG=1"
+
+
+def drain(inbox: socket.socket) -> None:
+    """Take what was sent before the process stood still."""
+    inbox.settimeout(0.3)
+    with contextlib.suppress(TimeoutError):
+        while True:
+            inbox.recv(100)

@@ -39,7 +39,20 @@ ROWS = (
         "upstream",
         "incoming",
     },
-    {"errors", "log", "pricing", "rules", "settings", "simulator", "sse", "vault", "build"},
+    {
+        "errors",
+        "log",
+        "pricing",
+        "rules",
+        "settings",
+        "simulator",
+        "sse",
+        "vault",
+        "build",
+        "release",
+        "strangers",
+        "systemd",
+    },
 )
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
 

@@ -192,6 +192,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "backup_include": (Path("/etc/relay"),),
         "backup_copy_command": "rclone copyto -- 'my file'",
         "notify_socket": "",
+        "watchdog_s": 0.0,
     }
 
 
@@ -229,6 +230,16 @@ def test_the_environment_speaks_by_the_guides_names(tmp_path: Path) -> None:
 
 def test_the_socket_that_systemd_names_is_handed_on(tmp_path: Path) -> None:
     assert load(tmp_path, NOTIFY_SOCKET="@/run/notify").notify_socket == "@/run/notify"
+
+
+def test_systemd_s_patience_is_told_in_seconds(tmp_path: Path) -> None:
+    assert load(tmp_path, WATCHDOG_USEC="10000000").watchdog_s == 10.0
+
+
+def test_the_environment_names_several_proxies_in_one_line(tmp_path: Path) -> None:
+    loaded = load(tmp_path, TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8 ::1")
+
+    assert loaded.trusted_proxies == ("127.0.0.1/32", "10.0.0.0/8", "::1/128")
 
 
 def test_the_parts_make_a_redis_url(tmp_path: Path) -> None:

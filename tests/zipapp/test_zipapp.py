@@ -1,5 +1,6 @@
 """relay.pyz: built once from this checkout, then run by every Python that it is made for."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -89,6 +90,17 @@ def test_the_file_carries_prices_scripts_and_a_redis_that_may_be_executed(
     assert (extracted / "relay" / "prices.toml").exists()
     assert (extracted / "relay" / "lua" / "admit.lua").exists()
     assert os.access(server, os.X_OK)
+    assert (extracted / "appliance" / "files.txt").exists()
+
+
+def test_a_second_build_is_the_same_file_to_the_byte(relay_pyz: Path, tmp_path: Path) -> None:
+    again = build(tmp_path / "relay.pyz")
+
+    assert sha256(again) == sha256(relay_pyz)
+
+
+def sha256(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 def test_a_failed_build_leaves_the_old_file_and_says_why(tmp_path: Path) -> None:

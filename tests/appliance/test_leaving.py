@@ -1,0 +1,69 @@
+"""A fresh machine: what an install that is only tried leaves, and what an uninstall leaves."""
+
+import pytest
+
+from .conftest import DOMAIN, INSTALL
+from .lab import Machine
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+# The whole disk, without what changes by itself or is a log of packages by Debian's own rules.
+TREE = (
+    "find / -xdev '(' -path /proc -o -path /sys -o -path /run -o -path /var/log -o -path /var/cache"
+    " -o -path /tmp -o -path /root/relay -o -path /var/lib/dpkg -o -path /var/lib/systemd"
+    " -o -path /var/lib/apt ')' -prune -o -printf '%p %m %u %g %l\\n' | sort"
+)
+PACKAGES = "dpkg-query --show --showformat '${Package} ${db:Status-Status}\\n'"
+USERS = "getent passwd; getent group"
+STATE = f"{TREE}; {PACKAGES}; {USERS}"
+
+
+def test_a_dry_run_on_a_new_machine_changes_nothing(fresh: Machine):
+    before = fresh.shell(STATE).stdout
+    said = fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", "--dry-run").stdout
+
+    assert "would install the packages caddy" in said
+    assert "changes would be made, and none was" in said
+    assert fresh.shell(STATE).stdout == before
+
+
+def test_an_uninstall_leaves_the_data_and_a_purge_leaves_nothing(fresh: Machine):
+    before = fresh.shell(STATE).stdout
+    fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", timeout_s=240)
+    made = fresh.run("relay", "key", "create", "--name", "alice").stdout
+    fresh.run(INSTALL, "uninstall", "--yes", timeout_s=120)
+
+    left = fresh.shell("ls /etc/systemd/system/ /usr/local/bin /opt /etc/cron.d").stdout
+    assert "relay" not in left
+    assert "appendonlydir" in fresh.shell("ls /var/lib/relay-redis").stdout
+
+    # The data is good for another install.
+    fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", timeout_s=240)
+    assert "alice" in fresh.run("relay", "key", "list").stdout
+    assert made
+
+    fresh.run(INSTALL, "uninstall", "--purge", "--yes", timeout_s=240)
+    assert fresh.shell(STATE).stdout == before
+    assert fresh.run("systemctl", "--failed", "--no-legend").stdout.strip() == ""
+
+
+def test_a_damaged_release_is_refused_before_anything_is_changed(fresh: Machine):
+    before = fresh.shell(STATE).stdout
+    fresh.shell("echo '# tampered with' >>/root/relay/appliance/bin/relay")
+    done = fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", check=False)
+
+    assert done.returncode == 1
+    assert "damaged" in done.stdout
+    assert fresh.shell(STATE).stdout == before
+
+
+def test_a_port_that_somebody_else_has_is_told_before_anything_is_changed(fresh: Machine):
+    before = fresh.shell(STATE).stdout
+    fresh.shell("systemd-run --unit=other python3 -m http.server 443")
+    while fresh.shell("exec 3<>/dev/tcp/127.0.0.1/443", check=False).returncode != 0:
+        pass
+    done = fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", check=False)
+
+    assert done.returncode == 1
+    assert "somebody else listens on port 443" in done.stdout
+    assert fresh.shell(STATE).stdout == before
