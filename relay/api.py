@@ -10,7 +10,7 @@ from relay import errors, exchange, objects, selfservice
 from relay.call import Call
 from relay.client import Client
 from relay.context import Context
-from relay.dialects import messages, responses
+from relay.dialects import chat, messages, responses
 from relay.keys import may_use
 from relay.upstream import Reply
 
@@ -34,7 +34,14 @@ async def _call(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]
 
 
 async def _responses(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
-    dialect = responses.Responses(client.request_id)
+    await _translated(ctx, client, responses.Responses(client.request_id))
+
+
+async def _chat(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    await _translated(ctx, client, chat.Chat(client.request_id))
+
+
+async def _translated(ctx: Context, client: Client, dialect: responses.Responses) -> None:
     others = [pair for pair in client.headers if pair[0] != _VERSION]
     # The version whose answers the dialect reads, whatever a client may say.
     client.headers = [*others, (_VERSION, responses.VERSION)]
@@ -133,6 +140,7 @@ _HANDLERS: tuple[tuple[bytes, Mapping[str, Handler]], ...] = (
 ROUTES = tuple((re.compile(pattern), handlers) for pattern, handlers in _HANDLERS)
 
 OPENAI_ROUTES: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = (
+    (re.compile(rb"chat/completions"), {"POST": _chat}),
     (re.compile(rb"responses"), {"POST": _responses}),
     (
         re.compile(rb"responses/" + _ID + rb"(?:/[a-z_]+)?"),

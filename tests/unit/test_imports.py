@@ -18,6 +18,7 @@ ROWS = (
     {"asgi", "jobs", "listener"},
     {"connection", "api", "web"},
     {"http1"},
+    {"dialects.chat"},
     {"dialects.responses", "objects", "selfservice", "signin"},
     {"batches"},
     {"dialects.messages"},

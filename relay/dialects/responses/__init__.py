@@ -7,7 +7,7 @@ is pure functions over plain data and events. Here they are one dialect of the e
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -21,6 +21,16 @@ from relay.dialects.responses.fields import Json
 # Newer versions refuse temperature and top_p.
 VERSION = b"2023-06-01"
 _TARGET = b"/v1/messages"
+
+
+class Teller(Protocol):
+    """Tells the events of one answer in another API's words."""
+
+    def event(self, name: bytes, data: bytes) -> bytes:
+        """What an upstream's event becomes."""
+
+    def broken(self, kind: str, message: str) -> bytes:
+        """What says that the answer broke off."""
 
 
 class Responses:
@@ -47,7 +57,7 @@ class Responses:
         """The call to Claude's API that a request becomes; raises errors.BadRequest."""
         messages.refuse_encoded(headers)
         try:
-            asked = request.translate(request.parse(body))
+            asked = self._translate(request.parse(body))
             body = msgspec.json.encode(asked.body)
         except RecursionError:
             raise errors.BadRequest("The request's body is nested too deeply.") from None
@@ -57,9 +67,18 @@ class Responses:
             return call
         return replace(call, session=asked.session, thread=asked.session)
 
+    def _translate(self, fields: Json) -> request.Translated:
+        return request.translate(fields)
+
+    def _teller(self) -> Teller:
+        return stream.Stream(self.frame)
+
+    def _whole(self, message: Json) -> Json:
+        return stream.whole(self.frame, message)
+
     def meter(self, status: int, headers: Headers, *, stream: bool) -> Meter:
         """A meter that tells the answer's events as it reads them."""
-        made = partial(_Meter, self.frame)
+        made = partial(_Meter, self._teller())
         meter = messages.meter(status, headers, stream=stream, of_stream=made)
         self._meter = meter if isinstance(meter, _Meter) else None
         return meter
@@ -74,7 +93,7 @@ class Responses:
             message = msgspec.json.decode(body, type=Json)
         except (msgspec.DecodeError, RecursionError):
             raise errors.BadGateway("The upstream's answer is no message.") from None
-        return msgspec.json.encode(stream.whole(self.frame, message))
+        return msgspec.json.encode(self._whole(message))
 
     def error_frame(self, error: errors.RelayError, request_id: str) -> bytes:
         """The events by which a stream that broke off says so."""
@@ -84,9 +103,9 @@ class Responses:
 class _Meter(messages.StreamMeter):
     """Reads usage out of the events, and tells them in the client's words."""
 
-    def __init__(self, frame: Frame, unpack: Any) -> None:
+    def __init__(self, teller: Teller, unpack: Any) -> None:
         super().__init__(unpack)
-        self._stream = stream.Stream(frame)
+        self._stream = teller
         self._told: list[bytes] = []
 
     @property

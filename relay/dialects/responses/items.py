@@ -42,7 +42,7 @@ class Conversation:
             read(self, item, place)
         if not self.messages:
             raise refusal("input", "must hold at least one message.")
-        _match_calls(self.messages)
+        match_calls(self.messages, "input")
 
     def lacks_thinking(self) -> bool:
         """Whether tools are being called in a turn whose thinking did not come back."""
@@ -144,7 +144,7 @@ def _call_id(item: Json, place: str) -> str:
     return _UNFIT.sub("_", call_id)
 
 
-def _match_calls(messages: list[Json]) -> None:
+def match_calls(messages: list[Json], place: str) -> None:
     """Check that every call has its output in the next turn, and put outputs before words.
 
     Claude wants both; OpenAI's lists may hold a message between a call and its output.
@@ -155,23 +155,23 @@ def _match_calls(messages: list[Json]) -> None:
         results = [block for block in content if block["type"] == "tool_result"]
         if message["role"] == "user":
             answered = [block["tool_use_id"] for block in results]
-            _compare(open_calls, answered)
+            _compare(open_calls, answered, place)
             if results:
                 others = [block for block in content if block["type"] != "tool_result"]
                 message["content"] = results + others
             open_calls = []
         else:
             open_calls = [block["id"] for block in content if block["type"] == "tool_use"]
-    _compare(open_calls, [])
+    _compare(open_calls, [], place)
 
 
-def _compare(calls: list[str], outputs: list[str]) -> None:
+def _compare(calls: list[str], outputs: list[str], place: str) -> None:
     made, answered = set(calls), set(outputs)
     for name in calls:
         if name not in answered:
-            raise refusal("input", f"No tool output found for function call {name}.")
+            raise refusal(place, f"No tool output found for function call {name}.")
     for name in outputs:
         if name not in made:
-            raise refusal("input", f"No tool call found for function call output {name}.")
+            raise refusal(place, f"No tool call found for function call output {name}.")
     if len(made) < len(calls) or len(answered) < len(outputs):
-        raise refusal("input", "a call_id stands twice.")
+        raise refusal(place, "a call_id stands twice.")

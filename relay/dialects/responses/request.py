@@ -21,7 +21,7 @@ _SOURCES = "web_search_call.action.sources"
 _MOST_USER_CHARS = 256
 _MOST_SESSION_CHARS = 128
 _MOST_CACHE_MARKS = 4
-_JSON_ONLY = "Answer with a single JSON object and nothing else: no words around it, no fence."
+JSON_ONLY = "Answer with a single JSON object and nothing else: no words around it, no fence."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def translate(fields: Json) -> Translated:
         errors.BadRequest: it begins with the path of the field that cannot be taken.
     """
     treatment.check(fields)
-    model = _model(fields)
+    model = named_model(fields)
     traits = models.traits(model)
     most = given(fields, "max_output_tokens", int)
     if most is not None and most < 1:
@@ -79,10 +79,10 @@ def translate(fields: Json) -> Translated:
     _add_format(fields, body, talk.system)
     if talk.system:
         body["system"] = talk.system
-    _limit_cache_marks(body)
+    limit_cache_marks(body)
     thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
-    body |= _sampling(fields, traits, thinks=thinks) | _person(fields)
-    body |= _tier(fields)
+    body |= sampling(fields, traits, thinks=thinks) | person(fields)
+    body |= tier(fields)
     included = _included(fields)
     session = (given(fields, "prompt_cache_key", str) or "")[:_MOST_SESSION_CHARS]
     return Translated(
@@ -95,7 +95,7 @@ def translate(fields: Json) -> Translated:
     )
 
 
-def _model(fields: Json) -> str:
+def named_model(fields: Json) -> str:
     model = needed(fields, "model", str)
     if not model or len(model) > 256 or not model.isprintable():
         raise refusal("model", "a model's name has 1 to 256 printable characters.")
@@ -158,7 +158,7 @@ def _add_format(fields: Json, body: Json, system: list[Json]) -> None:
     if kind is None:
         raise refusal("text.format.type", "this field is required.")
     if kind == "json_object":
-        system.append({"type": "text", "text": _JSON_ONLY})
+        system.append({"type": "text", "text": JSON_ONLY})
     elif kind == "json_schema":
         schema = needed(wanted, "schema", dict, "text.format")
         shape = {"type": "json_schema", "schema": closed(schema)}
@@ -177,7 +177,7 @@ def closed(schema: Any) -> Any:
     return done
 
 
-def _limit_cache_marks(body: Json) -> None:
+def limit_cache_marks(body: Json) -> None:
     """Only the last marks count: Claude takes four."""
     blocks = [*body.get("system", ())]
     for message in body["messages"]:
@@ -190,7 +190,7 @@ def _limit_cache_marks(body: Json) -> None:
         del block["cache_control"]
 
 
-def _sampling(fields: Json, model: models.Traits, *, thinks: bool) -> Json:
+def sampling(fields: Json, model: models.Traits, *, thinks: bool) -> Json:
     """Temperature, else top_p: Claude takes one of the two, and neither while it thinks."""
     temperature = _number(fields, "temperature", 2.0)
     top_p = _number(fields, "top_p", 1.0)
@@ -208,13 +208,13 @@ def _number(fields: Json, name: str, most: float) -> float | None:
     return value
 
 
-def _person(fields: Json) -> Json:
+def person(fields: Json) -> Json:
     names = ("safety_identifier", "user")
     known = [value for name in names if (value := given(fields, name, str))]
     return {"metadata": {"user_id": known[0][:_MOST_USER_CHARS]}} if known else {}
 
 
-def _tier(fields: Json) -> Json:
+def tier(fields: Json) -> Json:
     # The other words ask for a price or speed that Claude's API has no word for.
     tiers = {"auto": "auto", "default": "standard_only"}
     tier = tiers.get(given(fields, "service_tier", str) or "")
