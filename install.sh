@@ -6,6 +6,10 @@
 #   ./install.sh --domain NAME --email ADDRESS [OPTION]...
 #                                    install Relay behind HTTPS, or bring this machine to the
 #                                    state that the options name; as root
+#   ./install.sh upgrade FILE        let another release serve: relay-VERSION.tar.gz, or none to
+#                                    take the release that this script came with. One instance
+#                                    after another; if one does not come up, all goes back
+#   ./install.sh rollback            let the release before this one serve again
 #   ./install.sh status              what is installed and whether it is as it was installed
 #   ./install.sh uninstall           take Relay away; its data, secrets and backups stay
 #   ./install.sh uninstall --purge   take everything away that Relay brought, backups too
@@ -25,6 +29,7 @@
 #   --redis-memory SIZE    the most that Relay's Redis may hold (256mb)
 #   --no-firewall          leave ports and ufw alone
 #   --no-fail2ban          do not ban who tries one unknown key after another
+#   --no-backup            upgrade without a backup before it
 #   --dry-run              print every change that would be made, and make none
 #   --yes                  do not ask
 #   What is not named stays as the last run had it.
@@ -46,7 +51,7 @@
 # shellcheck disable=SC2317  # run calls what looks unreachable
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 venv=${RELAY_VENV:-$here/.venv}
 
 usage() {
@@ -219,7 +224,7 @@ stopped() {
 # Options.
 
 domain='' email='' tls='' admin_domain='' instances='' port='' redis_memory=''
-firewall='' fail2ban='' dry_run=no yes=no purge=no
+firewall='' fail2ban='' dry_run=no yes=no purge=no with_backup=yes
 changes=0 is_changed=no restart=()
 
 read_options() {
@@ -367,6 +372,7 @@ install_relay() {
   read_options "$@"
   complete_options
   look_around
+  take_lock
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   find_release
@@ -389,6 +395,9 @@ find_release() {
     (cd "$here" && sha256sum --check --strict --quiet SHA256SUMS) \
       || fail "this release is damaged or not whole; fetch it again. Nothing was changed."
     pyz=$here/relay.pyz
+  elif [[ ! -e $here/pyproject.toml ]]; then
+    # Made from a checkout, and installed.
+    pyz=$here/relay.pyz
   else
     pyz=$here/dist/relay.pyz
     [[ $dry_run == yes ]] || build_release
@@ -405,20 +414,30 @@ build_release() {
 
 release_id() {
   local digest version
-  version=$(unzip_version)
+  version=$(version_of "$pyz")
   digest=$(sha256sum "$pyz")
   echo "$version-${digest:0:8}"
 }
 
-# The version that the file carries, without unpacking it all.
-unzip_version() {
-  "$(find_python)" -I - "$pyz" <<'PY'
+# carried FILE MODULE NAME   A constant of a relay.pyz, without unpacking it all.
+carried() {
+  "$(find_python)" -I - "$@" <<'PY'
 import re, sys, zipfile
 
-with zipfile.ZipFile(sys.argv[1]) as packed:
-    source = packed.read("site-packages/relay/__init__.py").decode()
-print(re.search(r'__version__ = "([^"]+)"', source)[1])
+path, module, name = sys.argv[1:]
+with zipfile.ZipFile(path) as packed:
+    source = packed.read(f"site-packages/relay/{module}__init__.py").decode()
+print(re.search(rf'^{name} = "([^"]+)"', source, re.MULTILINE)[1])
 PY
+}
+
+version_of() {
+  carried "$1" '' __version__
+}
+
+# Which form of the data in Redis it reads and writes.
+schema_of() {
+  carried "$1" store/ SCHEMA_VERSION
 }
 
 wanted_packages() {
@@ -506,8 +525,18 @@ unpack_release() {
   local folder=$opt/releases/$release
   [[ -d $folder ]] || run "unpack release $release" unpack "$folder"
   point "$(system_python)" "$opt/python"
-  point "releases/$release" "$opt/current"
+  point_current "releases/$release"
   [[ $is_changed == no ]] || restart+=(relay.target)
+}
+
+# The way back stays known.
+point_current() {
+  local before
+  before=$(readlink "$opt/current" || true)
+  if [[ -n $before && $before != "$1" ]]; then
+    point "$before" "$opt/previous"
+  fi
+  point "$1" "$opt/current"
 }
 
 unpack() {
@@ -515,6 +544,7 @@ unpack() {
   rm -rf "$fresh"
   mkdir -p "$fresh"
   cp "$pyz" "$here/install.sh" "$fresh/"
+  [[ ! -e $here/SHA256SUMS ]] || cp "$here/SHA256SUMS" "$fresh/"
   cp -r "$files" "$fresh/"
   SHIV_ROOT=$fresh/site "$(system_python)" -I "$fresh/relay.pyz" --version
   "$(system_python)" -m compileall -q -s "$fresh" -p "$1" "$fresh/site"
@@ -699,14 +729,38 @@ start() {
   systemctl --quiet is-active "$1" || run "start $1" systemctl start "$1"
 }
 
-# One instance at a time; systemctl returns when it is ready.
+# One instance at a time.
 roll() {
   if restarted relay.target && systemctl --quiet is-active "$1"; then
-    run "restart $1" systemctl restart "$1"
-    # Caddy asks once a second, and must have seen it before the next one goes.
-    sleep 2
+    restart_proven "$1"
   fi
   start "$1"
+}
+
+# systemctl returns when it is ready; then it must answer as the release that is to serve.
+restart_proven() {
+  run "restart $1" systemctl restart "$1"
+  [[ $dry_run == no ]] || return 0
+  answers_as "$1" "$release" || fail "$1 does not answer as release $release; journalctl --unit $1 tells why"
+  # Caddy asks once a second, and must have seen it before the next one goes.
+  sleep 2
+  answers_as "$1" "$release" || fail "$1 answered as release $release, and no longer does; journalctl --unit $1 tells why"
+}
+
+# answers_as UNIT RELEASE
+answers_as() {
+  local port=${1#relay@} seen
+  port=${port%.service}
+  runs_from "$1" "$2" && answers "http://127.0.0.1:$port/health" || return 1
+  seen=$(curl --silent --max-time 2 "http://127.0.0.1:$port/health" || true)
+  [[ $seen == *"\"version\":\"${2%-*}\""* ]]
+}
+
+# runs_from UNIT RELEASE
+runs_from() {
+  local pid
+  pid=$(systemctl show --value --property MainPID "$1")
+  [[ $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") == *"/releases/$2/relay.pyz "* ]]
 }
 
 # Instances that the machine had and this run does not name.
@@ -805,6 +859,187 @@ answers() {
     [[ $tries -eq 50 ]] || sleep 0.2
   done
   return 1
+}
+
+# Upgrade and rollback.
+
+upgrade() {
+  local file=''
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --yes) yes=yes ;;
+      --dry-run) dry_run=yes ;;
+      --no-backup) with_backup=no ;;
+      -*) misused "unknown option $1" ;;
+      *) [[ -z $file ]] || misused "one release at a time"; file=$1 ;;
+    esac
+    shift
+  done
+  must_be_installed
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  if [[ -n $file ]]; then
+    hand_over "$file"
+  else
+    upgrade_to_this
+  fi
+}
+
+must_be_installed() {
+  [[ -L $opt/current && -e $etc/appliance.env ]] || fail "Relay is not installed here; see --help"
+  [[ $EUID -eq 0 ]] || fail "this needs root: sudo $0 …"
+  family=$(platform)
+  complete_options
+}
+
+# Two at a time would undo each other's work.
+take_lock() {
+  [[ $dry_run == no ]] || return 0
+  exec 9>/run/relay-install.lock
+  flock --nonblock 9 || fail "another install or upgrade is running"
+}
+
+# The release's own script knows its files.
+hand_over() {
+  local folder=$work/release words=()
+  mkdir "$folder"
+  tar --extract --gzip --file "$1" --directory "$folder" --strip-components 1 --no-same-owner 2>/dev/null \
+    || fail "$1 is not a release archive that can be read. Nothing was changed."
+  [[ -e $folder/SHA256SUMS && -e $folder/install.sh && -e $folder/relay.pyz ]] \
+    || fail "$1 is no release of Relay. Nothing was changed."
+  (cd "$folder" && sha256sum --check --strict --quiet SHA256SUMS >/dev/null 2>&1) \
+    || fail "$1 is damaged or not whole; fetch it again. Nothing was changed."
+  [[ $yes == no ]] || words+=(--yes)
+  [[ $dry_run == no ]] || words+=(--dry-run)
+  [[ $with_backup == yes ]] || words+=(--no-backup)
+  bash "$folder/install.sh" upgrade "${words[@]}"
+}
+
+upgrade_to_this() {
+  take_lock
+  find_release
+  local before
+  before=$(readlink "$opt/current")
+  if [[ $before == "releases/$release" ]] && all_answer_as "$release"; then
+    say "release $release serves already"
+    return
+  fi
+  tell_one_way "$before"
+  back_up
+  [[ -d $opt/releases/$release ]] || run "unpack release $release" unpack "$opt/releases/$release"
+  switch "releases/$release" "$before"
+  drop_releases
+  [[ $dry_run == yes ]] || say "release $release serves; back to the one before: relay rollback"
+}
+
+rollback() {
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --yes) yes=yes ;;
+      --dry-run) dry_run=yes ;;
+      *) misused "unknown option $1" ;;
+    esac
+    shift
+  done
+  must_be_installed
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  take_lock
+  local before target
+  before=$(readlink "$opt/current")
+  target=$(readlink "$opt/previous") || fail "there is no release before this one"
+  [[ -e $opt/$target/relay.pyz ]] || fail "$opt/$target is gone; upgrade to that release's archive instead"
+  [[ $(schema_of "$opt/$target/relay.pyz") == "$(schema_of "$opt/$before/relay.pyz")" ]] \
+    || fail "the release before this one cannot read the data any more. Install it anew and restore the backup that was made before the upgrade: docs/backups.md"
+  switch "$target" "$before"
+  [[ $dry_run == yes ]] || say "release ${target#releases/} serves again"
+}
+
+all_answer_as() {
+  local one
+  for one in $(instance_units); do
+    answers_as "$one" "$1" || return 1
+  done
+}
+
+# Whoever cannot go back must know it before.
+tell_one_way() {
+  local answer
+  if [[ $(schema_of "$pyz") == "$(schema_of "$opt/$1/relay.pyz")" ]]; then return; fi
+  say "this upgrade is one-way: release ${1#releases/} cannot read what release $release writes. The way back is the backup that is made now."
+  [[ $with_backup == yes ]] || fail "a one-way upgrade is not made without a backup"
+  if [[ $yes == yes || $dry_run == yes ]]; then return; fi
+  read -r -p "Go on? [y/N] " answer || fail "answer, or say --yes. Nothing was changed."
+  [[ $answer == [yY]* ]] || fail "left as it is"
+}
+
+back_up() {
+  if [[ $with_backup == yes ]]; then
+    run "make a backup (--no-backup leaves it out)" /usr/local/bin/relay backup
+  fi
+}
+
+# switch TO FROM   Lets another release serve, or leaves everything as it was.
+switch() {
+  local status
+  # Half of it must not remain.
+  trap '' INT TERM HUP
+  set +e
+  (set -e; adopt "$1" "$2")
+  status=$?
+  set -e
+  if [[ $status -ne 0 ]]; then
+    say "going back to release ${2#releases/}"
+    set +e
+    (set -e; adopt "$2" "$1")
+    status=$?
+    set -e
+    [[ $status -eq 0 ]] || fail "the way back failed as well; $opt/current/install.sh status tells what runs"
+    fail "release ${1#releases/} does not work here; release ${2#releases/} serves as before"
+  fi
+  trap - INT TERM HUP
+  point "$2" "$opt/previous"
+}
+
+# adopt TO FROM   The release's files and its link, and one instance after another by them.
+adopt() {
+  local one
+  release=${1#releases/} files=$opt/$1/appliance
+  # A dry run has not unpacked it.
+  [[ -d $files ]] || files=$here/appliance
+  write_files
+  forget_files "$opt/$2/appliance" "$files"
+  point "$1" "$opt/current"
+  run "let systemd read its units again" systemctl daemon-reload
+  for one in $(instance_units); do
+    # On the way back some still run it.
+    runs_from "$one" "$release" || restart_proven "$one"
+  done
+  for one in relay-redis.service relay-caddy.service; do
+    [[ " ${restart[*]-} " != *" $one "* ]] \
+      || say "the files of $one changed; it is left alone, and takes them when it restarts"
+  done
+}
+
+# forget_files FROM TO   Removes what the one list names and the other does not.
+forget_files() {
+  local source target rest kept
+  kept=$(files=$2 listed | awk '{print $2}')
+  while read -r source target rest; do
+    grep --quiet --line-regexp --fixed-strings "$target" <<<"$kept" || [[ ! -e $target ]] \
+      || run "remove $target" rm -f "$target"
+  done < <(files=$1 listed)
+}
+
+# This one and the one before stay.
+drop_releases() {
+  local one
+  for one in "$opt"/releases/*/; do
+    one=releases/$(basename "$one")
+    if [[ $one != "$(readlink "$opt/current")" && $one != "$(readlink "$opt/previous")" ]]; then
+      run "remove $opt/$one" rm -rf "${opt:?}/$one"
+    fi
+  done
 }
 
 # Status.
@@ -950,6 +1185,8 @@ main() {
     --env) make_environment "${@:2}" ;;
     --help | -h) usage ;;
     status) status ;;
+    upgrade) upgrade "${@:2}" ;;
+    rollback) rollback "${@:2}" ;;
     uninstall) uninstall "${@:2}" ;;
     '') [[ -e $etc/appliance.env ]] || misused "what shall it be?"; install_relay ;;
     -*) install_relay "$@" ;;

@@ -13,6 +13,7 @@ from relay.cli.backups import backup, restore
 from relay.cli.keys import create_api_key, key
 from relay.cli.menu import menu
 from relay.cli.owners import owner
+from relay.cli.releases import rollback, upgrade
 from relay.cli.reports import prices, why
 from relay.cli.service import build, serve, try_
 from relay.cli.signins import oauth, rotate_encryption
@@ -45,6 +46,8 @@ for _command in (
     rotate_encryption,
     backup,
     restore,
+    upgrade,
+    rollback,
     build,
     menu,
 ):

@@ -75,11 +75,12 @@ def stream(far: Far, given: argparse.Namespace) -> object:
 
 
 def load(far: Far, given: argparse.Namespace) -> object:
-    """Requests of three kinds without a pause for so many seconds; what came of each kind."""
+    """Requests of three kinds for so many seconds, or until told; what came of each kind."""
     counts: collections.Counter[str] = collections.Counter()
     faults: collections.Counter[str] = collections.Counter()
     lock = threading.Lock()
     end = time.monotonic() + given.seconds
+    enough = threading.Event()
 
     def once(kind: str) -> str:
         if kind == "stream":
@@ -92,7 +93,7 @@ def load(far: Far, given: argparse.Namespace) -> object:
         return str(answer.status)
 
     def work(kind: str) -> None:
-        while time.monotonic() < end:
+        while time.monotonic() < end and not enough.is_set():
             try:
                 outcome = once(kind)
             except (OSError, http.client.HTTPException) as error:
@@ -107,6 +108,9 @@ def load(far: Far, given: argparse.Namespace) -> object:
                for kind in ("get", "get", "post", "post", "stream", "stream")]  # fmt: skip
     for thread in threads:
         thread.start()
+    if given.until_told:
+        sys.stdin.readline()
+        enough.set()
     for thread in threads:
         thread.join()
     return {"counts": counts, "faults": faults}
@@ -150,6 +154,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=10)
     parser.add_argument("--leave-after", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--until-told", action="store_true")
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--same", action="store_true")
     parser.add_argument("--ports", type=int, nargs="*", default=[])

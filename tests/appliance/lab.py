@@ -92,7 +92,7 @@ class Network:
     def start(self, *command: str | Path) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             ["ip", "netns", "exec", self.name, *command],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
