@@ -901,8 +901,8 @@ take_lock() {
 
 # The release's own script knows its files.
 hand_over() {
-  local folder=$work/release words=()
-  mkdir "$folder"
+  local folder words=()
+  folder=$(mktemp -d "$work/release.XXXX")
   tar --extract --gzip --file "$1" --directory "$folder" --strip-components 1 --no-same-owner 2>/dev/null \
     || fail "$1 is not a release archive that can be read. Nothing was changed."
   [[ -e $folder/SHA256SUMS && -e $folder/install.sh && -e $folder/relay.pyz ]] \
