@@ -6,6 +6,7 @@ other. Everything that a handler raises becomes an answer and a log line here.
 
 import ipaddress
 import logging
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -35,6 +36,8 @@ _UNKNOWN = (
 )
 _CORS_METHODS = b"GET, POST, DELETE, OPTIONS"
 _CORS_MAX_AGE = b"600"
+# Who asks for the health at least so often is a proxy that goes by it.
+_WATCHES_EVERY_S = 5.0
 
 
 class App:
@@ -46,6 +49,21 @@ class App:
         self._trusted = [ipaddress.ip_network(one) for one in ctx.settings.trusted_proxies]
         self._strangers = Strangers()
         self.is_draining = False
+        self._asked_at = -math.inf
+        self._told = trio.Event()
+
+    async def warn(self, lead_s: float) -> None:
+        """Answer /health with 503 for `lead_s`, and until whoever watches it has heard it.
+
+        On a busy machine a proxy's question may come late; a proxy that does not know yet would
+        send its next request to a closed door.
+        """
+        is_watched = trio.current_time() - self._asked_at < _WATCHES_EVERY_S
+        self.is_draining = True
+        await trio.sleep(lead_s)
+        if lead_s and is_watched:
+            with trio.move_on_after(_WATCHES_EVERY_S):
+                await self._told.wait()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -146,10 +164,13 @@ class App:
 
     async def _health(self, client: Client) -> None:
         """Whether this process takes requests; Redis does not matter."""
+        self._asked_at = trio.current_time()
         status, word = (503, "draining") if self.is_draining else (200, "ok")
         await client.answer_json(
             status, f'{{"status":"{word}","version":"{relay.__version__}"}}'.encode()
         )
+        if self.is_draining:
+            self._told.set()
 
     async def _ready(self, client: Client) -> None:
         """Whether a request would be served as far as this process and Redis go."""

@@ -211,8 +211,7 @@ async def _lead(settings: Settings, stop: trio.Event, closing: trio.Event, app: 
     await stop.wait()
     systemd.notify(settings.notify_socket, systemd.STOPPING)
     log.info("stopping: no new requests in %.1f s, running ones may end", settings.drain_lead_s)
-    app.is_draining = True
-    await trio.sleep(settings.drain_lead_s)
+    await app.warn(settings.drain_lead_s)
     closing.set()
 
 

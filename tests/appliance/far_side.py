@@ -85,7 +85,8 @@ def load(far: Far, given: argparse.Namespace) -> object:
     def once(kind: str) -> str:
         if kind == "stream":
             seen = stream(far, argparse.Namespace(**{**vars(given), "chunks": 10}))
-            return "200" if seen["whole"] and seen["status"] == 200 else "cut"
+            is_whole = seen["whole"] and seen["status"] == 200
+            return "200" if is_whole else f"cut: {seen['status']}, {len(seen['came'])} pieces"
         method, path = ("POST", "/api/v1/messages") if kind == "post" else ("GET", "/api/v1/models")
         connection, answer = far.ask(method, path, given.key, BODY if kind == "post" else None)
         answer.read()

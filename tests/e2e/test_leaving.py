@@ -22,6 +22,15 @@ async def leave_after_first_bytes(relay: Running) -> None:
             received += data
 
 
+async def takes_requests(relay: Running) -> bool:
+    try:
+        async with relay.client() as client:
+            await client.get("/ready")
+    except httpx.TransportError:
+        return False
+    return True
+
+
 async def test_a_client_that_leaves_mid_stream_ends_its_upstream_request(relay: Running):
     await leave_after_first_bytes(relay)
     left_at = trio.current_time()
@@ -102,6 +111,23 @@ async def test_a_stop_lets_running_requests_end_and_takes_no_new_ones(
                     health = await client.get("/health")
         assert "event: message_stop" in texts[0]
         assert health.status_code in (200, 503)
+
+
+async def test_a_stop_waits_until_the_proxy_that_watches_it_has_heard_of_it(
+    redis_url: str, tmp_path: Path
+):
+    lead_s = 0.1
+    async with relay_running(redis_url, tmp_path, drain_lead_s=lead_s) as relay:
+        async with relay.client() as client:
+            assert (await client.get("/health")).status_code == 200
+        relay.stop.set()
+        await trio.sleep(5 * lead_s)
+        async with relay.client() as client:
+            assert (await client.post("/v1/messages", json=BODY)).status_code == 200
+            assert (await client.get("/health")).status_code == 503
+        with trio.fail_after(SOON_S):
+            while await takes_requests(relay):
+                pass
 
 
 async def test_a_stop_ends_what_runs_on_after_the_deadline_and_settles_it(

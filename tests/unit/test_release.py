@@ -40,8 +40,7 @@ def test_an_archive_holds_what_a_new_machine_needs(built: Path, tmp_path: Path) 
 
 def test_the_checksums_of_an_archive_prove_every_file_in_it(built: Path, tmp_path: Path) -> None:
     packed = release.pack(CHECKOUT, built, tmp_path)
-    with tarfile.open(packed) as tar:
-        tar.extractall(tmp_path, filter="data")
+    subprocess.run(["tar", "-C", tmp_path, "-xzf", packed], check=True)
     unpacked = tmp_path / f"relay-{relay.__version__}"
     command = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
 
