@@ -935,7 +935,6 @@ upgrade_to_this() {
 rollback() {
   while [[ $# -gt 0 ]]; do
     case $1 in
-      --yes) yes=yes ;;
       --dry-run) dry_run=yes ;;
       *) misused "unknown option $1" ;;
     esac

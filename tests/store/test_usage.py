@@ -23,13 +23,6 @@ YESTERDAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 @pytest.fixture
-async def ledger(opened: Store) -> Ledger:
-    one = Ledger(opened)
-    await one.open()
-    return one
-
-
-@pytest.fixture
 async def office(opened: Store) -> Office:
     one = Office(opened)
     await one.open()

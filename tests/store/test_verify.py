@@ -1,13 +1,12 @@
 """The counters are compared with the records, while requests go on, and never accused wrongly."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
 import trio
 
-from relay.store import Booking, Store, name
+from relay.store import Booking, name
 from relay.usage import Archive, UsageProblem, tidy, verify
 
 from .ledger import HAIKU, OPUS, Ledger
@@ -16,18 +15,6 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 YESTERDAY = TODAY - DAY
 SINCE = YESTERDAY - 2 * DAY
-
-
-@pytest.fixture
-async def ledger(opened: Store) -> Ledger:
-    one = Ledger(opened)
-    await one.open()
-    return one
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Archive:
-    return Archive(tmp_path / "usage")
 
 
 async def differences(ledger: Ledger, kept: Archive) -> list[tuple[str, str, int, int]]:
