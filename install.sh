@@ -11,8 +11,9 @@
 #                                    after another; if one does not come up, all goes back
 #   ./install.sh rollback            let the release before this one serve again
 #   ./install.sh status              what is installed and whether it is as it was installed
-#   ./install.sh uninstall           take Relay away; its data, secrets and backups stay
-#   ./install.sh uninstall --purge   take everything away that Relay brought, backups too
+#   ./install.sh uninstall           take Relay away, data and secrets too, after a last backup;
+#                                    the backups stay, and the recovery key opens them
+#   ./install.sh uninstall --purge   take everything away that Relay brought, backups and packages too
 #   ./install.sh --try [OPTION]...   try Relay here and now, in the foreground, until Ctrl-C;
 #                                    options are passed on to `relay.py try`
 #   ./install.sh --env [EXTRA]...    only make the private environment, with the named extras of
@@ -29,7 +30,7 @@
 #   --redis-memory SIZE    the most that Relay's Redis may hold (256mb)
 #   --no-firewall          leave ports and ufw alone
 #   --no-fail2ban          do not ban who tries one unknown key after another
-#   --no-backup            upgrade without a backup before it
+#   --no-backup            upgrade or uninstall without a backup before it
 #   --dry-run              print every change that would be made, and make none
 #   --yes                  do not ask
 #   What is not named stays as the last run had it.
@@ -296,6 +297,8 @@ ports() {
 # The machine.
 
 etc=/etc/relay opt=/opt/relay backups=/var/backups/relay
+# Where the receipts wait when all else is gone.
+old_receipt=$backups/.receipt
 users=(relay relay-redis relay-caddy)
 os_release=${INSTALL_OS_RELEASE:-/etc/os-release}
 
@@ -353,7 +356,7 @@ is_ours() {
 # Receipts: what this machine did not have before Relay came.
 
 was_ours() {
-  grep --quiet --line-regexp --fixed-strings "$*" "$etc/receipt" 2>/dev/null
+  grep --quiet --line-regexp --fixed-strings "$*" < <(receipts)
 }
 
 # Every package is noted before it is installed: what is cut short must still be known.
@@ -362,8 +365,17 @@ note() {
   (umask 077 && printf '%s\n' "$*" >>"$etc/receipt")
 }
 
+# Of this install, or of one that was taken away.
 receipts() {
-  [[ ! -r $etc/receipt ]] || sed -n "s/^$1 //p" "$etc/receipt"
+  local one
+  for one in "$etc/receipt" "$old_receipt"; do
+    [[ ! -r $one ]] || cat "$one"
+  done
+}
+
+# noted KIND   What the receipts say of one kind.
+noted() {
+  receipts | sed -n "s/^$1 //p" | sort --unique
 }
 
 # Steps.
@@ -383,6 +395,7 @@ install_relay() {
   write_files
   write_redis_binary
   start_services
+  make_backup_keys
   open_firewall
   start_fail2ban
   tell_the_end
@@ -729,6 +742,15 @@ start() {
   systemctl --quiet is-active "$1" || run "start $1" systemctl start "$1"
 }
 
+# Backups are encrypted to this machine, and to whoever has the recovery key.
+make_backup_keys() {
+  [[ -e $etc/backup.key ]] || run "make the keys of backups" first_backup_keys
+}
+
+first_backup_keys() {
+  (umask 077 && /usr/local/bin/relay backup --init --json >"$work/recovery.json")
+}
+
 # One instance at a time.
 roll() {
   if restarted relay.target && systemctl --quiet is-active "$1"; then
@@ -830,6 +852,18 @@ Relay $(relay_version) serves https://$domain
   The console:  https://${admin_domain:-$domain}/web as admin; ADMIN_PASSWORD in $etc/secrets.env
   Settings:     $etc/relay.toml; secrets: $etc/secrets.env
   Its state:    systemctl status relay.target 'relay@*' relay-redis relay-caddy
+END
+  [[ ! -e $work/recovery.json ]] || tell_recovery_key
+}
+
+tell_recovery_key() {
+  cat <<END
+
+  Backups lie in $backups, made every night. When this machine is lost, this opens them:
+
+    $(sed -n 's/.*"recoveryKey": "\(.*\)".*/\1/p' "$work/recovery.json")
+
+  It is shown this once and kept nowhere here. Keep it somewhere else: docs/backups.md
 END
 }
 
@@ -1070,6 +1104,7 @@ uninstall() {
       --purge) purge=yes ;;
       --yes) yes=yes ;;
       --dry-run) dry_run=yes ;;
+      --no-backup) with_backup=no ;;
       *) misused "unknown option $1" ;;
     esac
     shift
@@ -1080,8 +1115,10 @@ uninstall() {
   firewall=yes fail2ban=yes
   [[ -e $files/files.txt ]] || files=$opt/current/appliance
   ask_first
+  make_last_backup
   stop_services
   remove_files
+  remove_data
   [[ $purge == no ]] || remove_everything
   [[ $changes -gt 0 ]] || say "nothing to take away"
 }
@@ -1089,7 +1126,11 @@ uninstall() {
 ask_first() {
   local answer
   if [[ $yes == yes || $dry_run == yes ]]; then return; fi
-  [[ $purge == no ]] || say "this deletes every key, account, record and backup of this relay, for good"
+  if [[ $purge == yes ]]; then
+    say "this deletes every key, account, record and backup of this relay, for good"
+  else
+    say "this deletes every key, account and record of this relay; the backups stay in $backups, and the recovery key opens them"
+  fi
   read -r -p "Take Relay away from this machine? [y/N] " answer || fail "answer, or say --yes"
   [[ $answer == [yY]* ]] || fail "left as it is"
 }
@@ -1126,24 +1167,46 @@ remove_files() {
   [[ ! -e $opt ]] || run "remove $opt" rm -rf "$opt"
 }
 
-remove_everything() {
-  local one packages folders
-  packages=$(receipts package | tr '\n' ' ')
-  folders=$(receipts folder)
-  # shellcheck disable=SC2086  # one word a package
-  [[ -z ${packages// /} ]] || run "remove the packages ${packages% }" remove_packages $packages
-  # Its package leaves it behind.
-  if was_ours package caddy; then users+=(caddy); fi
+make_last_backup() {
+  if [[ $purge == yes || $with_backup == no || ! -e $etc/backup.key ]]; then return; fi
+  run "make a last backup (--no-backup leaves it out)" /usr/local/bin/relay backup
+}
+
+# What was Relay's alone.
+remove_data() {
+  local one
   for one in "${users[@]}"; do
     if getent passwd "$one" >/dev/null; then run "remove the user $one" userdel "$one"; fi
   done
-  # The receipts go last: what is cut short can be run again.
-  for one in "$backups" /var/lib/relay{,-redis,-caddy} /var/log/relay{,-caddy} "$etc"; do
+  for one in /var/lib/relay{,-redis,-caddy}{,.before-*} /var/log/relay{,-caddy}; do
     [[ ! -e $one ]] || run "remove $one" rm -rf "$one"
   done
+  if [[ -e $etc/receipt ]]; then
+    run "keep the receipts in $old_receipt" keep_receipts
+  fi
+  [[ ! -e $etc ]] || run "remove $etc" rm -rf "$etc"
+}
+
+keep_receipts() {
+  install --directory --mode=0700 "$backups"
+  cat "$etc/receipt" >>"$old_receipt"
+}
+
+remove_everything() {
+  local one packages folders
+  packages=$(noted package | tr '\n' ' ')
+  folders=$(noted folder)
+  # shellcheck disable=SC2086  # one word a package
+  [[ -z ${packages// /} ]] || run "remove the packages ${packages% }" remove_packages $packages
+  # Its package leaves it behind.
+  if was_ours package caddy && getent passwd caddy >/dev/null; then
+    run "remove the user caddy" userdel caddy
+  fi
   for one in $folders; do
     [[ ! -d $one ]] || run "remove $one if it is empty" rmdir --ignore-fail-on-non-empty "$one"
   done
+  # The receipts go last: what is cut short can be run again.
+  [[ ! -e $backups ]] || run "remove $backups" rm -rf "$backups"
 }
 
 remove_packages() {

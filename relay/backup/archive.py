@@ -16,6 +16,7 @@ from pyrage import x25519
 MANIFEST = "manifest.json"
 SNAPSHOT = "redis.rdb"
 SECRETS = "secrets.env"
+CONFIG = "home/relay.toml"
 _CHUNK = 1024 * 1024
 
 

@@ -17,7 +17,7 @@ import trio
 
 import relay
 from relay.backup import archive, identities, snapshot
-from relay.backup.archive import SECRETS, SNAPSHOT, BackupProblem, Manifest
+from relay.backup.archive import CONFIG, SECRETS, SNAPSHOT, BackupProblem, Manifest
 from relay.settings import Settings
 from relay.store import Store
 
@@ -78,7 +78,8 @@ def _collect(settings: Settings, staged: Path) -> dict[str, str]:
     (staged / SECRETS).write_text("".join(lines))
     places = {}
     wanted = [
-        *((settings.home / name, f"home/{name}") for name in ("relay.toml", ".env")),
+        (settings.config, CONFIG),
+        (settings.home / ".env", "home/.env"),
         *((path, f"files/{path.as_posix().strip('/')}") for path in settings.backup_include),
     ]
     for source, name in wanted:

@@ -21,25 +21,25 @@ def make_identities(settings: Settings) -> str:
     """
     machine, recovery = x25519.Identity.generate(), x25519.Identity.generate()
     try:
-        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(settings.home / _KEY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        settings.etc.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(settings.etc / _KEY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(handle, "w", encoding="ascii") as file:
             file.write(f"{machine}\n")
         names = f"{machine.to_public()}\n{recovery.to_public()}\n"
-        (settings.home / _RECIPIENTS).write_text(names, encoding="ascii")
+        (settings.etc / _RECIPIENTS).write_text(names, encoding="ascii")
     except FileExistsError:
         raise BackupProblem(
-            f"{settings.home / _KEY} is there already; archives are encrypted to it and to those"
+            f"{settings.etc / _KEY} is there already; archives are encrypted to it and to those"
             f" in {_RECIPIENTS}."
         ) from None
     except OSError as error:
-        raise BackupProblem(f"{settings.home} cannot be written: {error.strerror}.") from None
+        raise BackupProblem(f"{settings.etc} cannot be written: {error.strerror}.") from None
     return str(recovery)
 
 
 def recipients(settings: Settings) -> Sequence[x25519.Recipient]:
     """Whom archives are encrypted to."""
-    file = settings.home / _RECIPIENTS
+    file = settings.etc / _RECIPIENTS
     try:
         lines = file.read_text("ascii").split()
         return [x25519.Recipient.from_str(line) for line in lines]
@@ -56,7 +56,7 @@ def identity(settings: Settings, file: Path | None = None) -> x25519.Identity:
 
     A file may hold comments (#) as age-keygen writes them.
     """
-    place = file or settings.home / _KEY
+    place = file or settings.etc / _KEY
     try:
         lines = place.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -1,6 +1,8 @@
 """Restoring a backup: proven before anything is touched, and what was there is kept aside."""
 
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -10,11 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
 import trio
 
 from relay import redis_child, store
 from relay.backup import snapshot
-from relay.backup.archive import SECRETS, SNAPSHOT, BackupProblem, Manifest, secrets_in
+from relay.backup.archive import CONFIG, SECRETS, SNAPSHOT, BackupProblem, Manifest, secrets_in
 from relay.backup.backups import check
 from relay.settings import Settings
 from relay.store import RedisAway, Store
@@ -24,6 +27,7 @@ _UNITS = ("relay.target", "relay-redis.service")
 _UNIT_DEADLINE_S = 400.0
 _ANSWER_DEADLINE_S = 60.0
 _LOOK_S = 1.0
+_PAUSE_S = 0.2
 
 T = TypeVar("T")
 
@@ -73,6 +77,8 @@ async def restore(
             if not await _systemctl("start", unit):
                 raise BackupProblem(f"{unit} does not start; what was before lies in {aside[0]}.")
     await _compare(settings, manifest, redis_folder if not has_units else None)
+    if has_units:
+        await _wait_for_instances()
     return Restored(manifest.time, manifest.counts.keys, manifest.counts.accounts, tuple(aside))
 
 
@@ -80,7 +86,7 @@ def _refuse_other_secrets(settings: Settings, unpacked: Path, manifest: Manifest
     """Secrets of the environment win over restored ones, unless a restored file gives them."""
     if any(name.startswith("files/") for name in manifest.places):
         return
-    own, restored = settings.home / SECRETS, secrets_in(unpacked / SECRETS)
+    own, restored = settings.etc / SECRETS, secrets_in(unpacked / SECRETS)
     replaceable = secrets_in(own) if own.exists() else {}
     for name, secret in snapshot.secrets_of(settings).items():
         in_force = secret.reveal()
@@ -150,26 +156,50 @@ def _swap(settings: Settings, folder: Path, unpacked: Path, manifest: Manifest) 
         for path in (folder, *folder.rglob("*")):
             os.chown(path, owner.st_uid, owner.st_gid)
     for name, was_at in manifest.places.items():
-        is_home = name.startswith("home/")
-        place = settings.home / name.removeprefix("home/") if is_home else Path(was_at)
+        place = _place(settings, name, was_at)
         _put(unpacked / name, place, set_aside(place))
-    set_aside(settings.home / SECRETS)
-    shutil.copyfile(unpacked / SECRETS, settings.home / SECRETS)
-    (settings.home / SECRETS).chmod(0o600)
+    secrets = settings.etc / SECRETS
+    old = set_aside(secrets)
+    _put(unpacked / SECRETS, secrets, old)
+    if old is not None:
+        _keep_the_rest(old, secrets)
     return aside
 
 
+def _place(settings: Settings, name: str, was_at: str) -> Path:
+    """Where a file of the archive belongs on this machine."""
+    if name == CONFIG:
+        return settings.config
+    if name.startswith("home/"):
+        return settings.home / name.removeprefix("home/")
+    return Path(was_at)
+
+
 def _put(source: Path, place: Path, old: Path | None) -> None:
-    """Copy a file or folder to its place, with the owner and mode of what was there."""
+    """Copy a file or folder to its place, with the owner and mode of what was there.
+
+    Where there was nothing it belongs to whom the folder around it belongs to.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, place)
     else:
         shutil.copyfile(source, place)
         place.chmod(0o600)
-    if old is not None and os.geteuid() == 0:
-        shutil.copystat(old, place)
-        os.chown(place, old.stat().st_uid, old.stat().st_gid)
+    if old is not None:
+        place.chmod(old.stat().st_mode & 0o7777)
+    if os.geteuid() == 0:
+        owner = (old or place.parent).stat()
+        for path in (place, *place.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _keep_the_rest(old: Path, new: Path) -> None:
+    """What else the file of secrets held stays: the password of this machine's Redis."""
+    restored = secrets_in(new)
+    rest = [line for line in old.read_text().splitlines() if line.partition("=")[0] not in restored]
+    mine = [line for line in rest if not line.startswith("ENCRYPT_KEY_PREVIOUS=")]
+    new.write_text("\n".join([*mine, *new.read_text().splitlines()]) + "\n")
 
 
 async def _compare(settings: Settings, manifest: Manifest, only_laid_out: Path | None) -> None:
@@ -191,14 +221,44 @@ async def _compare(settings: Settings, manifest: Manifest, only_laid_out: Path |
     raise BackupProblem("Redis does not answer after the restore; its log says why.")
 
 
+async def _wait_for_instances() -> None:
+    """Return when every instance that systemd runs answers."""
+    listed = await _asked_systemd(
+        "list-units", "--plain", "--no-legend", "--all", "relay@*.service"
+    )
+    ports = re.findall(r"^relay@(\d+)\.service", listed or "", re.MULTILINE)
+    async with httpx.AsyncClient(trust_env=False, timeout=_LOOK_S) as client:
+        for port in ports:
+            if not await _is_well(client, f"http://127.0.0.1:{port}/health"):
+                raise BackupProblem(
+                    f"The data is restored, but relay@{port} does not answer;"
+                    f" `journalctl --unit relay@{port}` says why."
+                )
+
+
+async def _is_well(client: httpx.AsyncClient, url: str) -> bool:
+    with trio.move_on_after(_ANSWER_DEADLINE_S):
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if (await client.get(url)).status_code == httpx.codes.OK:
+                    return True
+            await trio.sleep(_PAUSE_S)
+    return False
+
+
 async def _systemctl(*words: str) -> bool:
     """Whether a command of systemd's did what it was to do; False where there is no systemd."""
+    return await _asked_systemd(*words) is not None
+
+
+async def _asked_systemd(*words: str) -> str | None:
+    """What systemctl answers; None where it fails, or where there is no systemd."""
     if shutil.which("systemctl") is None:
-        return False
+        return None
     with trio.move_on_after(_UNIT_DEADLINE_S):
         done = await trio.run_process(
             ["systemctl", *words], stdin=subprocess.DEVNULL, capture_stdout=True,
             capture_stderr=True, check=False,
         )  # fmt: skip
-        return done.returncode == 0
-    return False
+        return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+    return None

@@ -65,8 +65,14 @@ def _make(is_drill: bool, as_json: bool) -> None:
     async def run(ctx: "Context") -> Any:
         from relay import backup as backups
 
-        do = backups.drill if is_drill else backups.backup
-        return await do(ctx.settings, ctx.store)
+        do, failed = backups.backup, "The backup failed"
+        if is_drill:
+            do, failed = backups.drill, "The newest backup cannot be restored"
+        try:
+            return await do(ctx.settings, ctx.store)
+        except backups.BackupProblem as problem:
+            await ctx.alerts.add("monitor", failed, str(problem))
+            raise
 
     made = with_context(run)
     if as_json:

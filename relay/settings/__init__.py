@@ -42,16 +42,18 @@ _SECRETS = {"jwt_secret", "encrypt_key"}
 def load(environ: Mapping[str, str]) -> Settings:
     """The settings by the environment, then RELAY_HOME/.env, then relay.toml, then the defaults.
 
-    Missing secrets are made and kept in RELAY_HOME, which is created for it.
+    Missing secrets are made and kept in RELAY_ETC, which is RELAY_HOME unless it is given, and
+    is created for it.
 
     Raises:
         SettingsError: a name or a value is wrong, or the data folder cannot be used.
     """
     home = _home(environ)
-    config = environ.get("RELAY_CONFIG")
-    kept = home / "secrets.env"
+    config = Path(environ.get("RELAY_CONFIG") or home / "relay.toml").absolute()
+    etc = Path(environ.get("RELAY_ETC") or home).absolute()
+    kept = etc / "secrets.env"
     given = {
-        **from_toml(Path(config or home / "relay.toml"), required=bool(config)),
+        **from_toml(config, required="RELAY_CONFIG" in environ),
         **from_lines(home / ".env"),
         **from_environment(environ),
     }
@@ -67,7 +69,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     values = {name: parsed(one, BY_FIELD[name]) for name, one in given.items()}
     values["notify_socket"] = environ.get("NOTIFY_SOCKET", "")
     values["watchdog_s"] = int(environ.get("WATCHDOG_USEC") or 0) / 1e6
-    return _settings(home, values)
+    return _settings(home, {**values, "config": config, "etc": etc})
 
 
 def _home(environ: Mapping[str, str]) -> Path:

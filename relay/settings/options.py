@@ -33,6 +33,9 @@ class Settings:
     """
 
     home: Path
+    # relay.toml, and the folder of secrets.env and of the keys of backups.
+    config: Path
+    etc: Path
     log_directory: Path
     jwt_secret: Secret
     encrypt_key: Secret
@@ -378,7 +381,7 @@ OPTIONS = (
     Option("webhooks", "webhooks", "", parse_webhooks, "who is told of what", secret=True),
     Option("usage_max_memory", "usage.maxMemory", "", _whole(0, 1024 * 1024 * MIB, " of bytes"),
            "what of them Redis holds at most, 0 for 40 % of its maxmemory"),
-    Option("backup_folder", "backup.folder", "", _text, "folder of the backups"),
+    Option("backup_folder", "backup.folder", "BACKUP_FOLDER", _text, "folder of the backups"),
     Option("backup_daily", "backup.keepDaily", "", _whole(1, 3650), "days of which one is kept"),
     Option("backup_weekly", "backup.keepWeekly", "", _whole(0, 520), "weeks of which one is kept"),
     Option("backup_monthly", "backup.keepMonthly", "", _whole(0, 120),

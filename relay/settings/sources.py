@@ -24,6 +24,7 @@ _INSTEAD = {
     "NODE_ENV": "the relay is no Node program and has no such modes",
     "RELAY_HOME": "it is read from the environment alone",
     "RELAY_CONFIG": "it is read from the environment alone",
+    "RELAY_ETC": "it is read from the environment alone",
     "cache": "nothing is cached that could get old, so there is nothing to set",
     "clientRestrictions": "name clients of your own under [clients], and hold a key to some by"
     " `relay key edit NAME --client ID`",

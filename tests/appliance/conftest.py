@@ -32,15 +32,21 @@ class Site:
         self.machine = machine
         self.authority = folder / "authority.crt"
         self.key = ""
+        self.said = ""
 
     def install(self, *options: str) -> str:
         """Run install.sh in the machine; what it printed."""
-        return self.machine.run(INSTALL, *options, timeout_s=240).stdout
+        said = self.machine.run(INSTALL, *options, timeout_s=240).stdout
+        self.said += said
+        return said
 
-    def trust(self) -> None:
-        """Learn the authority of the machine's own certificates, and make an account and a key."""
+    def know_authority(self) -> None:
+        """Trust the authority of the machine's own certificates."""
         root = "/var/lib/relay-caddy/caddy/pki/authorities/local/root.crt"
         self.authority.write_text(self.machine.read(root))
+
+    def equip(self) -> None:
+        """Make an account and a key."""
         add = f"relay account add main --base-url http://{HUB_ADDRESS}:9000 --secret-file -"
         self.machine.shell(f"echo {UPSTREAM_KEY} | {add}")
         made = self.machine.run("relay", "key", "create", "--name", "alice", "--json",
@@ -123,5 +129,6 @@ def site(hub: Network, unpacked: Path, tmp_path_factory: pytest.TempPathFactory)
         made.push(unpacked, "/root/relay")
         one = Site(hub, made, tmp_path_factory.mktemp("site"))
         one.install("--domain", DOMAIN, "--tls", "internal", "--yes")
-        one.trust()
+        one.know_authority()
+        one.equip()
         yield one

@@ -1,5 +1,7 @@
 """A fresh machine: what an install that is only tried leaves, and what an uninstall leaves."""
 
+import re
+
 import pytest
 
 from .conftest import DOMAIN, INSTALL
@@ -27,20 +29,25 @@ def test_a_dry_run_on_a_new_machine_changes_nothing(fresh: Machine):
     assert fresh.shell(STATE).stdout == before
 
 
-def test_an_uninstall_leaves_the_data_and_a_purge_leaves_nothing(fresh: Machine):
+def test_an_uninstall_leaves_the_backups_and_a_purge_leaves_nothing(fresh: Machine):
     before = fresh.shell(STATE).stdout
-    fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", timeout_s=240)
-    made = fresh.run("relay", "key", "create", "--name", "alice").stdout
+    said = fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", timeout_s=240).stdout
+    recovery = re.search("AGE-SECRET-KEY-1[A-Z0-9]+", said)
+    assert recovery is not None
+    fresh.run("relay", "key", "create", "--name", "alice")
     fresh.run(INSTALL, "uninstall", "--yes", timeout_s=120)
 
-    left = fresh.shell("ls /etc/systemd/system/ /usr/local/bin /opt /etc/cron.d").stdout
-    assert "relay" not in left
-    assert "appendonlydir" in fresh.shell("ls /var/lib/relay-redis").stdout
+    files = fresh.shell(f"{TREE} | cut -d ' ' -f 1 | grep relay").stdout.split()
+    assert [name for name in files if not name.startswith("/var/backups/relay")] == []
+    assert "relay" not in fresh.shell(USERS).stdout
 
-    # The data is good for another install.
-    fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", timeout_s=240)
+    # What was there comes back on another install, by the key that was shown at the first.
+    again = fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", timeout_s=240).stdout
+    assert recovery[0] not in again
+    fresh.shell(f"echo {recovery[0]} >/root/recovery.key; relay restore --yes"
+                " --identity-file /root/recovery.key /var/backups/relay/relay-*.tar.age;"
+                " rm /root/recovery.key", timeout_s=120)  # fmt: skip
     assert "alice" in fresh.run("relay", "key", "list").stdout
-    assert made
 
     fresh.run(INSTALL, "uninstall", "--purge", "--yes", timeout_s=240)
     assert fresh.shell(STATE).stdout == before

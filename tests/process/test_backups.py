@@ -2,7 +2,6 @@
 
 import datetime
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -141,7 +140,6 @@ def test_a_copy_that_fails_is_told_loudly(home: Home, recovery: Path):
     assert (done.returncode, "the copy failed" in done.stderr) == (1, True)
 
 
-@pytest.mark.skipif(shutil.which("age") is None, reason="Debian's age is not installed")
 def test_the_age_program_opens_an_archive(home: Home, recovery: Path):
     command = f"age --decrypt -i {recovery} {make(home)} | tar -tf -"
     with os.popen(command) as listed:

@@ -168,3 +168,14 @@ def bury(home: Home, webhook: str) -> None:
             await store._db.call("RPUSH", name("webhook_dead", webhook), json.dumps(row))
 
     trio.run(write)
+
+
+def test_a_backup_that_fails_is_told(home: Home, receiver: Receiver):
+    configure(home, receiver)
+    home.serve()
+    assert home.relay("backup", check=False).returncode == 1
+
+    wait_until("a delivery", lambda: receiver.taken)
+    told = receiver.taken[0]
+    assert (told["event"], told["title"]) == ("monitor", "The backup failed")
+    assert "no key to encrypt backups to" in told["text"]

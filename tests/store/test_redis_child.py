@@ -36,6 +36,8 @@ trio.run(main)
 def settings_of(home: Path) -> Settings:
     return Settings(
         home=home,
+        config=home / "relay.toml",
+        etc=home,
         log_directory=home,
         jwt_secret=Secret("j" * 32),
         encrypt_key=Secret("e" * 32),

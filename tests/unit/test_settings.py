@@ -139,6 +139,8 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
     }
     assert values == {
         "home": tmp_path,
+        "config": tmp_path / "relay.toml",
+        "etc": tmp_path,
         "host": "::1",
         "port": 4000,
         "trusted_proxies": ("127.0.0.1/32", "10.0.0.0/8"),
