@@ -70,9 +70,10 @@ def _make(is_drill: bool, as_json: bool) -> None:
             do, failed = backups.drill, "The newest backup cannot be restored"
         try:
             return await do(ctx.settings, ctx.store)
-        except backups.BackupProblem as problem:
-            await ctx.alerts.add("monitor", failed, str(problem))
-            raise
+        except backups.BackupProblem as error:
+            problem = error
+        await ctx.alerts.add("monitor", failed, str(problem))
+        raise problem
 
     made = with_context(run)
     if as_json:
