@@ -153,8 +153,8 @@ def test_the_watchdog_ends_an_instance_that_hangs(site: Site):
     site.machine.shell(f"kill -STOP {hung}")
     began = time.monotonic()
 
-    # The other one serves meanwhile.
-    assert site.is_serving()
+    # The other one serves, once Caddy has seen that this one does not answer.
+    wait_until("the other one serves", site.is_serving)
     wait_until("another process is in its place", lambda: site.property(
         "relay@3000.service", "MainPID") not in ("0", hung), 10 * 25)  # fmt: skip
     # Nobody but the watchdog, and not its patience of 330 s for a stop, ended it.
