@@ -226,7 +226,7 @@ stopped() {
 
 domain='' email='' tls='' admin_domain='' instances='' port='' redis_memory=''
 firewall='' fail2ban='' dry_run=no yes=no purge=no with_backup=yes
-changes=0 is_changed=no restart=()
+changes=0 is_changed=no restart=() words=()
 
 read_options() {
   while [[ $# -gt 0 ]]; do
@@ -243,6 +243,21 @@ read_options() {
       *) misused "unknown option $1" ;;
     esac
     shift
+  done
+}
+
+# read_flags ALLOWED WORD...   The flags of the other commands; what is none is left in words.
+read_flags() {
+  local allowed=$1 one
+  for one in "${@:2}"; do
+    [[ $one != -* || " $allowed " == *" $one "* ]] || misused "unknown option $one"
+    case $one in
+      --yes) yes=yes ;;
+      --dry-run) dry_run=yes ;;
+      --no-backup) with_backup=no ;;
+      --purge) purge=yes ;;
+      *) words+=("$one") ;;
+    esac
   done
 }
 
@@ -898,22 +913,13 @@ answers() {
 # Upgrade and rollback.
 
 upgrade() {
-  local file=''
-  while [[ $# -gt 0 ]]; do
-    case $1 in
-      --yes) yes=yes ;;
-      --dry-run) dry_run=yes ;;
-      --no-backup) with_backup=no ;;
-      -*) misused "unknown option $1" ;;
-      *) [[ -z $file ]] || misused "one release at a time"; file=$1 ;;
-    esac
-    shift
-  done
+  read_flags '--yes --dry-run --no-backup' "$@"
+  [[ ${#words[@]} -le 1 ]] || misused "one release at a time"
   must_be_installed
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  if [[ -n $file ]]; then
-    hand_over "$file"
+  if [[ ${#words[@]} -eq 1 ]]; then
+    hand_over "${words[0]}"
   else
     upgrade_to_this
   fi
@@ -935,7 +941,7 @@ take_lock() {
 
 # The release's own script knows its files.
 hand_over() {
-  local folder words=()
+  local folder flags=()
   folder=$(mktemp -d "$work/release.XXXX")
   tar --extract --gzip --file "$1" --directory "$folder" --strip-components 1 --no-same-owner 2>/dev/null \
     || fail "$1 is not a release archive that can be read. Nothing was changed."
@@ -943,10 +949,10 @@ hand_over() {
     || fail "$1 is no release of Relay. Nothing was changed."
   (cd "$folder" && sha256sum --check --strict --quiet SHA256SUMS >/dev/null 2>&1) \
     || fail "$1 is damaged or not whole; fetch it again. Nothing was changed."
-  [[ $yes == no ]] || words+=(--yes)
-  [[ $dry_run == no ]] || words+=(--dry-run)
-  [[ $with_backup == yes ]] || words+=(--no-backup)
-  bash "$folder/install.sh" upgrade "${words[@]}"
+  [[ $yes == no ]] || flags+=(--yes)
+  [[ $dry_run == no ]] || flags+=(--dry-run)
+  [[ $with_backup == yes ]] || flags+=(--no-backup)
+  bash "$folder/install.sh" upgrade "${flags[@]}"
 }
 
 upgrade_to_this() {
@@ -967,13 +973,8 @@ upgrade_to_this() {
 }
 
 rollback() {
-  while [[ $# -gt 0 ]]; do
-    case $1 in
-      --dry-run) dry_run=yes ;;
-      *) misused "unknown option $1" ;;
-    esac
-    shift
-  done
+  read_flags '--dry-run' "$@"
+  [[ ${#words[@]} -eq 0 ]] || misused "rollback takes no ${words[0]}"
   must_be_installed
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
@@ -1099,16 +1100,8 @@ status() {
 # Uninstall.
 
 uninstall() {
-  while [[ $# -gt 0 ]]; do
-    case $1 in
-      --purge) purge=yes ;;
-      --yes) yes=yes ;;
-      --dry-run) dry_run=yes ;;
-      --no-backup) with_backup=no ;;
-      *) misused "unknown option $1" ;;
-    esac
-    shift
-  done
+  read_flags '--purge --yes --dry-run --no-backup' "$@"
+  [[ ${#words[@]} -eq 0 ]] || misused "uninstall takes no ${words[0]}"
   [[ $EUID -eq 0 ]] || fail "this needs root: sudo $0 uninstall"
   files=$here/appliance family=$(platform)
   # shellcheck disable=SC2034  # listed reads them

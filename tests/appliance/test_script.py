@@ -61,6 +61,9 @@ def test_another_system_is_refused_with_a_sentence(tmp_path: Path):
         (["--surprise"], "unknown option --surprise"),
         (["upgrade-all"], "unknown command upgrade-all"),
         (["uninstall", "--surprise"], "unknown option --surprise"),
+        (["upgrade", "--purge"], "unknown option --purge"),
+        (["upgrade", "a.tar.gz", "b.tar.gz"], "one release at a time"),
+        (["rollback", "somewhere"], "rollback takes no somewhere"),
     ],
 )
 def test_wrong_usage_is_told_with_the_usage_and_status_two(options: list[str], word: str):
