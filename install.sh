@@ -24,7 +24,10 @@
 #   --domain NAME          the name under which clients reach the relay
 #   --email ADDRESS        for the certificate authority; not needed with --tls internal
 #   --tls acme|internal    a certificate from the internet, or one of this machine's own (acme)
-#   --admin-domain NAME    serve the console there, and nowhere else
+#   --acme-directory URL   another certificate authority than Let's Encrypt, your company's say;
+#                          default goes back
+#   --acme-root FILE       the root certificate by which that authority's own address is known
+#   --admin-domain NAME    serve the console there, and nowhere else; none goes back
 #   --instances N          processes (one per core, at least two: one serves while one restarts)
 #   --port N               port of the first, on loopback (3000)
 #   --redis-memory SIZE    the most that Relay's Redis may hold (256mb)
@@ -224,14 +227,15 @@ stopped() {
 
 # Options.
 
-domain='' email='' tls='' admin_domain='' instances='' port='' redis_memory=''
+domain='' email='' tls='' acme_directory='' acme_root='' admin_domain='' instances='' port='' redis_memory=''
 firewall='' fail2ban='' dry_run=no yes=no purge=no with_backup=yes
 changes=0 is_changed=no restart=() words=()
 
 read_options() {
   while [[ $# -gt 0 ]]; do
     case $1 in
-      --domain | --email | --tls | --admin-domain | --instances | --port | --redis-memory)
+      --domain | --email | --tls | --acme-directory | --acme-root | --admin-domain | --instances \
+        | --port | --redis-memory)
         [[ $# -ge 2 && $2 != -* ]] || misused "$1 needs a value"
         read_value "$1" "$2"
         shift
@@ -267,6 +271,8 @@ read_value() {
     [--admin-domain]='^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$'
     [--email]='^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$'
     [--tls]='^(acme|internal)$'
+    [--acme-directory]='^(https://[A-Za-z0-9][A-Za-z0-9.:/_-]*|default)$'
+    [--acme-root]='^.+$'
     [--instances]='^([1-9]|[1-5][0-9]|6[0-4])$'
     [--port]='^[1-9][0-9]{3,4}$'
     [--redis-memory]='^[1-9][0-9]*(mb|gb)$'
@@ -284,7 +290,10 @@ complete_options() {
   domain=${domain:-$(kept RELAY_DOMAIN)}
   email=${email:-$(kept RELAY_EMAIL)}
   tls=${tls:-$(kept RELAY_TLS_BY acme)}
+  acme_directory=${acme_directory:-$(kept RELAY_ACME_DIRECTORY)}
+  [[ $acme_directory != default ]] || acme_directory=''
   admin_domain=${admin_domain:-$(kept RELAY_ADMIN_DOMAIN)}
+  [[ $admin_domain != none ]] || admin_domain=''
   instances=${instances:-$(kept RELAY_INSTANCES "$default_instances")}
   port=${port:-$(kept RELAY_PORT 3000)}
   redis_memory=${redis_memory:-$(kept RELAY_REDIS_MEMORY 256mb)}
@@ -293,6 +302,7 @@ complete_options() {
   [[ -n $domain ]] || misused "name the relay's domain: --domain relay.example.com"
   [[ $tls == internal || -n $email ]] \
     || misused "the certificate authority wants an address: --email ops@example.com (or --tls internal)"
+  [[ -z $acme_root || -r $acme_root ]] || misused "--acme-root names $acme_root, and there is no such file"
 }
 
 # kept NAME [DEFAULT]
@@ -625,6 +635,10 @@ write_files() {
   redis_settings >"$work/redis-machine.conf"
   put "$work/redis-machine.conf" "$etc/redis-machine.conf" 0600 root:root
   [[ $is_changed == no ]] || restart+=(relay-redis.service)
+  if [[ -n $acme_root ]]; then
+    put "$acme_root" "$etc/acme-root.crt" 0644 root:root
+    [[ $is_changed == no ]] || restart+=(relay-caddy.service)
+  fi
   [[ -e $etc/relay.toml ]] || put "$files/etc/relay.toml" "$etc/relay.toml" 0640 root:relay
   check_caddyfile
   local source target mode owner unit
@@ -649,10 +663,14 @@ listed() {
 
 machine_settings() {
   local hosts=$domain console=$domain console_only=none.invalid contact=$email upstreams='' one
+  local authority='' root=''
   if [[ -n $admin_domain && $admin_domain != "$domain" ]]; then
     hosts+=", $admin_domain" console=$admin_domain console_only=$admin_domain
   fi
   [[ $tls == acme ]] || contact=internal
+  [[ -z $acme_directory ]] || authority="acme_ca $acme_directory"
+  [[ ! -e $etc/acme-root.crt || -z $acme_directory ]] || root="acme_ca_root $etc/acme-root.crt"
+  [[ -z $acme_root ]] || root="acme_ca_root $etc/acme-root.crt"
   for one in $(ports); do upstreams+="${upstreams:+ }127.0.0.1:$one"; done
   cat <<ENV
 # This machine's values, written by install.sh. Lines that do not begin with RELAY_ are yours
@@ -667,6 +685,9 @@ RELAY_FIREWALL=$firewall
 RELAY_FAIL2BAN=$fail2ban
 RELAY_TLS_BY=$tls
 RELAY_TLS=$contact
+RELAY_ACME_DIRECTORY=$acme_directory
+RELAY_ACME_CA="$authority"
+RELAY_ACME_ROOT="$root"
 RELAY_HOSTS="$hosts"
 RELAY_CONSOLE_HOST=$console
 RELAY_CONSOLE_ONLY_HOST=$console_only

@@ -12,6 +12,7 @@ import ssl
 import sys
 import threading
 import time
+import urllib.parse
 
 BODY = {
     "model": "claude-haiku-4-5",
@@ -132,6 +133,24 @@ def guess(far: Far, given: argparse.Namespace) -> object:
     return statuses
 
 
+def sign_in(far: Far, given: argparse.Namespace) -> object:
+    """So many wrong passwords of the console's first user."""
+    statuses: collections.Counter[str] = collections.Counter()
+    headers = {"content-type": "application/x-www-form-urlencoded",
+               "origin": f"https://{given.domain}"}  # fmt: skip
+    for number in range(given.times):
+        try:
+            connection = far.open()
+            body = urllib.parse.urlencode({"name": "admin", "password": f"a guess {number}"})
+            connection.request("POST", "/web/sign-in", body=body, headers=headers)
+            statuses[str(connection.getresponse().status)] += 1
+            connection.close()
+        except OSError as error:
+            statuses[type(error).__name__] += 1
+            break
+    return statuses
+
+
 def knock(far: Far, given: argparse.Namespace) -> object:
     """Which of the ports take a connection."""
     answered = []
@@ -147,7 +166,7 @@ def knock(far: Far, given: argparse.Namespace) -> object:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("do", choices=("request", "stream", "load", "guess", "knock"))
+    parser.add_argument("do", choices=("request", "stream", "load", "guess", "sign_in", "knock"))
     for name in ("--address", "--domain", "--authority", "--key", "--source", "--path"):
         parser.add_argument(name, default="")
     parser.add_argument("--method", default="GET")

@@ -1,4 +1,4 @@
-"""Fresh Debian 12 machines with a systemd of their own, in a network of their own, as root.
+"""Fresh Debian machines with a systemd of their own, in a network of their own, as root.
 
 A machine is a template below a throw-away layer, booted by systemd-nspawn. It has one network
 card on a bridge in a network namespace, the hub, from which the tests are its clients; there is
@@ -44,16 +44,16 @@ def sh(*command: str | Path, timeout_s: float = 60, check: bool = True) -> Done[
     return done
 
 
-def template() -> Path:
+def template(suite: str) -> Path:
     """The folder that machines are layers upon; made once, in about twenty seconds."""
     digest = hashlib.sha256(repr((IMAGE, OFFERED)).encode()).hexdigest()[:8]
-    folder = bare.TEMPLATE.with_name(f"{bare.SUITE}-systemd-{digest}")
+    folder = bare.CACHE / f"{suite}-systemd-{digest}"
     if folder.exists():
         return folder
     half = folder.with_name(f".{folder.name}.{os.getpid()}")
     half.mkdir(parents=True)
     try:
-        made = bare.make(half, CHECKOUT)
+        made = bare.make(half, CHECKOUT, suite)
         for command in (
             ("apt-get", "-q", "update"),
             ("apt-get", "-qy", "--no-install-recommends", "install", *IMAGE),
@@ -61,18 +61,18 @@ def template() -> Path:
         ):
             done = made.run(["env", "DEBIAN_FRONTEND=noninteractive", *command], timeout_s=300)
             assert done.returncode == 0, done.stdout
-        _make_like_new(half)
+        _make_like_new(half, suite)
         half.rename(folder)
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return folder
 
 
-def _make_like_new(root: Path) -> None:
+def _make_like_new(root: Path, suite: str) -> None:
     """Take away what only this workplace's package index needed."""
     for name in ("etc/apt/apt.conf.d", "root/.config", "etc/xdg/pip", "srv/relay"):
         shutil.rmtree(root / name, ignore_errors=True)
-    shutil.copytree(bare.TEMPLATE / "etc/apt/apt.conf.d", root / "etc/apt/apt.conf.d")
+    shutil.copytree(bare.template(suite) / "etc/apt/apt.conf.d", root / "etc/apt/apt.conf.d")
     for name in ("etc/pip.conf", "etc/resolv.conf", "root/.npmrc"):
         (root / name).unlink(missing_ok=True)
     (root / "etc/machine-id").write_text("")
@@ -218,12 +218,14 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machine(hub: Network, number: int, size: str = "3G") -> Iterator[Machine]:
+def machine(
+    hub: Network, number: int, *, suite: str = bare.SUITE, size: str = "3G"
+) -> Iterator[Machine]:
     """A fresh machine, booted, at the address that ends in `number`; gone after the block."""
     name = f"{hub.name}m{number}"
     folder = RUN / name
     address = f"{_NET}.{number}"
-    lower = template()
+    lower = template(suite)
     with contextlib.ExitStack() as stack:
         folder.mkdir(parents=True)
         stack.callback(folder.rmdir)

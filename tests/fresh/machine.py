@@ -1,4 +1,4 @@
-"""A bare Debian 12 with python3 and nothing else, entered with this machine's network.
+"""A bare Debian with python3 and nothing else, entered with this machine's network.
 
 The machine gets what this one uses to reach its package indexes (apt's sources, pip's settings,
 certificate authorities), so that it may be as fresh as a new server and still install.
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SUITE = "bookworm"
-# Kept between runs, outside of the checkout: making it takes a minute.
-TEMPLATE = Path("/var/cache/relay-tests") / f"{SUITE}-python3"
+# Templates are kept between runs, outside of the checkout: making one takes a minute.
+CACHE = Path("/var/cache/relay-tests")
 # Where the machine finds this one's certificate authorities; its own bundle is not touched.
 AUTHORITIES = "/run/host-authorities.crt"
 HOST_BUNDLE = Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
@@ -57,14 +57,21 @@ class Machine:
         )
 
 
-def make(root: Path, checkout: Path) -> Machine:
+def template(suite: str = SUITE) -> Path:
+    """The folder that machines of a release of Debian are made from."""
+    return CACHE / f"{suite}-python3"
+
+
+def make(root: Path, checkout: Path, suite: str = SUITE) -> Machine:
     """A new machine in the empty folder `root`, with this checkout's files in it."""
-    _need_template()
-    subprocess.run(["cp", "-a", "--reflink=auto", f"{TEMPLATE}/.", root], check=True)
+    _need_template(suite)
+    subprocess.run(["cp", "-a", "--reflink=auto", f"{template(suite)}/.", root], check=True)
     for path in filter(os.path.lexists, SETTINGS):
         copy = root / path.lstrip("/")
         copy.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-aT", path, copy], check=True)
+        if suite != SUITE and "sources" in copy.name:
+            copy.write_text(copy.read_text().replace(SUITE, suite))
     # An installer writes it; debootstrap does not.
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     _copy_checkout(checkout, root / CHECKOUT.lstrip("/"))
@@ -76,15 +83,16 @@ def _environment() -> dict[str, str]:
     return passed | dict.fromkeys(BUNDLE_NAMES, AUTHORITIES)
 
 
-def _need_template() -> None:
-    if TEMPLATE.exists():
+def _need_template(suite: str) -> None:
+    whole = template(suite)
+    if whole.exists():
         return
-    TEMPLATE.parent.mkdir(parents=True, exist_ok=True)
-    half = TEMPLATE.with_name(f".{TEMPLATE.name}.{os.getpid()}")
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    half = whole.with_name(f".{whole.name}.{os.getpid()}")
     try:
-        command = ["debootstrap", "--variant=minbase", "--include=python3", SUITE, half, _mirror()]
+        command = ["debootstrap", "--variant=minbase", "--include=python3", suite, half, _mirror()]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=600)
-        half.rename(TEMPLATE)
+        half.rename(whole)
     finally:
         shutil.rmtree(half, ignore_errors=True)
 
