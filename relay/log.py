@@ -1,6 +1,6 @@
 """Structured logs: one line an event, `key=value`, control characters escaped.
 
-Lines go to stderr (journald adds the time there) or to a file that rotates. What is logged
+Lines go to stderr, for journald, and to a file that rotates where one is asked for. What is logged
 are ids, names and figures; bodies, keys, tokens and cookies never come near this module.
 """
 
@@ -52,20 +52,24 @@ class _Formatter(logging.Formatter):
 
 
 def set_up(level: str, file: Path | None) -> None:
-    """Send the program's log lines of `level` and above to `file`, or to stderr."""
-    handler: logging.Handler
-    if file is None:
-        handler = logging.StreamHandler(sys.stderr)
-    else:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        handler = logging.handlers.RotatingFileHandler(
-            file, maxBytes=_MAX_FILE_BYTES, backupCount=_KEPT_FILES, encoding="utf-8"
-        )
-        file.chmod(0o640)
+    """Send the program's log lines of `level` and above to stderr, and to `file` as well."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if file is not None:
+        handlers.append(_rotating(file))
     formatter = _Formatter(datefmt="%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
+    for handler in handlers:
+        handler.setFormatter(formatter)
     root = logging.getLogger("relay")
-    root.handlers[:] = [handler]
+    root.handlers[:] = handlers
     root.propagate = False
     root.setLevel(level.upper())
+
+
+def _rotating(file: Path) -> logging.Handler:
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    handler = logging.handlers.RotatingFileHandler(
+        file, maxBytes=_MAX_FILE_BYTES, backupCount=_KEPT_FILES, encoding="utf-8"
+    )
+    file.chmod(0o640)
+    return handler

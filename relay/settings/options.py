@@ -372,7 +372,7 @@ OPTIONS = (
     Option("trusted_proxies", "server.trustedProxies", "TRUSTED_PROXIES", _networks,
            "proxies whose X-Forwarded-For is believed"),
     Option("log_level", "logging.level", "LOG_LEVEL", _level, "what is logged"),
-    Option("log_to_file", "logging.file", "LOG_TO_FILE", _yes_or_no, "log to a file, not stderr"),
+    Option("log_to_file", "logging.file", "LOG_TO_FILE", _yes_or_no, "log to a file as well"),
     Option("log_directory", "logging.directory", "LOG_DIRECTORY", _text, "folder of the log file"),
     Option("prices_file", "pricing.file", "", _text, "prices that replace the built-in ones"),
     Option("price_multiplier", "pricing.multiplier", "", _factor, "times every price"),

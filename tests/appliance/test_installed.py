@@ -105,6 +105,21 @@ def test_answers_carry_the_security_headers_and_do_not_name_the_server(site: Sit
     assert "server" not in headers
 
 
+def test_while_no_instance_runs_a_client_is_told_so_in_its_own_dialect(site: Site):
+    instances = ("relay@3000.service", "relay@3001.service")
+    site.machine.run("systemctl", "stop", *instances)
+    try:
+        native = site.far("request", "--method", "POST", "--path", "/api/v1/messages")
+        openai = site.far("request", "--path", "/openai/claude/v1/models")
+    finally:
+        site.machine.run("systemctl", "start", *instances)
+
+    assert (native["status"], openai["status"]) == (503, 503)
+    assert json.loads(native["body"])["error"]["type"] == "overloaded_error"
+    assert json.loads(openai["body"])["error"]["type"] == "server_error"
+    wait_until("requests are answered", site.is_serving)
+
+
 def test_the_console_opens_at_its_domain(site: Site):
     answer = site.far("request", "--path", "/web/sign-in")
 

@@ -21,10 +21,15 @@ STATE = f"{TREE}; {PACKAGES}; {USERS}"
 
 
 def test_a_dry_run_on_a_new_machine_changes_nothing(fresh: Machine):
+    # Its SSH listens where nobody expects it.
+    sshd = "/usr/local/sbin/sshd"
+    fresh.shell(f"printf '#!/bin/sh\\necho port 2222\\n' >{sshd}; chmod +x {sshd}")
     before = fresh.shell(STATE).stdout
     said = fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", "--dry-run").stdout
 
     assert "would install the packages caddy" in said
+    assert "would open port 2222 for SSH" in said
+    assert "port 22 " not in said
     assert "changes would be made, and none was" in said
     assert fresh.shell(STATE).stdout == before
 

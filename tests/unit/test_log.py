@@ -54,5 +54,11 @@ def test_a_traceback_follows_indented_and_cleaned(file: Path):
     assert all(line.startswith("    ") for line in text.splitlines()[1:])
 
 
+def test_what_goes_to_the_file_goes_to_stderr_too(file: Path, capsys: pytest.CaptureFixture[str]):
+    log.set_up("info", file)
+    logging.getLogger("relay.test").info("hello")
+    assert file.read_text() == capsys.readouterr().err != ""
+
+
 def test_the_log_file_is_not_for_others(file: Path):
     assert file.stat().st_mode & 0o007 == 0
