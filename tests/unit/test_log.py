@@ -54,8 +54,7 @@ def test_a_traceback_follows_indented_and_cleaned(file: Path):
     assert all(line.startswith("    ") for line in text.splitlines()[1:])
 
 
-def test_what_goes_to_the_file_goes_to_stderr_too(file: Path, capsys: pytest.CaptureFixture[str]):
-    log.set_up("info", file)
+def test_what_goes_to_the_file_goes_to_stderr_too(capsys: pytest.CaptureFixture[str], file: Path):
     logging.getLogger("relay.test").info("hello")
     assert file.read_text() == capsys.readouterr().err != ""
 
