@@ -1,5 +1,6 @@
 """Log lines: one event a line, whatever is in it."""
 
+import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,9 +55,13 @@ def test_a_traceback_follows_indented_and_cleaned(file: Path):
     assert all(line.startswith("    ") for line in text.splitlines()[1:])
 
 
-def test_what_goes_to_the_file_goes_to_stderr_too(capsys: pytest.CaptureFixture[str], file: Path):
+def test_what_goes_to_the_file_goes_to_stderr_too(file: Path, monkeypatch: pytest.MonkeyPatch):
+    to_stderr = io.StringIO()
+    handlers = logging.getLogger("relay").handlers
+    (beside,) = (one for one in handlers if type(one) is logging.StreamHandler)
+    monkeypatch.setattr(beside, "stream", to_stderr)
     logging.getLogger("relay.test").info("hello")
-    assert file.read_text() == capsys.readouterr().err != ""
+    assert file.read_text() == to_stderr.getvalue() != ""
 
 
 def test_the_log_file_is_not_for_others(file: Path):
