@@ -44,8 +44,8 @@
 #   ANTHROPIC_API_KEY   with --try: talk to the real API; without it, to a simulated one
 #
 # What it changes
-#   To install: Debian's packages caddy, age, cron, logrotate, curl, ufw and fail2ban where they
-#   are missing; the files of appliance/files.txt; /etc/relay, /opt/relay, /var/lib/relay*,
+#   To install: the packages caddy (its makers' own where they can be had, else the system's), age,
+#   cron, logrotate, curl, ufw and fail2ban where they are missing; the files of appliance/files.txt; /etc/relay, /opt/relay, /var/lib/relay*,
 #   /var/log/relay*, /var/backups/relay; the users relay, relay-redis and relay-caddy; ufw, where
 #   it is not active: it is switched on with the ports of SSH, HTTP and HTTPS. A second run
 #   changes nothing and says so.
@@ -326,6 +326,11 @@ etc=/etc/relay opt=/opt/relay backups=/var/backups/relay
 old_receipt=$backups/.receipt
 users=(relay relay-redis relay-caddy)
 os_release=${INSTALL_OS_RELEASE:-/etc/os-release}
+# The packages of Caddy's makers, and the fingerprint of the key that signs them.
+caddy_source=${INSTALL_CADDY_SOURCE:-https://dl.cloudsmith.io/public/caddy/stable}
+caddy_key=${INSTALL_CADDY_KEY:-65760C51EDEA2017CEA2CA15155B6D79CA56EA34}
+caddy_keyring=/etc/apt/keyrings/relay-caddy.gpg
+caddy_sources=/etc/apt/sources.list.d/relay-caddy.sources
 
 # Which family of packages this machine has: apt, dnf, macos, or a sentence that it is none.
 platform() {
@@ -502,10 +507,79 @@ is_installed() {
 install_system_packages() {
   local name missing=()
   for name in $(wanted_packages); do
-    is_installed "$name" || missing+=("$name")
+    [[ $name == caddy ]] || is_installed "$name" || missing+=("$name")
   done
-  [[ ${#missing[@]} -gt 0 ]] || return 0
-  run "install the packages ${missing[*]}" fetch_packages "${missing[@]}"
+  [[ ${#missing[@]} -eq 0 ]] || run "install the packages ${missing[*]}" fetch_packages "${missing[@]}"
+  if ! is_installed caddy; then
+    [[ $family == dnf ]] || offer_newer_caddy
+    run "install the package caddy" fetch_packages caddy
+  fi
+}
+
+# Debian's Caddy is years old. Its makers' own packages are taken where they can be had.
+offer_newer_caddy() {
+  if ! fetch_caddy_key "$work/caddy.gpg" 2>"$work/why"; then
+    say "taking this system's own Caddy; its makers' packages cannot be had: $(tail -n 1 "$work/why")"
+    return
+  fi
+  cat >"$work/caddy.sources" <<END
+Types: deb
+URIs: $caddy_source/deb/debian
+Suites: any-version
+Components: main
+Signed-By: $caddy_keyring
+END
+  put "$work/caddy.gpg" "$caddy_keyring" 0644 root:root
+  put "$work/caddy.sources" "$caddy_sources" 0644 root:root
+  run "read the list of Caddy's own packages" read_caddy_list
+}
+
+# Without that list all goes on with this system's own.
+read_caddy_list() {
+  apt_get update -o Dir::Etc::sourcelist="$caddy_sources" -o Dir::Etc::sourceparts=- \
+    -o APT::Get::List-Cleanup=0 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 \
+    -o APT::Update::Error-Mode=any || rm -f "$caddy_sources" "$caddy_keyring"
+}
+
+# fetch_caddy_key TARGET   The key of those packages, if it is the one that it should be (RFC 9580:
+# a primary key's fingerprint is the hash of its packet).
+fetch_caddy_key() {
+  "$(find_python)" -I - "$caddy_source/gpg.key" "$caddy_key" "$1" <<'PY'
+import base64, hashlib, sys, urllib.request
+
+
+def packets(data):
+    while data:
+        head, first = data[0], data[1]
+        if head & 0x40:
+            tag = head & 0x3F
+            if first < 192:
+                start, length = 2, first
+            elif first < 224:
+                start, length = 3, ((first - 192) << 8) + data[2] + 192
+            else:
+                start, length = 6, int.from_bytes(data[2:6], "big")
+        else:
+            tag, size = head >> 2 & 0xF, 1 << (head & 3)
+            start, length = 1 + size, int.from_bytes(data[1 : 1 + size], "big")
+        yield tag, data[start : start + length]
+        data = data[start + length :]
+
+
+url, wanted, target = sys.argv[1:]
+try:
+    lines = urllib.request.urlopen(url, timeout=8).read(100_000).decode().splitlines()
+    block = lines[lines.index("") + 1 : lines.index("-----END PGP PUBLIC KEY BLOCK-----")]
+    key = base64.b64decode("".join(line for line in block if not line.startswith("=")))
+    bodies = [body for tag, body in packets(key) if tag == 6]
+except (OSError, ValueError, IndexError) as error:
+    sys.exit(f"{url}: {error}")
+prints = [hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest() for body in bodies]
+if prints != [wanted.lower()]:
+    sys.exit(f"{url} is another key than {wanted}")
+with open(target, "wb") as file:
+    file.write(key)
+PY
 }
 
 fetch_packages() {
@@ -1178,7 +1252,9 @@ remove_files() {
   elif systemctl --quiet is-active fail2ban.service; then
     run "restart fail2ban" systemctl restart fail2ban.service
   fi
-  [[ ! -e $opt ]] || run "remove $opt" rm -rf "$opt"
+  for one in "$caddy_sources" "$caddy_keyring" "$opt"; do
+    [[ ! -e $one ]] || run "remove $one" rm -rf "$one"
+  done
 }
 
 make_last_backup() {
