@@ -1,5 +1,6 @@
 """Where alerts are added and from where they go out."""
 
+import json
 import logging
 import random
 import secrets
@@ -87,6 +88,21 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """A delivery that was tried: which alert (`id`), when (UTC), for the how manieth time, and how
+    it ended; `error` is empty when it was taken."""
+
+    id: str
+    event: str
+    title: str
+    at: datetime
+    tries: int
+    status: int | None
+    error: str
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """How a test of a webhook ended."""
 
@@ -166,8 +182,10 @@ class Alerts:
             handed = await self._claim(webhook, token)
             if handed is None:
                 return
+            started = trio.current_time()
             outcome = await self._send(webhook, handed.id, handed.fields)
-            await self._book(webhook, token, handed, outcome)
+            line = _log_line(handed.id, handed.fields, handed.tries, outcome, started)
+            await self._book(webhook, token, handed, outcome, line)
 
     async def _claim(
         self, webhook: Webhook, token: str, *, only_take_in: bool = False
@@ -189,7 +207,9 @@ class Alerts:
             webhook.url.reveal(), headers, body, allow_private=webhook.allow_private
         )
 
-    async def _book(self, webhook: Webhook, token: str, handed: Handed, outcome: Outcome) -> None:
+    async def _book(
+        self, webhook: Webhook, token: str, handed: Handed, outcome: Outcome, line: str
+    ) -> None:
         rest_s = max(_pause_s(handed.failures + 1), outcome.pause_s)
         again_s = max(_pause_s(handed.tries), outcome.pause_s)
         words = (webhook.name, handed.fields["event"], handed.id, handed.tries)
@@ -203,7 +223,7 @@ class Alerts:
                 try:
                     ended = await self._store.alerts.book(
                         webhook.id, token, handed.id, outcome.error,
-                        round(again_s * 1000), round(rest_s * 1000), _GIVEN_UP_MS,
+                        round(again_s * 1000), round(rest_s * 1000), _GIVEN_UP_MS, line,
                     )  # fmt: skip
                     break
                 except RedisAway:
@@ -219,10 +239,12 @@ class Alerts:
             "event": "test",
             "at": str(now_ms),
             "title": "Relay: a test",
-            "text": "Somebody ran `relay webhook test`. There is nothing to do.",
+            "text": "Somebody tested this webhook. There is nothing to do.",
         }
         started = trio.current_time()
         outcome = await self._send(webhook, f"test-{now_ms}", fields)
+        line = _log_line(f"test-{now_ms}", fields, 1, outcome, started)
+        await self._store.alerts.note_delivery(webhook.id, line)
         duration_ms = round((trio.current_time() - started) * 1000)
         ok = not outcome.error
         return Delivered(webhook.name, ok, outcome.status, outcome.error, duration_ms)
@@ -241,6 +263,13 @@ class Alerts:
             fields, waiting, dead = await self._store.alerts.standing(one.id)
             found.append(_standing(one, fields, waiting, dead))
         return found
+
+    async def sent(self, webhook: Webhook) -> Sequence[Sent]:
+        """The last deliveries to a webhook, newest first."""
+        rows = [json.loads(line) for line in await self._store.alerts.deliveries(webhook.id)]
+        return [
+            Sent(**{**row, "at": datetime.fromtimestamp(row["at"] / 1000, UTC)}) for row in rows
+        ]
 
     async def dead(self, webhook: Webhook) -> Sequence[Dead]:
         """What a webhook did not get, oldest first."""
@@ -262,6 +291,23 @@ def shown(dead: Dead) -> dict[str, object]:
         "error": dead.error,
         "diedAt": texts.iso(str(dead.died_at_ms)),
     }
+
+
+def _log_line(
+    alert_id: str, fields: Mapping[str, str], tries: int, outcome: Outcome, started: float
+) -> str:
+    """A delivery that began at `started` (trio's clock) and has just ended, as it is kept."""
+    line = {
+        "id": alert_id,
+        "event": fields["event"],
+        "title": texts.told(fields).title,
+        "at": round(time.time() * 1000),
+        "tries": tries,
+        "status": outcome.status,
+        "error": outcome.error,
+        "duration_ms": round((trio.current_time() - started) * 1000),
+    }
+    return json.dumps(line)
 
 
 def _pause_s(number: int) -> float:
