@@ -11,8 +11,8 @@ from relay.usage.daily import daily, kept_reports, prune, save_due
 from relay.usage.periods import UsageProblem, moment
 from relay.usage.records import Attempt, Decision, Record, counters, decision, refusal
 from relay.usage.report import Ask, KeyUsage, Report, dollars, of_key, report, saved_by_cache
-from relay.usage.search import Found, Search, is_place, search
-from relay.usage.speed import Speed, speed
+from relay.usage.searching import Found, Search, is_place, search
+from relay.usage.speeds import Speed, speed
 from relay.usage.sums import BY, Row
 from relay.usage.verify import Difference, Verdict, verify
 

@@ -147,7 +147,7 @@ async def test_a_day_that_is_too_long_is_named_and_passed_over(
     await put(opened, 1, 2.0)
     await put(opened, 2, 1.0)
     await in_files(opened, kept)
-    monkeypatch.setattr("relay.usage.search._LOOK_EVERY", 1)
+    monkeypatch.setattr("relay.usage.searching._LOOK_EVERY", 1)
     (older, newer) = kept.days()
 
     class Slow(Archive):
