@@ -33,6 +33,11 @@ class Budget:
     till: datetime | None
 
     @property
+    def scope(self) -> str:
+        """Whose it is, as used() takes it."""
+        return f"{self.whose}:{self.id}" if self.id else self.whose
+
+    @property
     def share(self) -> float:
         """Which part is used: 1 is all of it."""
         return self.used_micros / self.limit_micros

@@ -8,7 +8,7 @@ import heapq
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import msgspec
 import trio
@@ -55,13 +55,14 @@ class Found:
     """A page of a search.
 
     Args:
-        records: newest first, by when they ended.
+        records: newest first, by when they ended; `places` are theirs, for `at` of search().
         older: where the search goes on; empty when all was looked at.
         is_cut: whether it stopped because its time was over.
         partly: days that were too long to be looked at to their end.
     """
 
     records: Sequence[Record]
+    places: Sequence[str] = ()
     older: str = ""
     is_cut: bool = False
     partly: Sequence[str] = ()
@@ -137,6 +138,7 @@ async def search(
     wanted: Search,
     *,
     before: str = "",
+    at: str = "",
     most: int = 50,
     patience_s: float = _PATIENCE_S,
 ) -> Found:
@@ -146,6 +148,7 @@ async def search(
 
     Args:
         before: `older` of the page before; empty for the first one.
+        at: the place of the first record, where that is known.
         patience_s: after so long the search stops where it is.
 
     Raises:
@@ -153,7 +156,8 @@ async def search(
     """
     page = _Page(wanted, most, patience_s)
     since_ms = _ms(wanted.since) if wanted.since else 0
-    last = _first_of(before, f"{_ms(wanted.until)}-0" if wanted.until else "")
+    until = f"{_ms(wanted.until)}-0" if wanted.until else ""
+    last = _first_of(before, until, _after(at) if at else "")
     while entries := await store.usage.newest_first(_READ_AT_ONCE, last, since_ms):
         for entry in entries:
             last = entry.id
@@ -214,7 +218,8 @@ def _of_day(
 
 
 def _found(page: _Page, older: str, *, is_cut: bool = False, partly: Sequence[str] = ()) -> Found:
-    return Found([record for _, record in page.found], older, is_cut, tuple(partly))
+    records = [record for _, record in page.found]
+    return Found(records, [place for place, _ in page.found], older, is_cut, tuple(partly))
 
 
 def _first_of(*places: str) -> str:
@@ -228,10 +233,20 @@ def _place(entry_id: str) -> tuple[int, int]:
     return int(ms), int(number or 0)
 
 
+def _after(entry_id: str) -> str:
+    ms, number = _place(entry_id)
+    return f"{ms}-{number + 1}"
+
+
+def when(place: str) -> datetime:
+    """When the request at a place ended."""
+    return datetime.fromtimestamp(_place(place)[0] / 1000, UTC)
+
+
 def is_place(text: str) -> bool:
-    """Whether a text can be `before` of search()."""
+    """Whether a text can be `before` or `at` of search()."""
     ms, _, number = text.partition("-")
-    return all(part.isascii() and part.isdigit() and len(part) < 20 for part in (ms, number))
+    return all(part.isascii() and part.isdigit() and len(part) < 15 for part in (ms, number))
 
 
 def _ms(at: datetime) -> int:

@@ -7,6 +7,11 @@ from decimal import Decimal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+_TONES = {
+    "ok": "good", "enabled": "good", "cooling": "fair", "overloaded": "fair", "failing": "bad",
+    "exhausted": "bad", "unauthorized": "bad", "expired": "bad",
+}  # fmt: skip
+
 
 def environment() -> Environment:
     """The templates; whatever they show is escaped, and a name that is not given is an error."""
@@ -17,7 +22,10 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"money": money, "number": number, "when": when, "listed": listed}
+    made.filters |= {
+        "money": money, "number": number, "short": short, "when": when, "listed": listed,
+        "tone": tone,
+    }  # fmt: skip
     made.tests["moment"] = lambda value: isinstance(value, datetime)
     return made
 
@@ -34,6 +42,22 @@ def money(micros: object) -> Markup:
 def number(value: object) -> str:
     """A whole number with its thousands apart."""
     return f"{int(str(value)):,}"
+
+
+def short(value: object) -> Markup:
+    """A large number in a few digits; all of them are in the title."""
+    count = int(str(value))
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**4, "k")):
+        if count >= size:
+            return Markup('<data value="{0}" title="{0:,}">{1:.1f} {2}</data>').format(
+                count, count / (1000 if unit == "k" else size), unit
+            )
+    return Markup(f"{count:,}")  # noqa: S704  # digits and commas
+
+
+def tone(state: str) -> str:
+    """How good a state is: the class of what shows it."""
+    return _TONES.get(state, "off")
 
 
 def when(value: datetime | str | None) -> Markup:

@@ -18,6 +18,7 @@ LANGUAGES = load()
 BUILT = {
     *(f"limit {name}" for name in ("rate", "tokens", "daily", "monthly", "concurrency")),
     *(f"{kind} {period}" for kind in ("budget", "word") for period in PERIODS),
+    *(f"whose {one}" for one in ("relay", "key", "owner", "account")),
     "strict", "soft", *ROLES, *_DONE.values(),
     "ok", "enabled", "disabled", "cooling", "overloaded", "failing", "exhausted", "unauthorized",
     "expired",
@@ -49,6 +50,11 @@ def fields(text: str) -> set[str]:
 @pytest.mark.parametrize("language", [one for one in LANGUAGES.values() if one.code != "en"])
 def test_a_language_says_all_that_the_pages_say_and_no_more(language: Language):
     assert set(language.texts) == said()
+
+
+def test_english_has_a_text_for_each_word_of_the_program_and_no_more():
+    coded = {text for text in BUILT if text.split(" ")[0] in ("limit", "budget", "word", "whose")}
+    assert set(LANGUAGES["en"].texts) == coded
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values())

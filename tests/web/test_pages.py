@@ -1,5 +1,6 @@
 """Every page as a person without JavaScript sees it: it opens, says what to do, and does it."""
 
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from relay import backup
 from relay.settings import Secret
+from relay.store import name
 
 from ..e2e.conftest import BODY, SOON_S, relay_running
 from ..store.conftest import RedisProcess
@@ -19,6 +22,8 @@ PAGES = (
     "/web/accounts/new?kind=federation", "/web/accounts/new?kind=session_key", "/web/requests",
     "/web/audit", "/web/users", "/web/users/admin", "/web/settings", "/web/own", "/web/my",
     "/web/audit.json",
+    "/web/owners", "/web/reports", "/web/reports.json", "/web/sessions", "/web/prices",
+    "/web/clients", "/web/webhooks", "/web/backups",
     "/web/usage", "/web/usage?since=90d&by=account&and=day", "/web/usage?by=client",
 )  # fmt: skip
 
@@ -66,7 +71,12 @@ async def test_a_key_is_made_used_seen_changed_rotated_and_deleted(console: Cons
             expires="2090-01-31T12:00", concurrency="3",
         )  # fmt: skip
         text = key_in(made.text)
-        assert f"{console.relay.url}/api" in made.text
+        url = console.relay.url
+        for line in (
+            f"ANTHROPIC_BASE_URL={url}/api", f"apiBase: {url}/api/v1\n  apiKey: {text}",
+            f"{url}/openai/claude/v1/", f"curl {url}/api/v1/messages",
+        ):  # fmt: skip
+            assert line in made.text
         await used(person, console, text)
         key = await console.relay.ctx.keys.find("bob")
         assert (key.limits.rate, key.limits.daily, key.limits.budgets) == (
@@ -138,6 +148,150 @@ async def test_keys_are_found_by_words_tags_owners_and_states(console: Console):
         assert await found("q=nobody") == set()
         part = (await person.get("/web/keys?q=team", **{"hx-request": "true"})).text
         assert "<html" not in part
+
+
+async def test_an_owner_gets_budgets_which_are_shown_with_what_is_used(console: Console):
+    await console.relay.ctx.keys.edit("alice", owner="team-a")
+    async with console.signed_in("operator") as person:
+        assert "/web/owners/team-a" in (await person.get("/web/owners")).text
+        await used(person, console, console.relay.key)
+        saved = await person.post("/web/owners/team-a", budget_daily="2.5", budget_mode="strict")
+        assert saved.headers["location"] == "/web/owners/team-a?done=saved"
+        (owner,) = await console.relay.ctx.owners.list()
+        assert owner.budgets == {"daily": "2.5 strict"}
+        cost = (await console.relay.report()).total["cost_micros"]
+        page = (await person.get("/web/owners/team-a")).text
+        assert f'value="{cost / 1_000_000:.6f}"' in page
+        assert 'value="2.500000"' in page
+        assert ">alice</a>" in page
+        refused = await person.post("/web/owners/team-a", budget_daily="much")
+        assert (refused.status_code, 'role="alert"' in refused.text) == (422, True)
+        made = await person.post("/web/owners", name="team-b", budget_total="9")
+        assert made.status_code == 303
+        assert (await person.post("/web/owners", name="two words")).status_code == 422
+        assert (await person.get("/web/owners/nobody")).status_code == 404
+
+
+async def test_a_webhook_is_tested_and_its_deliveries_and_dead_letters_are_shown(
+    redis_url: str, tmp_path: Path
+):
+    (tmp_path / "relay.toml").write_text(
+        "[[webhooks]]\nname = 'ops'\nurl = 'http://127.0.0.1:9/hidden-word'\nallowPrivate = true\n"
+    )
+    async with (
+        relay_running(redis_url, tmp_path, admin_password=Secret(PASSWORD)) as running,
+        Console(running).signed_in() as person,
+    ):
+        (hook,) = running.ctx.settings.webhooks
+        listed = (await person.get("/web/webhooks")).text
+        assert f"/web/webhooks/{hook.id}" in listed
+        tested = (await person.post(f"/web/webhooks/{hook.id}/test")).text
+        assert "hidden-word" not in listed + tested
+        assert "note bad" in tested
+        assert "Relay: a test" in tested.partition("Deliveries")[2]
+        await running.ctx.store.alerts._db.call(
+            "RPUSH", name("webhook_dead", hook.id), json.dumps(dead_letter("1-1"))
+        )
+        page = (await person.get(f"/web/webhooks/{hook.id}")).text
+        assert "A report &lt;b&gt;" in page
+        revived = await person.post(f"/web/webhooks/{hook.id}/retry", alert="1-1")
+        assert revived.headers["location"].endswith("?done=revived")
+        (standing,) = await running.ctx.alerts.standings()
+        assert (standing.dead, standing.waiting) == (0, 1)
+        assert (await person.get("/web/webhooks/wh_none")).status_code == 400
+
+
+def dead_letter(alert_id: str) -> dict[str, str]:
+    """An alert that was given up, as lua/webhook.lua keeps it."""
+    alert = {"event": "report", "title": "A report <b>", "text": "", "at": "1700000000000"}
+    return {
+        "id": alert_id, "alert": json.dumps(alert), "tries": "7", "error": "no answer",
+        "at": "1700000000001",
+    }  # fmt: skip
+
+
+async def test_a_backup_is_made_tried_out_and_listed(console: Console):
+    async with console.signed_in() as person:
+        refused = await person.post("/web/backups/make")
+        assert (refused.status_code, "relay backup --init" in refused.text) == (422, True)
+        backup.make_identities(console.relay.ctx.settings)
+        made = await person.post("/web/backups/make")
+        assert "was made and read back. 1 keys, 1 accounts." in made.text
+        assert ".tar.age" in made.text
+        drilled = await person.post("/web/backups/drill")
+        assert "can be restored" in drilled.text
+        assert [one.action for one in await console.relay.ctx.audit.newest(2)] == [
+            "backup.drill", "backup.make",
+        ]  # fmt: skip
+        page = (await person.get("/web")).text
+        assert "Last backup" in page
+
+
+async def test_daily_reports_are_listed_and_downloaded(console: Console):
+    report = {
+        "date": "2026-01-02", "totalRequests": 1234, "totalTokens": 9, "uniqueUsers": 3,
+        "errorRate": 1.5, "cost": 2.25, "topModels": [{"model": "m", "cost": 2.25}],
+    }  # fmt: skip
+    await console.relay.ctx.store.usage.keep_report("2026-01-02", json.dumps(report), {})
+    async with console.signed_in("viewer") as person:
+        page = (await person.get("/web/reports")).text
+        assert ">2026-01-02</a>" in page
+        assert ">1,234</td>" in page
+        assert (await person.get("/web/reports.json")).json() == [report]
+
+
+async def test_an_admin_sees_every_session_and_ends_one_or_all(console: Console):
+    async with console.signed_in() as admin, console.signed_in("viewer") as other:
+        page = (await admin.get("/web/sessions")).text
+        (session,) = await console.relay.ctx.users.sessions("viewer")
+        assert session.id in page
+        await admin.post("/web/sessions/close", user="viewer", session=session.id)
+        assert (await other.get("/web")).status_code == 303
+        assert (await admin.get("/web")).status_code == 200
+        out = await admin.post("/web/sessions/close-all")
+        assert out.headers["location"] == "/web/sign-in?done=everybody_out"
+        assert await console.relay.ctx.users.all_sessions() == []
+
+
+async def test_an_account_is_told_with_what_it_cost_and_how_well_it_served(console: Console):
+    await console.relay.ctx.accounts.edit("main", budgets={"daily": "3"})
+    async with console.signed_in("viewer") as person:
+        await used(person, console, console.relay.key)
+        cost = (await console.relay.report()).total["cost_micros"]
+        page = (await person.get("/web/accounts")).text
+        assert "100.0 %" in page
+        assert f'value="{cost / 1_000_000:.6f}"' in page
+        (account,) = await console.relay.ctx.accounts.list()
+        page = (await person.get(f"/web/accounts/{account.id}")).text
+        assert "100.0 % of its requests were served well" in page
+        assert 'value="3.000000"' in page
+        assert 'class="states"' in page
+
+
+async def test_the_overview_tells_speed_savings_and_budgets_of_everybody(
+    redis_url: str, tmp_path: Path
+):
+    budgets = (("daily", "0.001"),)
+    async with relay_running(
+        redis_url, tmp_path, admin_password=Secret(PASSWORD), budgets=budgets
+    ) as running:
+        console = Console(running)
+        await running.ctx.keys.edit("alice", owner="team-a", budgets={"daily": "0.001"})
+        await running.ctx.owners.set("team-a", {"daily": "0.001"})
+        await running.ctx.accounts.edit("main", budgets={"daily": "0.001"})
+        async with running.client() as client:
+            while (await client.post("/v1/messages", json=BODY)).status_code == 200:
+                pass
+        await running.settled()
+        async with console.signed_in("viewer") as person:
+            page = (await person.get("/web")).text
+            near = page.partition("Budgets close to their end")[2].partition("</section>")[0]
+            assert "The whole relay" in near
+            for whose in ("keys/", "owners/team-a", "accounts/"):
+                assert f"/web/{whose}" in near
+            assert re.search(r"First byte.*?</dt><dd>\d+", page, re.DOTALL)
+            assert "Saved by the cache today" in page
+            assert ">claude-opus-5" in re.sub(r"\s+", "", page.partition("By model")[2])
 
 
 async def test_an_account_is_added_tested_changed_and_removed(console: Console):
@@ -253,17 +407,30 @@ async def test_an_admin_manages_users(console: Console):
         assert [one.name for one in await console.relay.ctx.users.list()] == ["admin"]
 
 
-async def test_settings_are_shown_and_secrets_are_not(console: Console):
-    async with console.signed_in() as person:
+async def test_settings_are_shown_with_where_they_stand_and_secrets_are_not(
+    redis_url: str, tmp_path: Path
+):
+    given = "[server]\nkeepAliveTimeout = 70000\n[pricing]\nmultiplier = 2\n"
+    (tmp_path / "relay.toml").write_text(given)
+    async with (
+        relay_running(redis_url, tmp_path, admin_password=Secret(PASSWORD)) as running,
+        Console(running).signed_in() as person,
+    ):
         page = (await person.get("/web/settings")).text
-        settings = console.relay.ctx.settings
+        settings = running.ctx.settings
         for secret in (settings.jwt_secret, settings.encrypt_key, settings.admin_password):
             assert secret
             assert secret.reveal() not in page
         assert str(settings.redis_url) not in page
-        assert "server.keepAliveTimeout" in page
-        assert re.search(r"server.keepAliveTimeout</code></th>\s*<td[^>]*>75000</td>", page)
-        assert re.search(r"server.port</code>.*?given", page, re.DOTALL)
+        row = r"<code>{}</code>.*?</th><td[^>]*>{}</td><td>.*?{}.*?</td>"
+        for name, value, where in (
+            ("server.keepAliveTimeout", "70000", f"{tmp_path}/relay.toml, line 2"),
+            ("server.drainTimeout", "1000", "default"),
+            ("redis.url", r"\*\*\*", "environment"),
+            ("JWT_SECRET", r"\*\*\*", "secrets.env, line 1"),
+        ):
+            assert re.search(row.format(name, value, where), page, re.DOTALL), name
+        assert '<td class="right">10</td>' in (await person.get("/web/prices")).text
 
 
 async def test_a_keys_holder_sees_its_own_usage_and_no_other(console: Console):

@@ -1,20 +1,23 @@
-"""How quickly requests were answered of late."""
+"""What the newest requests tell: how quickly they were answered, and which programs sent them."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from relay.store import Store
+from relay.usage.report import program_of
 
 _MOST = 1000
 
 
 class _Timed(msgspec.Struct):
-    """What is read of a record: milliseconds until its answer began."""
+    """What is read of a record: milliseconds until its answer began, and who sent it."""
 
     first_byte_ms: int | None = None
+    client: str = ""
 
 
 _TIMED = msgspec.json.Decoder(_Timed)
@@ -39,6 +42,15 @@ async def speed(store: Store, of_last: timedelta) -> Speed:
     timed = (_TIMED.decode(entry.record).first_byte_ms for entry in entries if entry.record)
     times = sorted(ms for ms in timed if ms is not None)
     return Speed(len(times), _percentile(times, 50), _percentile(times, 99))
+
+
+async def programs(store: Store) -> Mapping[str, int]:
+    """The programs that sent the newest thousand requests in Redis, the busiest first."""
+    entries = await store.usage.newest_first(_MOST)
+    sent = Counter(
+        program_of(_TIMED.decode(entry.record).client) for entry in entries if entry.record
+    )
+    return dict(sent.most_common())
 
 
 def _percentile(ordered: Sequence[int], percent: int) -> int | None:
