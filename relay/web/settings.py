@@ -1,7 +1,5 @@
 """Settings: what is in force and where it stands, prices, and the clients of keys."""
 
-from dataclasses import asdict, fields
-
 from quart import Response
 
 from relay import usage
@@ -15,12 +13,7 @@ async def page(visit: Visit) -> Response:
 
 async def prices(visit: Visit) -> Response:
     rows = visit.ctx.prices.rows()
-    return visit.page(
-        "prices.html",
-        prices=[asdict(row) for row in rows],
-        price_names=[field.name for field in fields(rows[0])],
-        settings=visit.ctx.settings,
-    )
+    return visit.page("prices.html", prices=rows, settings=visit.ctx.settings)
 
 
 async def clients(visit: Visit) -> Response:

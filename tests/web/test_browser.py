@@ -6,17 +6,20 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+import trio
 from anthropic import Anthropic, APIStatusError, DefaultHttpxClient
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
-from relay import passwords
+from relay import passwords, store
 
 from ..process.conftest import UPSTREAM_KEY, Home
 from .conftest import PASSWORD
+from .test_pages import dead_letter
 
 pytestmark = [pytest.mark.npm, pytest.mark.slow]
 
@@ -289,6 +292,31 @@ def test_the_first_page_is_small_and_quick(url: str, home: Home, watched: Watche
     print(f"overview: {min(timing):.0f} ms, {weight} bytes in all")  # noqa: T201
 
 
+async def fill_in(socket: Path, account_id: str, webhook_id: str) -> None:
+    """What time would bring: daily reports, an account that had trouble, an alert given up."""
+    now = datetime.now(UTC)
+    async with store.opened(f"unix://{socket}") as opened:
+        for ago in range(1, 8):
+            day = f"{now - timedelta(days=ago):%Y-%m-%d}"
+            models = [{"model": "claude-opus-5", "requests": 9, "tokens": 7, "cost": 1.5 * ago}]
+            report = {
+                "date": day, "totalRequests": 1234 * ago, "totalTokens": 98_765 * ago,
+                "uniqueUsers": 3, "errorRate": 0.25 * ago, "cost": 2.25 * ago,
+                "topModels": models,
+            }  # fmt: skip
+            await opened.usage.keep_report(day, json.dumps(report), {})
+        for hours, before, state in ((20, "ok", "cooling"), (17, "cooling", "failing"),
+                                     (9, "failing", "ok")):  # fmt: skip
+            at = int((now - timedelta(hours=hours)).timestamp() * 1000)
+            fields = {"at": at, "account": account_id, "name": "north", "class": "",
+                      "before": before, "state": state, "reason": "429 rate_limit_error",
+                      "until": ""}  # fmt: skip
+            parts = [part for pair in fields.items() for part in pair]
+            await opened._db.call("XADD", store.name("states"), "*", *parts)
+        letter = json.dumps(dead_letter("1-1"))
+        await opened._db.call("RPUSH", store.name("webhook_dead", webhook_id), letter)
+
+
 @pytest.fixture(scope="module")
 def filled(home: Home, url: str, upstream: str) -> dict[str, str]:
     """Keys, accounts and users in many states, a user who looks, and what pages they look at."""
@@ -321,6 +349,7 @@ def filled(home: Home, url: str, upstream: str) -> dict[str, str]:
     (hook,) = home.json("webhook", "list")  # type: ignore[misc]
     north = next(one["id"] for one in accounts if one["name"] == "north")
     request = re.search(r"/web/requests/req_\w+", rows)
+    trio.run(fill_in, home.folder / "home" / "redis.sock", str(north), str(hook["id"]))
     assert request
     return {
         "overview": "/web",
@@ -345,7 +374,7 @@ def filled(home: Home, url: str, upstream: str) -> dict[str, str]:
         "sessions": "/web/sessions",
         "prices": "/web/prices",
         "clients": "/web/clients",
-        "requests-found": "/web/requests?key=kim&status=429",
+        "requests-found": "/web/requests?key=kim&status=200",
         "requests": "/web/requests",
         "usage": "/web/usage?by=key&and=model",
         "usage-none": "/web/usage?since=2026-01&until=2026-01",
