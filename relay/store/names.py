@@ -53,6 +53,7 @@ NAMES = {
     "reports": "{relay}:reports",
     "decision": "{relay}:decision:%s",
     "backup": "{relay}:backup",
+    "monitor": "{relay}:monitor",
     "fsync": "{relay}:fsync",
 }
 

@@ -1,6 +1,7 @@
 """Backups: which there are, making one now, and trying out that the newest can be restored."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import trio
 from quart import Response
@@ -19,10 +20,14 @@ async def listing(visit: Visit) -> Response:
 
 
 async def _listing(visit: Visit, said: str = "", problem: str = "") -> Response:
+    notes = await visit.ctx.store.upkeep.backup_notes()
+    last = Path(notes["made_file"]) if "made_file" in notes else None
     return visit.page(
         "backups.html",
         422 if problem else 200,
-        notes=await visit.ctx.store.upkeep.backup_notes(),
+        notes=notes,
+        # An installed machine makes them as root, in a folder that only root may look into.
+        elsewhere=last if last and last.parent != visit.ctx.settings.backup_folder else None,
         made=await trio.to_thread.run_sync(backup.kept, visit.ctx.settings),
         folder=visit.ctx.settings.backup_folder,
         said=said,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import trio
 
 from relay import budgets, usage
@@ -30,6 +31,32 @@ class NearBudget:
     budget: Budget
 
 
+class MonitorFinding(msgspec.Struct, frozen=True):
+    """What the monitor found of one thing: `level` is ok, unseen, warning or critical."""
+
+    check: str = ""
+    subject: str = ""
+    level: str = ""
+    text: str = ""
+    mend: str = ""
+
+
+class MonitorRun(msgspec.Struct, frozen=True):
+    """The monitor's last run, as it kept it: how bad all of it is, and when (ISO)."""
+
+    level: str
+    time: str
+    findings: tuple[MonitorFinding, ...] = ()
+
+    @property
+    def problems(self) -> Sequence[MonitorFinding]:
+        return [one for one in self.findings if one.level in ("warning", "critical")]
+
+    @property
+    def certificates(self) -> Sequence[MonitorFinding]:
+        return [one for one in self.findings if one.check == "certificate"]
+
+
 @dataclass(frozen=True, slots=True)
 class Slow:
     """What is read every five seconds.
@@ -37,11 +64,13 @@ class Slow:
     Args:
         speed: of the last quarter of an hour.
         backup: when one was made and drilled, ISO; see UpkeepTable.note_backup().
+        monitor: None where no monitor has run.
     """
 
     near: Sequence[NearBudget]
     speed: Speed
     backup: Mapping[str, str]
+    monitor: MonitorRun | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +151,16 @@ class Live:
             near=near[:_MOST_NEAR],
             speed=await usage.speed(ctx.store, _SPEED_OF_LAST),
             backup=await ctx.store.upkeep.backup_notes(),
+            monitor=_monitor_run((await ctx.store.upkeep.monitor_notes()).get("last", "")),
         )
+
+
+def _monitor_run(kept: str) -> MonitorRun | None:
+    """The last run of a text that another version may have kept."""
+    try:
+        return msgspec.json.decode(kept, type=MonitorRun)
+    except msgspec.DecodeError:
+        return None
 
 
 def _spending(rows: Sequence[Row]) -> Sequence[Row]:

@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 _TONES = {
     "ok": "good", "enabled": "good", "cooling": "fair", "overloaded": "fair", "failing": "bad",
-    "exhausted": "bad", "unauthorized": "bad", "expired": "bad",
+    "exhausted": "bad", "unauthorized": "bad", "expired": "bad", "warning": "fair",
+    "critical": "bad",
 }  # fmt: skip
 _COMMAND = re.compile(r"`([^`]*)`")
 # The first that fits counts: each says the names of those that it wants to be taken for.

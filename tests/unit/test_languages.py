@@ -21,7 +21,7 @@ BUILT = {
     *(f"whose {one}" for one in ("relay", "key", "owner", "account")),
     "strict", "soft", *ROLES, *_DONE.values(),
     "ok", "enabled", "disabled", "cooling", "overloaded", "failing", "exhausted", "unauthorized",
-    "expired",
+    "expired", "warning", "critical", "unseen",
 }  # fmt: skip
 
 

@@ -1,16 +1,21 @@
 """Every page as a person without JavaScript sees it: it opens, says what to do, and does it."""
 
+import html
 import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
 
-from relay import backup
+from relay import backup, usage
 from relay.settings import Secret
 from relay.store import name
+from relay.web import shown
+from relay.web.language import load
+from relay.web.overview_data import Live
 
 from ..e2e.conftest import BODY, SOON_S, relay_running
 from ..store.conftest import RedisProcess
@@ -223,8 +228,12 @@ async def test_a_backup_is_made_tried_out_and_listed(console: Console):
         assert [one.action for one in await console.relay.ctx.audit.newest(2)] == [
             "backup.drill", "backup.make",
         ]  # fmt: skip
-        page = (await person.get("/web")).text
-        assert "Last backup" in page
+        assert "Last backup" in (await person.get("/web")).text
+        elsewhere = "/var/backups/relay/relay-1.tar.age"
+        await console.relay.ctx.store.upkeep.note_backup("made", "2026-01-02T03:04:05", elsewhere)
+        page = (await person.get("/web/backups")).text
+        assert "/var/backups/relay" in page
+        assert "Make one now" not in page
 
 
 async def test_daily_reports_are_listed_and_downloaded(console: Console):
@@ -292,6 +301,75 @@ async def test_the_overview_tells_speed_savings_and_budgets_of_everybody(
             assert re.search(r"First byte.*?</dt><dd>\d+", page, re.DOTALL)
             assert "Saved by the cache today" in page
             assert ">claude-opus-5" in re.sub(r"\s+", "", page.partition("By model")[2])
+
+
+async def test_the_overview_tells_what_the_monitor_found_where_there_is_one(console: Console):
+    async with console.signed_in("viewer") as person:
+        assert "Last monitor run" not in (await person.get("/web")).text
+    run = {
+        "level": "critical", "time": "2026-01-02T03:04:05+00:00", "started": [],
+        "findings": [
+            {"check": "disk", "subject": "/", "level": "critical", "text": "The disk is full.",
+             "mend": "`df -h`"},
+            {"check": "certificate", "subject": "relay.example.com", "level": "ok",
+             "text": "It is good until March."},
+        ],
+    }  # fmt: skip
+    await console.relay.ctx.store.upkeep.note_monitor("{}", json.dumps(run))
+    page = await rendered(console)
+    assert "The disk is full. What mends it: <code>df -h</code>" in page
+    assert "It is good until March." in page
+    await console.relay.ctx.store.upkeep.note_monitor("{}", "[broken")
+    assert "Last monitor run" not in await rendered(console)
+
+
+async def rendered(console: Console) -> str:
+    """The overview as it is once everything was read anew."""
+    live = Live(console.relay.ctx)
+    environment = shown.environment()
+    environment.globals["static"] = str
+    template = environment.get_template("overview_now.html")
+    visit = SimpleNamespace(may=lambda role: True, way=SimpleNamespace(is_secure=False))
+    texts = load()["en"].text
+    return template.render(t=texts, visit=visit, version="1", now=await live.snapshot())
+
+
+async def test_a_number_in_an_address_that_is_none_is_passed_over(console: Console):
+    async with console.signed_in() as person:
+        for query in ("from=²", "from=-1", f"from={'9' * 5000}", "before=²-1", "before=1", "at=x"):
+            for page in ("keys", "requests", "reports", "audit"):
+                assert (await person.get(f"/web/{page}?{query}")).status_code == 200, (page, query)
+        (key,) = await console.relay.ctx.keys.list()
+        assert (await person.post(f"/web/keys/{key.id}/rotate", grace="²")).status_code == 200
+
+
+async def test_older_requests_are_found_in_the_files_page_by_page(console: Console):
+    ctx = console.relay.ctx
+    async with console.relay.client() as client:
+        for number in range(60):
+            headers = {"x-claude-code-session-id": f"session-{number}"}
+            await client.post("/v1/messages", json=BODY, headers=headers)
+    await console.relay.settled()
+    archive = usage.Archive(ctx.settings.usage_folder)
+    await usage.tidy(ctx.store, archive, retention_days=90, most_bytes=1)
+    assert (await ctx.store.usage.size())[1] < 60
+    async with console.signed_in("viewer") as person:
+        first = (await person.get("/web/requests")).text
+        assert first.count("/web/requests/req_") == 50
+        (older,) = re.findall(r'href="([^"]+)" rel="next"', first)
+        second = (await person.get(html.unescape(older))).text
+        assert second.count("/web/requests/req_") == 10
+        found = (await person.get("/web/requests?q=session-3&outcome=ok")).text
+        assert found.count("/web/requests/req_") == 11
+        (path,) = set(re.findall(r"/web/requests/req_[^\"]+", (
+            await person.get("/web/requests?q=session-59&status=200&since=today")
+        ).text))  # fmt: skip
+        assert "main was chosen of 1" in (await person.get(path)).text
+        assert "session-59" in (await person.get(path.partition("?")[0])).text
+        assert (await person.get("/web/requests?status=soon")).status_code == 422
+        live = {"hx-request": "true"}
+        assert (await person.get("/web/requests?live=1", **live)).status_code == 200
+        assert (await person.get("/web/requests?live=1&q=x", **live)).status_code == 204
 
 
 async def test_an_account_is_added_tested_changed_and_removed(console: Console):
