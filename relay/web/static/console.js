@@ -62,6 +62,7 @@ function keepLive(part) {
   addEventListener("pagehide", () => source.close());
 }
 
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 showLocalTimes(document);
 letCopy(document);
 for (const part of document.querySelectorAll("[data-live]")) keepLive(part);
