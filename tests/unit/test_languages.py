@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import relay.web
+from relay.accounts import KIND_NAMES
+from relay.accounts.values import _ADVICE
 from relay.limits import PERIODS
 from relay.users import ROLES
 from relay.web.language import Language, chosen, load
@@ -21,6 +23,8 @@ BUILT = {
     *(f"whose {one}" for one in ("relay", "key", "owner", "account")),
     "strict", "soft", *ROLES, *_DONE.values(),
     "ok", "enabled", "disabled", "cooling", "overloaded", "failing", "exhausted", "unauthorized",
+    *(f"advice {state}" for state in _ADVICE), *(f"advice expired {kind}" for kind in KIND_NAMES),
+    "by a person", "its token has run out", "not signed in yet",
     "expired", "warning", "critical", "unseen",
 }  # fmt: skip
 
@@ -53,7 +57,11 @@ def test_a_language_says_all_that_the_pages_say_and_no_more(language: Language):
 
 
 def test_english_has_a_text_for_each_word_of_the_program_and_no_more():
-    coded = {text for text in BUILT if text.split(" ")[0] in ("limit", "budget", "word", "whose")}
+    coded = {
+        text
+        for text in BUILT
+        if text.split(" ")[0] in ("limit", "budget", "word", "whose", "advice")
+    }
     assert set(LANGUAGES["en"].texts) == coded
 
 

@@ -445,7 +445,7 @@ async def test_the_overview_says_what_is_wrong_and_what_to_do_next(console: Cons
         await ctx.accounts.set_enabled("main", enabled=False)
         while "No account serves" not in (page := (await person.get("/web")).text):
             pass
-        assert "relay account enable main" in page
+        assert "Enable on its page lets it serve again." in page
         await ctx.accounts.remove("main")
         while "There is no account yet" not in (page := (await person.get("/web")).text):
             pass
