@@ -1,6 +1,5 @@
 """Where alerts are added and from where they go out."""
 
-import json
 import logging
 import random
 import secrets
@@ -12,7 +11,8 @@ from typing import Protocol
 
 import trio
 
-from relay.alerts import formats, texts
+from relay.alerts import deliveries, formats, texts
+from relay.alerts.deliveries import Sent
 from relay.alerts.outbound import DEADLINE_S, Outcome
 from relay.settings import EVENTS, USUAL_MARKS, Webhook
 from relay.store import Dead, Handed, RedisAway, Store
@@ -85,21 +85,6 @@ class Standing:
             "failedAt": self.failed_at,
             "restsUntil": self.rests_until,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A delivery that was tried: which alert (`id`), when (UTC), for the how manieth time, and how
-    it ended; `error` is empty when it was taken."""
-
-    id: str
-    event: str
-    title: str
-    at: datetime
-    tries: int
-    status: int | None
-    error: str
-    duration_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +169,7 @@ class Alerts:
                 return
             started = trio.current_time()
             outcome = await self._send(webhook, handed.id, handed.fields)
-            line = _log_line(handed.id, handed.fields, handed.tries, outcome, started)
+            line = deliveries.log_line(handed.id, handed.fields, handed.tries, outcome, started)
             await self._book(webhook, token, handed, outcome, line)
 
     async def _claim(
@@ -243,7 +228,7 @@ class Alerts:
         }
         started = trio.current_time()
         outcome = await self._send(webhook, f"test-{now_ms}", fields)
-        line = _log_line(f"test-{now_ms}", fields, 1, outcome, started)
+        line = deliveries.log_line(f"test-{now_ms}", fields, 1, outcome, started)
         await self._store.alerts.note_delivery(webhook.id, line)
         duration_ms = round((trio.current_time() - started) * 1000)
         ok = not outcome.error
@@ -266,10 +251,8 @@ class Alerts:
 
     async def sent(self, webhook: Webhook) -> Sequence[Sent]:
         """The last deliveries to a webhook, newest first."""
-        rows = [json.loads(line) for line in await self._store.alerts.deliveries(webhook.id)]
-        return [
-            Sent(**{**row, "at": datetime.fromtimestamp(row["at"] / 1000, UTC)}) for row in rows
-        ]
+        lines = await self._store.alerts.deliveries(webhook.id)
+        return [deliveries.sent(line) for line in lines]
 
     async def dead(self, webhook: Webhook) -> Sequence[Dead]:
         """What a webhook did not get, oldest first."""
@@ -291,23 +274,6 @@ def shown(dead: Dead) -> dict[str, object]:
         "error": dead.error,
         "diedAt": texts.iso(str(dead.died_at_ms)),
     }
-
-
-def _log_line(
-    alert_id: str, fields: Mapping[str, str], tries: int, outcome: Outcome, started: float
-) -> str:
-    """A delivery that began at `started` (trio's clock) and has just ended, as it is kept."""
-    line = {
-        "id": alert_id,
-        "event": fields["event"],
-        "title": texts.told(fields).title,
-        "at": round(time.time() * 1000),
-        "tries": tries,
-        "status": outcome.status,
-        "error": outcome.error,
-        "duration_ms": round((trio.current_time() - started) * 1000),
-    }
-    return json.dumps(line)
 
 
 def _pause_s(number: int) -> float:

@@ -19,7 +19,7 @@ from relay import passwords, store
 
 from ..process.conftest import UPSTREAM_KEY, Home
 from .conftest import PASSWORD
-from .test_pages import dead_letter
+from .test_upkeep import dead_letter
 
 pytestmark = [pytest.mark.npm, pytest.mark.slow]
 
