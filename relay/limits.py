@@ -111,18 +111,20 @@ class Clients:
     """
 
     def __init__(self, own: Mapping[str, str]) -> None:
-        patterns = {**PREDEFINED_CLIENTS, **own}
-        self._patterns = {name: re.compile(text, re.IGNORECASE) for name, text in patterns.items()}
+        self.patterns = {**PREDEFINED_CLIENTS, **own}
+        self._compiled = {
+            name: re.compile(text, re.IGNORECASE) for name, text in self.patterns.items()
+        }
         self.of = functools.lru_cache(_CALLERS_REMEMBERED)(self._of)
 
     @property
     def ids(self) -> tuple[str, ...]:
         """Every id that a key may name."""
-        return tuple(self._patterns)
+        return tuple(self.patterns)
 
     def _of(self, user_agent: str) -> tuple[str, ...]:
         """The clients that a caller with this User-Agent may be."""
-        return tuple(name for name, one in self._patterns.items() if one.match(user_agent))
+        return tuple(name for name, one in self._compiled.items() if one.match(user_agent))
 
 
 def refusal(

@@ -193,6 +193,21 @@ class Prices:
         pico = most_input * dearest + max_tokens * rates.output + tool_uses * self._table.web_search
         return -(-pico // PICO_PER_MICRO)
 
+    def saved_by_cache(self, model: str, tokens: Tokens) -> int:
+        """Micro-dollars that the cache saved: what its reads would have cost as fresh input, less
+        what its writes cost above that. Below zero where writes were not read.
+
+        Args:
+            tokens: may be the sum of many calls; counted by the row's usual rates.
+        """
+        rates = (self._found.get(model) or self._find(model)).rates
+        pico = (
+            tokens.cache_read * (rates.input - rates.cache_read)
+            - tokens.cache_write_5m * (rates.cache_write_5m - rates.input)
+            - tokens.cache_write_1h * (rates.cache_write_1h - rates.input)
+        )
+        return pico // PICO_PER_MICRO
+
     def is_known(self, model: str) -> bool:
         """Whether a row of the table names the model."""
         return self._match(model[:_LONGEST_ID]) is not None

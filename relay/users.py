@@ -317,6 +317,18 @@ class Users:
         found = [_session(one, fields, user) for one, fields in kept if fields]
         return sorted(found, key=lambda one: one.used_at, reverse=True)
 
+    async def all_sessions(self) -> Sequence[Session]:
+        """Every open session of everybody, the last used first."""
+        found = [
+            one for name in await self._store.users.names() for one in await self.sessions(name)
+        ]
+        return sorted(found, key=lambda one: one.used_at, reverse=True)
+
+    async def sign_everybody_out(self) -> None:
+        """Close every session there is."""
+        for name in await self._store.users.names():
+            await self.sign_out_everywhere(name)
+
     async def close_session(self, name: str, session_id: str) -> None:
         """Sign one browser of a user out."""
         if any(same_secret(one.id, session_id) for one in await self.sessions(name)):

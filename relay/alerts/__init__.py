@@ -12,7 +12,8 @@ than a delivery may take. What a process leaves without an outcome is handed out
 delivered at least once; the id of the event tells a receiver of a repetition.
 """
 
+from relay.alerts.deliveries import Sent
 from relay.alerts.desk import Alerts, Delivered, Standing, WebhookProblem, shown
 from relay.alerts.outbound import Outcome, post
 
-__all__ = ["Alerts", "Delivered", "Outcome", "Standing", "WebhookProblem", "post", "shown"]
+__all__ = ["Alerts", "Delivered", "Outcome", "Sent", "Standing", "WebhookProblem", "post", "shown"]

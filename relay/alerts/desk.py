@@ -11,7 +11,8 @@ from typing import Protocol
 
 import trio
 
-from relay.alerts import formats, texts
+from relay.alerts import deliveries, formats, texts
+from relay.alerts.deliveries import Sent
 from relay.alerts.outbound import DEADLINE_S, Outcome
 from relay.settings import EVENTS, USUAL_MARKS, Webhook
 from relay.store import Dead, Handed, RedisAway, Store
@@ -166,8 +167,10 @@ class Alerts:
             handed = await self._claim(webhook, token)
             if handed is None:
                 return
+            started = trio.current_time()
             outcome = await self._send(webhook, handed.id, handed.fields)
-            await self._book(webhook, token, handed, outcome)
+            line = deliveries.log_line(handed.id, handed.fields, handed.tries, outcome, started)
+            await self._book(webhook, token, handed, outcome, line)
 
     async def _claim(
         self, webhook: Webhook, token: str, *, only_take_in: bool = False
@@ -189,7 +192,9 @@ class Alerts:
             webhook.url.reveal(), headers, body, allow_private=webhook.allow_private
         )
 
-    async def _book(self, webhook: Webhook, token: str, handed: Handed, outcome: Outcome) -> None:
+    async def _book(
+        self, webhook: Webhook, token: str, handed: Handed, outcome: Outcome, line: str
+    ) -> None:
         rest_s = max(_pause_s(handed.failures + 1), outcome.pause_s)
         again_s = max(_pause_s(handed.tries), outcome.pause_s)
         words = (webhook.name, handed.fields["event"], handed.id, handed.tries)
@@ -203,7 +208,7 @@ class Alerts:
                 try:
                     ended = await self._store.alerts.book(
                         webhook.id, token, handed.id, outcome.error,
-                        round(again_s * 1000), round(rest_s * 1000), _GIVEN_UP_MS,
+                        round(again_s * 1000), round(rest_s * 1000), _GIVEN_UP_MS, line,
                     )  # fmt: skip
                     break
                 except RedisAway:
@@ -219,10 +224,12 @@ class Alerts:
             "event": "test",
             "at": str(now_ms),
             "title": "Relay: a test",
-            "text": "Somebody ran `relay webhook test`. There is nothing to do.",
+            "text": "Somebody tested this webhook. There is nothing to do.",
         }
         started = trio.current_time()
         outcome = await self._send(webhook, f"test-{now_ms}", fields)
+        line = deliveries.log_line(f"test-{now_ms}", fields, 1, outcome, started)
+        await self._store.alerts.note_delivery(webhook.id, line)
         duration_ms = round((trio.current_time() - started) * 1000)
         ok = not outcome.error
         return Delivered(webhook.name, ok, outcome.status, outcome.error, duration_ms)
@@ -241,6 +248,11 @@ class Alerts:
             fields, waiting, dead = await self._store.alerts.standing(one.id)
             found.append(_standing(one, fields, waiting, dead))
         return found
+
+    async def sent(self, webhook: Webhook) -> Sequence[Sent]:
+        """The last deliveries to a webhook, newest first."""
+        lines = await self._store.alerts.deliveries(webhook.id)
+        return [deliveries.sent(line) for line in lines]
 
     async def dead(self, webhook: Webhook) -> Sequence[Dead]:
         """What a webhook did not get, oldest first."""

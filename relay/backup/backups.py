@@ -53,10 +53,11 @@ async def backup(settings: Settings, opened: Store) -> Made:
         await snapshot.take(opened, staged / SNAPSHOT)
         async with snapshot.tried_out(settings, staged / SNAPSHOT, work / "proof") as proof:
             counts = await snapshot.counted(proof)
-        places = _collect(settings, staged)
+        places = await trio.to_thread.run_sync(_collect, settings, staged)
+        sums = await trio.to_thread.run_sync(archive.checksums, staged)
         manifest = Manifest(
             relay.__version__, now.isoformat(timespec="seconds"), counts,
-            archive.checksums(staged), places,
+            sums, places,
         )  # fmt: skip
         target = folder / f"relay-{now:{_FORM}}Z.tar.age"
         await trio.to_thread.run_sync(archive.write, staged, manifest, target, recipients)

@@ -28,7 +28,8 @@ async def take(opened: Store, target: Path) -> None:
     """Write a consistent snapshot of what Redis holds to `target`."""
     with trio.move_on_after(_SAVE_DEADLINE_S):
         try:
-            shutil.copyfile(await opened.upkeep.snapshot(), target)
+            whole = await opened.upkeep.snapshot()
+            await trio.to_thread.run_sync(shutil.copyfile, whole, target)
         except ReplyError as error:
             raise BackupProblem(f"Redis takes no snapshot: {error}.") from None
         except OSError as error:
@@ -52,7 +53,7 @@ def lay_out(snapshot: Path, folder: Path) -> None:
 @contextlib.asynccontextmanager
 async def tried_out(settings: Settings, snapshot: Path, folder: Path) -> AsyncIterator[Store]:
     """A throw-away Redis that holds a snapshot, for the block; its data lies in `folder`."""
-    lay_out(snapshot, folder)
+    await trio.to_thread.run_sync(lay_out, snapshot, folder)
     # Elsewhere, because a socket's path must be short.
     with tempfile.TemporaryDirectory(prefix="relay-") as home:
         throwaway = dataclasses.replace(settings, home=Path(home), redis_url=None)

@@ -58,6 +58,17 @@ local function check_budgets(scope, budgets, cost, now)
   return passed, fullest
 end
 
+-- What a scope has used of each of its budgets, one a line: {period, mode, limit, used, held, till}.
+local function budgets_used(scope, budgets, now)
+  local held, found = redis.call('HMGET', named('spend', scope), 'held_most', 'held_expected'), {}
+  for period, mode, amount in string.gmatch(budgets or '', '(%a+) (%a+) (%d+)') do
+    found[#found + 1] = {period = period, mode = mode, limit = tonumber(amount),
+      used = sum_of(scope, period, '', now), till = end_of(period, now),
+      held = tonumber(mode == 'strict' and held[1] or held[2]) or 0}
+  end
+  return found
+end
+
 -- Holds a lease's reservation at a scope, or gives it back with -1.
 local function hold(scope, cost, sign)
   local key = named('spend', scope)

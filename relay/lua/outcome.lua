@@ -2,9 +2,10 @@
 -- KEYS[1]  the webhook's fields
 -- ARGV     1 webhook  2 word of the one who claimed it  3 alert  4 '' = delivered, else why not
 --          5 until its next try, ms  6 until the webhook is tried again, ms  7 age at which it is
---          given up, ms
+--          given up, ms  8 a line for the webhook's log
 -- Returns  1 delivered, 2 to be tried again, 3 given up, 0 another one has it by now
 local webhook, id, now = ARGV[1], ARGV[3], now_ms()
+note_delivery(webhook, ARGV[8])
 local is_mine = redis.call('HGET', KEYS[1], 'busy') == ARGV[2]
 if is_mine then redis.call('HDEL', KEYS[1], 'busy', 'busy_until') end
 if ARGV[4] == '' then

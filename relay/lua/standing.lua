@@ -32,11 +32,9 @@ if (tonumber(k[5]) or 0) > 0 then
 end
 
 local function add_budgets(whose, at, budgets)
-  local held = redis.call('HMGET', named('spend', at), 'held_most', 'held_expected')
-  for period, mode, amount in string.gmatch(budgets or '', '(%a+) (%a+) (%d+)') do
-    table.insert(found.budgets, {whose = whose, period = period, mode = mode,
-      limit = tonumber(amount), used = sum_of(at, period, '', now), till = end_of(period, now),
-      held = tonumber(mode == 'strict' and held[1] or held[2]) or 0})
+  for _, one in ipairs(budgets_used(at, budgets, now)) do
+    one.whose = whose
+    table.insert(found.budgets, one)
   end
 end
 add_budgets('key', scope, k[7] or nil)

@@ -2,7 +2,7 @@
 -- The keys of a webhook that nobody asks for any more are gone after a week, the dead after a month.
 
 local WEEK_MS = 7 * 86400000
-local MOST_WAITING, MOST_DEAD = 1000, 1000
+local MOST_WAITING, MOST_DEAD, MOST_LOGGED = 1000, 1000, 200
 
 local function keep_for_a_week(webhook)
   -- Not each time: every write goes to the disk.
@@ -34,3 +34,11 @@ local function bury(webhook, id, why, now)
   dequeue(webhook, id)
 end
 
+
+-- Keeps a line about a delivery, newest first.
+local function note_delivery(webhook, line)
+  local log = named('webhook_log', webhook)
+  redis.call('LPUSH', log, line)
+  redis.call('LTRIM', log, 0, MOST_LOGGED - 1)
+  redis.call('PEXPIRE', log, 30 * 86400000)
+end

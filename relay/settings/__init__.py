@@ -26,12 +26,13 @@ from relay.settings.options import (
     is_anthropics,
 )
 from relay.settings.secret import Secret
+from relay.settings.shown import ShownSetting, shown
 from relay.settings.sources import BY_FIELD, from_environment, from_lines, from_toml, parsed
 from relay.settings.webhooks import ENV_PREFIX, EVENTS, USUAL_MARKS, Webhook, filled
 
 __all__ = [
     "EVENTS", "LEAST_PASSWORD", "OPTIONS", "USUAL_MARKS", "Option", "Secret", "Settings",
-    "SettingsError", "Webhook", "is_anthropics", "load",
+    "SettingsError", "ShownSetting", "Webhook", "is_anthropics", "load", "shown",
 ]  # fmt: skip
 
 # What must be there before anything is encrypted or hashed.
@@ -67,6 +68,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         one = given["webhooks"]
         given["webhooks"] = dataclasses.replace(one, value=filled(one.value, named))
     values = {name: parsed(one, BY_FIELD[name]) for name, one in given.items()}
+    values["origins"] = {name: one.where for name, one in given.items()}
     values["notify_socket"] = environ.get("NOTIFY_SOCKET", "")
     values["watchdog_s"] = int(environ.get("WATCHDOG_USEC") or 0) / 1e6
     return _settings(home, {**values, "config": config, "etc": etc})

@@ -104,6 +104,8 @@ class Settings:
     # (0: for ever); not options of ours.
     notify_socket: str = ""
     watchdog_s: float = 0.0
+    # Where each option that was given stands, by its field; what is not in here has its default.
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def redis_folder(self) -> Path:

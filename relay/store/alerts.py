@@ -105,9 +105,14 @@ class AlertTable:
         again_ms: int,
         rest_ms: int,
         age_ms: int,
+        line: str,
     ) -> int:
-        """Book how a delivery ended; an empty `error` is a good end. See lua/outcome.lua."""
-        args: list[Arg] = [webhook, token, alert, error, again_ms, rest_ms, age_ms]
+        """Book how a delivery ended; an empty `error` is a good end. See lua/outcome.lua.
+
+        Args:
+            line: for the webhook's log.
+        """
+        args: list[Arg] = [webhook, token, alert, error, again_ms, rest_ms, age_ms, line]
         return int(await self._db.run("outcome", [name("webhook", webhook)], args))
 
     async def standing(self, webhook: str) -> tuple[dict[str, str], int, int]:
@@ -116,6 +121,15 @@ class AlertTable:
         waiting = await self._db.call("ZCARD", name("webhook_due", webhook))
         dead = await self._db.call("LLEN", name("webhook_dead", webhook))
         return fields, int(waiting), int(dead)
+
+    async def note_delivery(self, webhook: str, line: str) -> None:
+        """Add a line to a webhook's log; see lua/noted.lua."""
+        await self._db.run("noted", [name("webhook_log", webhook)], [webhook, line])
+
+    async def deliveries(self, webhook: str) -> list[str]:
+        """The lines of a webhook's log, newest first."""
+        rows = await self._db.call("LRANGE", name("webhook_log", webhook), 0, -1)
+        return [row.decode() for row in rows]
 
     async def dead(self, webhook: str) -> list[Dead]:
         """What a webhook did not get, oldest first."""

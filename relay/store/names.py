@@ -26,6 +26,7 @@ NAMES = {
     "webhook_due": "{relay}:webhook:%s:due",
     "webhook_waiting": "{relay}:webhook:%s:waiting",
     "webhook_dead": "{relay}:webhook:%s:dead",
+    "webhook_log": "{relay}:webhook:%s:log",
     "lock": "{relay}:lock:%s",
     "signin": "{relay}:signin:%s",
     "owner": "{relay}:owner:%s",
@@ -52,6 +53,7 @@ NAMES = {
     "reports": "{relay}:reports",
     "decision": "{relay}:decision:%s",
     "backup": "{relay}:backup",
+    "monitor": "{relay}:monitor",
     "fsync": "{relay}:fsync",
 }
 

@@ -71,3 +71,12 @@ class UpkeepTable:
     async def backup_notes(self) -> dict[str, str]:
         """When a backup was last made and drilled, and which."""
         return await self._db.hash(NAMES["backup"])
+
+    async def note_monitor(self, notes: str, last_run: str | None = None) -> None:
+        """Keep what the monitor must remember, and the result of its run (both JSON)."""
+        last = () if last_run is None else ("last", last_run)
+        await self._db.call("HSET", NAMES["monitor"], "notes", notes, *last)
+
+    async def monitor_notes(self) -> dict[str, str]:
+        """What the monitor remembers (`notes`) and the result of its last run (`last`), as JSON."""
+        return await self._db.hash(NAMES["monitor"])

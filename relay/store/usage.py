@@ -4,13 +4,15 @@ Counters stand in cells, see lua/count.lua. Records stand in a stream; the archi
 oldest away.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import msgspec
 
-from relay.store.database import Database, flat
+from relay.store.database import Arg, Database, flat
 from relay.store.names import NAMES, name
 from relay.store.values import COUNTERS_LIFE_S, PLACES, Cell, Counted, Entry
 
@@ -137,6 +139,14 @@ class UsageTable:
         old = [field for field in fields if _DAY.match(field) and field[:10] < before]
         if old:
             await self._db.call("HDEL", redis_key, *old)
+
+    async def budgets_used(self, relay_budgets: str, scopes: Sequence[str]) -> list[dict[str, Any]]:
+        """What scopes have used of their budgets; see lua/budgets.lua."""
+        args: list[Arg] = [relay_budgets, *scopes]
+        found: list[dict[str, Any]] = json.loads(
+            await self._db.run("budgets", [NAMES["usage"]], args)
+        )
+        return found
 
     async def decision(self, request_id: str) -> bytes | None:
         value: bytes | None = await self._db.call("GET", name("decision", request_id))

@@ -8,14 +8,18 @@ verify() can tell. Records move from Redis to files of a day each when they are 
 from relay.store import COUNTERS
 from relay.usage.archive import Archive, tidy
 from relay.usage.daily import daily, kept_reports, prune, save_due
+from relay.usage.latest import Speed, programs, speed
 from relay.usage.periods import UsageProblem, moment
 from relay.usage.records import Attempt, Decision, Record, counters, decision, refusal
-from relay.usage.report import Ask, KeyUsage, Report, dollars, of_key, report
+from relay.usage.report import Ask, KeyUsage, Report, dollars, of_key, report, saved_by_cache
+from relay.usage.searching import Found, Search, is_place, search, when
 from relay.usage.sums import BY, Row
 from relay.usage.verify import Difference, Verdict, verify
 
 __all__ = [
-    "BY", "COUNTERS", "Archive", "Ask", "Attempt", "Decision", "Difference", "KeyUsage", "Record",
-    "Report", "Row", "UsageProblem", "Verdict", "counters", "daily", "decision", "dollars",
-    "kept_reports", "moment", "of_key", "prune", "refusal", "report", "save_due", "tidy", "verify",
+    "BY", "COUNTERS", "Archive", "Ask", "Attempt", "Decision", "Difference", "Found", "KeyUsage",
+    "Record", "Report", "Row", "Search", "Speed", "UsageProblem", "Verdict",
+    "counters", "daily", "decision", "dollars", "is_place", "kept_reports", "moment", "of_key",
+    "programs", "prune", "refusal", "report", "save_due", "saved_by_cache", "search",
+    "speed", "tidy", "verify", "when",
 ]  # fmt: skip

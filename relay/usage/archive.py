@@ -70,14 +70,18 @@ class Archive:
     def read(self, day: str) -> Iterator[Entry]:
         """The records of a day, each once; none when there is no such file."""
         seen: set[str] = set()
+        for entry in self.lines(day):
+            if entry.id not in seen:
+                seen.add(entry.id)
+                yield entry
+
+    def lines(self, day: str) -> Iterator[Entry]:
+        """The records of a day as they stand in its file: one may stand there twice."""
         path = self._path(day)
         try:
             with gzip.open(path) as lines:
                 for text in lines:
-                    line = _LINE.decode(text)
-                    if line.id not in seen:
-                        seen.add(line.id)
-                        yield _entry(line)
+                    yield _entry(_LINE.decode(text))
         except FileNotFoundError:
             return
         except (EOFError, gzip.BadGzipFile, msgspec.DecodeError) as error:

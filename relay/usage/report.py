@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from relay.pricing import Prices, Tokens
 from relay.store import Entry, Store
 from relay.usage import archive, sums
 from relay.usage.archive import Archive, booked, visit_valid
@@ -174,3 +175,19 @@ def dollars(micros: int) -> str:
     """Micro-dollars as dollars with all six places, e.g. $0.004210."""
     sign, micros = ("-", -micros) if micros < 0 else ("", micros)
     return f"{sign}${micros // 1_000_000}.{micros % 1_000_000:06d}"
+
+
+def saved_by_cache(found: Report, prices: Prices) -> int:
+    """Micro-dollars that the cache saved in a report that tells usage by model, by the prices of
+    today. Below zero where more was written into it than read."""
+    return sum(prices.saved_by_cache(row.model, _tokens(row.counters)) for row in found.rows)
+
+
+def _tokens(counters: Mapping[str, int]) -> Tokens:
+    return Tokens(
+        input=counters["input_tokens"],
+        output=counters["output_tokens"],
+        cache_read=counters["cache_read_tokens"],
+        cache_write_5m=counters["cache_write_5m_tokens"],
+        cache_write_1h=counters["cache_write_1h_tokens"],
+    )

@@ -6,21 +6,32 @@ from typing import Any
 import trio
 from quart import Response
 
+from relay import budgets
 from relay.accounts import KIND_NAMES, Account, AccountProblem, TestResult
 from relay.upstream import UpstreamError
-from relay.web import forms
+from relay.usage import Ask, report
+from relay.web import forms, timeline
+from relay.web.switches import switching
 from relay.web.visit import Visit
 
 _CHANGES = 50
 _REMOVE_PATIENCE_S = 10.0
 _TEST_DEADLINE_S = 20.0
 
+enable = switching(lambda ctx: ctx.accounts, "/web/accounts", enabled=True)
+disable = switching(lambda ctx: ctx.accounts, "/web/accounts", enabled=False)
+
 
 async def listing(visit: Visit) -> Response:
     accounts = await visit.ctx.accounts.list()
     open_by_id = {one.id: await visit.ctx.store.accounts.open_leases(one.id) for one in accounts}
-    template = "accounts_rows.html" if visit.is_partial else "accounts.html"
-    return visit.page(template, accounts=accounts, open_by_id=open_by_id)
+    found = await report(visit.ctx.store, Ask(by=("account",)))
+    return visit.page(
+        "accounts_rows.html" if visit.is_partial else "accounts.html",
+        accounts=accounts,
+        open_by_id=open_by_id,
+        today={row.account_id: row.counters for row in found.rows},
+    )
 
 
 async def new(visit: Visit) -> Response:
@@ -74,12 +85,19 @@ async def _show(
     begun: str = "",
 ) -> Response:
     account = await visit.ctx.accounts.find(account_id)
-    changes = await visit.ctx.store.accounts.state_changes(account.id, _CHANGES)
+    kept = await visit.ctx.store.accounts.state_changes(account.id, _CHANGES)
+    changes = [_change(one) for one in kept]
+    found = await report(visit.ctx.store, Ask(by=("model",), account_id=account.id))
     return visit.page(
         "account.html",
         422 if problem else 200,
         account=account,
-        changes=[_change(one) for one in changes],
+        changes=changes,
+        spans=timeline.spans(changes, account.state, datetime.now(UTC)),
+        today=found,
+        used=await budgets.used(
+            visit.ctx.store, visit.ctx.settings, [budgets.of_account(account.id)]
+        ),
         open_requests=await visit.ctx.store.accounts.open_leases(account.id),
         problem=problem,
         tested=tested,
@@ -114,16 +132,6 @@ async def test(visit: Visit, account_id: str) -> Response:
     except (UpstreamError, trio.TooSlowError) as error:
         tested = TestResult(False, None, str(error) or visit.text("It did not answer in time."))
     return await _show(visit, account_id, tested=tested)
-
-
-async def enable(visit: Visit, account_id: str) -> Response:
-    await visit.ctx.accounts.set_enabled(account_id, enabled=True)
-    return visit.redirect(f"/web/accounts/{account_id}", "enabled")
-
-
-async def disable(visit: Visit, account_id: str) -> Response:
-    await visit.ctx.accounts.set_enabled(account_id, enabled=False)
-    return visit.redirect(f"/web/accounts/{account_id}", "disabled")
 
 
 async def reset(visit: Visit, account_id: str) -> Response:

@@ -12,10 +12,13 @@ from werkzeug.exceptions import HTTPException
 
 from relay import audit, oauth
 from relay.accounts import AccountProblem
+from relay.alerts import WebhookProblem
+from relay.backup import BackupProblem
 from relay.context import Context
 from relay.keys import KeyProblem
 from relay.owners import OwnerProblem
 from relay.store import RedisAway
+from relay.usage import UsageProblem
 from relay.users import UserProblem
 from relay.vault import VaultError, same_secret
 from relay.web import language, shown, static_files
@@ -27,6 +30,8 @@ from relay.web.visit import Shared, Visit
 _MOST_FORM_BYTES = 64 * 1024
 _FORM_PATIENCE_S = 20
 _ANSWER_PATIENCE_S = 60
+# Each reads files for seconds, beside the requests that are served.
+_SEARCHES_AT_ONCE = 2
 _SAFE = ("GET", "HEAD")
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -44,7 +49,10 @@ _HEADERS = {
 }
 _HSTS = "max-age=31536000"
 _LANGUAGE_COOKIE, _LANGUAGE_LIFE_S = "relay-language", 365 * 24 * 3600
-_PROBLEMS = (AccountProblem, KeyProblem, OwnerProblem, UserProblem, VaultError, oauth.OAuthProblem)
+_PROBLEMS = (
+    AccountProblem, BackupProblem, KeyProblem, OwnerProblem, UsageProblem, UserProblem, VaultError,
+    WebhookProblem, oauth.OAuthProblem,
+)  # fmt: skip
 
 log = logging.getLogger("relay.web")
 
@@ -57,7 +65,15 @@ def console(ctx: Context, stop: trio.Event) -> Application:
     Args:
         stop: ends what streams.
     """
-    shared = Shared(ctx, shown.environment(), language.load(), static_files.load(), Live(ctx), stop)
+    shared = Shared(
+        ctx=ctx,
+        templates=shown.environment(),
+        languages=language.load(),
+        files=static_files.load(),
+        live=Live(ctx),
+        stop=stop,
+        searching=trio.CapacityLimiter(_SEARCHES_AT_ONCE),
+    )
     shared.templates.globals["static"] = lambda name: shared.files[name].url
     app = QuartTrio("relay.web", static_folder=None, template_folder=None)
     app.config.update(

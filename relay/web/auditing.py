@@ -5,6 +5,8 @@ import json
 
 from quart import Response
 
+from relay.usage import is_place
+from relay.web.files import download
 from relay.web.visit import Visit
 
 _PAGE = 50
@@ -17,8 +19,7 @@ async def listing(visit: Visit) -> Response:
 
 async def _page(visit: Visit, verdict: tuple[int, str] | None = None) -> Response:
     before = visit.asked("before")
-    # A place in the list as Redis names it, or nothing.
-    before = before if before.replace("-", "").isdigit() else ""
+    before = before if is_place(before) else ""
     entries = await visit.ctx.audit.newest(_PAGE, before)
     more = entries[-1].id if len(entries) == _PAGE else ""
     return visit.page("audit.html", entries=entries, more=more, before=before, verdict=verdict)
@@ -29,12 +30,8 @@ async def verify(visit: Visit) -> Response:
     return await _page(visit, await visit.ctx.audit.verify())
 
 
-async def download(visit: Visit) -> Response:
+async def as_json(visit: Visit) -> Response:
     """The newest entries as one JSON list."""
     entries = await visit.ctx.audit.newest(_MOST_DOWNLOADED)
     body = json.dumps([dataclasses.asdict(one) for one in entries], ensure_ascii=False, indent=1)
-    headers = {
-        "content-type": "application/json; charset=utf-8",
-        "content-disposition": 'attachment; filename="relay-audit.json"',
-    }
-    return Response(body, 200, headers)
+    return download(body, "application/json", "relay-audit.json")

@@ -59,10 +59,7 @@ async def sign_in(visit: Visit) -> Response:
     agent = visit.request.headers.get("User-Agent", "")
     token = await users.open_session(user, visit.way.address, agent)
     response = visit.redirect(visit.given("next") or "/web")
-    response.set_cookie(
-        visit.way.cookie, token, path="/", httponly=True, secure=visit.way.is_secure,
-        samesite="Strict",
-    )  # fmt: skip
+    give_cookie(visit, response, token)
     return response
 
 
@@ -72,6 +69,14 @@ async def sign_out(visit: Visit) -> Response:
     response = visit.redirect("/web/sign-in", "signed_out")
     forget_cookie(visit, response)
     return response
+
+
+def give_cookie(visit: Visit, response: Response, token: str) -> None:
+    """Have the browser keep its session's token."""
+    response.set_cookie(
+        visit.way.cookie, token, path="/", httponly=True, secure=visit.way.is_secure,
+        samesite="Strict",
+    )  # fmt: skip
 
 
 def forget_cookie(visit: Visit, response: Response) -> None:

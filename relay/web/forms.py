@@ -8,6 +8,7 @@ from typing import Any
 from relay.accounts import Account
 from relay.keys import USUAL_PREFIX, Key, KeyProblem
 from relay.limits import PERIODS
+from relay.owners import Owner
 from relay.web.visit import Visit
 
 _FEDERATION = (
@@ -63,6 +64,17 @@ def key_settings(visit: Visit) -> dict[str, Any]:
         "budgets": _budgets(visit),
         "budget_mode": visit.given("budget_mode"),
     }
+
+
+def owner_budgets(visit: Visit) -> tuple[dict[str, str], str]:
+    """An owner's budgets by the form, and how they hold."""
+    return _budgets(visit), visit.given("budget_mode")
+
+
+def owner_fields(owner: Owner | None) -> dict[str, str]:
+    """What stands in the form of an owner; of a new one when None."""
+    name, budgets = (owner.name, owner.budgets) if owner else ("", {})
+    return {"name": name, **_budget_fields(budgets)}
 
 
 def _moment(text: str) -> datetime | None:

@@ -1,6 +1,6 @@
 """Keys: found, made, changed, and what each has used of its limits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from quart import Response
 
@@ -8,10 +8,14 @@ from relay import usage
 from relay.keys import USUAL_PREFIX, Key, KeyProblem
 from relay.selfservice import limits_used
 from relay.web import forms
-from relay.web.visit import Visit
+from relay.web.switches import switching
+from relay.web.visit import Visit, whole
 
 _PAGE = 100
 _GRACE_H = (0, 1, 24, 168)
+
+enable = switching(lambda ctx: ctx.keys, "/web/keys", enabled=True)
+disable = switching(lambda ctx: ctx.keys, "/web/keys", enabled=False)
 
 
 async def listing(visit: Visit) -> Response:
@@ -19,7 +23,8 @@ async def listing(visit: Visit) -> Response:
     owners = sorted({key.owner for key in keys if key.owner})
     tags = sorted({tag for key in keys for tag in key.tags})
     found = [key for key in reversed(keys) if _is_asked(visit, key)]
-    start = int(start) if (start := visit.asked("from")).isdigit() else 0
+    start = visit.start
+    usage_today = await _today_by_key(visit)
     return visit.page(
         "keys_rows.html" if visit.is_partial else "keys.html",
         keys=found[start : start + _PAGE],
@@ -27,10 +32,16 @@ async def listing(visit: Visit) -> Response:
         start=start,
         step=_PAGE,
         total=len(keys),
+        today=usage_today,
         owners=[(one, one) for one in owners],
         tags=[(one, one) for one in tags],
         asked={name: visit.asked(name) for name in ("q", "owner", "tag", "state")},
     )
+
+
+async def _today_by_key(visit: Visit) -> Mapping[str, Mapping[str, int]]:
+    found = await usage.report(visit.ctx.store, usage.Ask(by=("key",)))
+    return {row.key_id: row.counters for row in found.rows}
 
 
 def _is_asked(visit: Visit, key: Key) -> bool:
@@ -73,8 +84,8 @@ async def create(visit: Visit) -> Response:
 
 def _shown_once(visit: Visit, key: Key, text: str, grace_h: float | None = None) -> Response:
     scheme = "https" if visit.way.is_secure else "http"
-    base = f"{scheme}://{visit.request.host}/api"
-    return visit.page("key_made.html", 200, key=key, text=text, base=base, grace_h=grace_h)
+    here = f"{scheme}://{visit.request.host}"
+    return visit.page("key_made.html", 200, key=key, text=text, here=here, grace_h=grace_h)
 
 
 async def show(visit: Visit, key_id: str) -> Response:
@@ -116,19 +127,9 @@ async def edit(visit: Visit, key_id: str) -> Response:
 
 async def rotate(visit: Visit, key_id: str) -> Response:
     """A new text for a key; the one before works for as many more hours as were chosen."""
-    grace_h = int(hours) if (hours := visit.given("grace")).isdigit() else max(_GRACE_H)
+    grace_h = whole(visit.given("grace"), max(_GRACE_H))
     key, text = await visit.ctx.keys.rotate(key_id, min(grace_h, max(_GRACE_H)) * 3600)
     return _shown_once(visit, key, text, grace_h)
-
-
-async def enable(visit: Visit, key_id: str) -> Response:
-    await visit.ctx.keys.set_enabled(key_id, enabled=True)
-    return visit.redirect(f"/web/keys/{key_id}", "enabled")
-
-
-async def disable(visit: Visit, key_id: str) -> Response:
-    await visit.ctx.keys.set_enabled(key_id, enabled=False)
-    return visit.redirect(f"/web/keys/{key_id}", "disabled")
 
 
 async def delete(visit: Visit, key_id: str) -> Response:

@@ -29,7 +29,6 @@ async def stream(visit: Visit) -> Response:
 
 
 async def _events(visit: Visit) -> AsyncIterator[bytes]:
-    template = visit.shared.templates.get_template("overview_now.html")
     token = visit.request.cookies.get(visit.way.cookie, "")
     sent, sent_at, end = "", trio.current_time(), trio.current_time() + _LONGEST_S
     yield b"retry: 3000\n\n"
@@ -38,7 +37,7 @@ async def _events(visit: Visit) -> AsyncIterator[bytes]:
             yield b"event: gone\ndata: signed out\n\n"
             return
         snapshot = await visit.shared.live.snapshot()
-        part = template.render(t=visit.text, visit=visit, now=snapshot)
+        part = visit.rendered("overview_now.html", now=snapshot)
         if part != sent:
             sent, sent_at = part, trio.current_time()
             yield "".join(f"data: {line}\n" for line in part.splitlines()).encode() + b"\n"

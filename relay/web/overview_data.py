@@ -3,43 +3,95 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import trio
 
-from relay import usage
+from relay import budgets, usage
 from relay.accounts import Account
+from relay.budgets import Budget
 from relay.context import Context
-from relay.selfservice import limits_used
+from relay.keys import Key
+from relay.usage import Row, Speed
 
 FRESH_S = 1.5
-# Budgets cost one question for each key that has any: so long does each of them count.
-_FRESH_S_A_BUDGET = 0.05
-_MOST_KEYS = 500
+# What is read from many keys or records is read less often.
+_SLOW_FRESH_S = 5.0
+_SPEED_OF_LAST = timedelta(minutes=15)
 _NEAR = 0.75
+_MOST_NEAR = 20
 
 
 @dataclass(frozen=True, slots=True)
 class NearBudget:
-    """A budget of which at least three quarters are used; `share` is up to 1 and beyond."""
+    """A budget of which at least three quarters are used, and what its owner is called."""
 
-    key_id: str
-    key_name: str
-    budget: Mapping[str, Any]
-    share: float
+    name: str
+    budget: Budget
+
+
+class MonitorFinding(msgspec.Struct, frozen=True):
+    """What the monitor found of one thing: `level` is ok, unseen, warning or critical."""
+
+    check: str = ""
+    subject: str = ""
+    level: str = ""
+    text: str = ""
+    mend: str = ""
+
+
+class MonitorRun(msgspec.Struct, frozen=True):
+    """The monitor's last run, as it kept it: how bad all of it is, and when (ISO)."""
+
+    level: str
+    time: str
+    findings: tuple[MonitorFinding, ...] = ()
+
+    @property
+    def problems(self) -> Sequence[MonitorFinding]:
+        return [one for one in self.findings if one.level in ("warning", "critical")]
+
+    @property
+    def certificates(self) -> Sequence[MonitorFinding]:
+        return [one for one in self.findings if one.check == "certificate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """What is read every five seconds.
+
+    Args:
+        speed: of the last quarter of an hour.
+        backup: when one was made and drilled, ISO; see UpkeepTable.note_backup().
+        monitor: None where no monitor has run.
+    """
+
+    near: Sequence[NearBudget]
+    speed: Speed
+    backup: Mapping[str, str]
+    monitor: MonitorRun | None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of the relay at one moment. `total` are today's counters (UTC)."""
+    """The state of the relay at one moment.
+
+    Args:
+        total: today's counters (UTC).
+        saved_micros: what the cache saved today.
+        by_key, by_model: today's figures, the dearest first.
+    """
 
     at: datetime
     total: Mapping[str, int]
+    saved_micros: int
+    by_key: Sequence[Row]
+    by_model: Sequence[Row]
     open_requests: int
     accounts: Sequence[Account]
     keys: int
-    near: Sequence[NearBudget]
+    slow: Slow
 
     @property
     def troubled(self) -> Sequence[Account]:
@@ -58,7 +110,7 @@ class Live:
         self._ctx = ctx
         self._lock = trio.Lock()
         self._last: tuple[float, Snapshot] | None = None
-        self._near: tuple[float, Sequence[NearBudget]] | None = None
+        self._slow: tuple[float, Slow] | None = None
 
     async def snapshot(self) -> Snapshot:
         """The state now, or of a moment ago."""
@@ -69,27 +121,47 @@ class Live:
 
     async def _read(self) -> Snapshot:
         ctx = self._ctx
-        keys = await ctx.keys.list()
-        limited = [key for key in keys if key.limits.budgets or key.owner][:_MOST_KEYS]
-        fresh_s = len(limited) * _FRESH_S_A_BUDGET
-        if self._near is None or time.monotonic() - self._near[0] > fresh_s:
-            found = [near for key in limited for near in await self._near_of(key.id, key.name)]
-            found.sort(key=lambda one: -one.share)
-            self._near = (time.monotonic(), found)
+        keys, accounts = await ctx.keys.list(), await ctx.accounts.list()
+        if self._slow is None or time.monotonic() - self._slow[0] > _SLOW_FRESH_S:
+            self._slow = (time.monotonic(), await self._read_slow(keys, accounts))
+        by_key = await usage.report(ctx.store, usage.Ask(by=("key",)))
+        by_model = await usage.report(ctx.store, usage.Ask(by=("model",)))
         return Snapshot(
             at=datetime.now(UTC),
-            total=(await usage.report(ctx.store)).total,
+            total=by_key.total,
+            saved_micros=usage.saved_by_cache(by_model, ctx.prices),
+            by_key=_spending(by_key.rows),
+            by_model=_spending(by_model.rows),
             open_requests=await ctx.store.leases.count(),
-            accounts=await ctx.accounts.list(),
+            accounts=accounts,
             keys=len(keys),
-            near=self._near[1],
+            slow=self._slow[1],
         )
 
-    async def _near_of(self, key_id: str, key_name: str) -> list[NearBudget]:
-        used = await limits_used(self._ctx, key_id)
-        found = []
-        for budget in used["budgets"]:
-            share = float(budget["used_usd"]) / float(budget["limit_usd"])
-            if share >= _NEAR:
-                found.append(NearBudget(key_id, key_name, budget, share))
-        return found
+    async def _read_slow(self, keys: Sequence[Key], accounts: Sequence[Account]) -> Slow:
+        ctx = self._ctx
+        names = {budgets.RELAY: ""}
+        names |= {budgets.of_owner(one.name): one.name for one in await ctx.owners.list()}
+        names |= {budgets.of_account(one.id): one.name for one in accounts if one.budgets}
+        names |= {budgets.of_key(one.id): one.name for one in keys if one.limits.budgets}
+        used = await budgets.used(ctx.store, ctx.settings, names)
+        near = [NearBudget(names[one.scope], one) for one in used if one.share >= _NEAR]
+        near.sort(key=lambda one: -one.budget.share)
+        return Slow(
+            near=near[:_MOST_NEAR],
+            speed=await usage.speed(ctx.store, _SPEED_OF_LAST),
+            backup=await ctx.store.upkeep.backup_notes(),
+            monitor=_monitor_run((await ctx.store.upkeep.monitor_notes()).get("last", "")),
+        )
+
+
+def _monitor_run(kept: str) -> MonitorRun | None:
+    """The last run of a text that another version may have kept."""
+    try:
+        return msgspec.json.decode(kept, type=MonitorRun)
+    except msgspec.DecodeError:
+        return None
+
+
+def _spending(rows: Sequence[Row]) -> Sequence[Row]:
+    return [row for row in rows if row.counters["requests"] or row.counters["cost_micros"]]

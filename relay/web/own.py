@@ -8,7 +8,7 @@ from quart import Response
 
 from relay import passwords
 from relay.users import ISSUER, SignInRefused, UserProblem
-from relay.web.door import forget_cookie
+from relay.web.door import forget_cookie, give_cookie
 from relay.web.visit import Visit
 
 
@@ -48,10 +48,7 @@ async def password(visit: Visit) -> Response:
         return await _page(visit, 422, str(problem))
     token = await users.open_session(visit.who.user, visit.way.address, visit.who.agent)
     response = visit.redirect("/web/own", "password")
-    response.set_cookie(
-        visit.way.cookie, token, path="/", httponly=True, secure=visit.way.is_secure,
-        samesite="Strict",
-    )  # fmt: skip
+    give_cookie(visit, response, token)
     return response
 
 

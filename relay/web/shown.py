@@ -1,11 +1,28 @@
 """How values look on a page: the templates' environment and its filters."""
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+_TONES = {
+    "ok": "good", "enabled": "good", "cooling": "fair", "overloaded": "fair", "failing": "bad",
+    "exhausted": "bad", "unauthorized": "bad", "expired": "bad", "warning": "fair",
+    "critical": "bad",
+}  # fmt: skip
+_COMMAND = re.compile(r"`([^`]*)`")
+# The first that fits counts: each says the names of those that it wants to be taken for.
+_BROWSERS = (
+    ("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("HeadlessChrome/", "Chrome"),
+    ("Chrome/", "Chrome"), ("Safari/", "Safari"),
+)  # fmt: skip
+_SYSTEMS = (
+    ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"),
+    ("Mac OS X", "macOS"), ("Linux", "Linux"),
+)  # fmt: skip
 
 
 def environment() -> Environment:
@@ -17,7 +34,10 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"money": money, "number": number, "when": when, "listed": listed}
+    made.filters |= {
+        "money": money, "number": number, "short": short, "when": when, "listed": listed,
+        "tone": tone, "coded": coded, "browser": browser,
+    }  # fmt: skip
     made.tests["moment"] = lambda value: isinstance(value, datetime)
     return made
 
@@ -36,6 +56,38 @@ def number(value: object) -> str:
     return f"{int(str(value)):,}"
 
 
+def short(value: object) -> Markup:
+    """A large number in a few digits; all of them are in the title."""
+    count = int(str(value))
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**4, "k")):
+        if count >= size:
+            return Markup('<data value="{0}" title="{0:,}">{1:.1f} {2}</data>').format(
+                count, count / (1000 if unit == "k" else size), unit
+            )
+    return Markup(f"{count:,}")  # noqa: S704  # digits and commas
+
+
+def tone(state: str) -> str:
+    """How good a state is: the class of what shows it."""
+    return _TONES.get(state, "off")
+
+
+def coded(text: str) -> Markup:
+    """A sentence in which `commands` stand between backticks."""
+    parts = _COMMAND.split(text)
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part
+        for number, part in enumerate(parts)
+    )
+
+
+def browser(agent: str) -> str:
+    """What a User-Agent says in two words; the beginning of it where it is no known browser's."""
+    name = next((name for mark, name in _BROWSERS if mark in agent), "")
+    system = next((name for mark, name in _SYSTEMS if mark in agent), "")
+    return f"{name}, {system}" if name and system else name or agent[:60]
+
+
 def when(value: datetime | str | None) -> Markup:
     """A moment, UTC; the page's script turns it into the viewer's own time."""
     if not value:
@@ -51,6 +103,8 @@ def when(value: datetime | str | None) -> Markup:
 
 def listed(value: object) -> str:
     """What a field holds, in one line; a pair of braces or brackets shows nobody anything."""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={listed(one)}" for name, one in value.items())
     if isinstance(value, str):

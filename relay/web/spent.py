@@ -8,7 +8,18 @@ from datetime import UTC, datetime, timedelta
 from quart import Response
 
 from relay.store import COUNTERS
-from relay.usage import BY, Archive, Ask, Report, UsageProblem, moment, report, spreadsheet
+from relay.usage import (
+    BY,
+    Archive,
+    Ask,
+    Report,
+    UsageProblem,
+    moment,
+    report,
+    saved_by_cache,
+    spreadsheet,
+)
+from relay.web.files import download
 from relay.web.visit import Visit
 
 _USUAL_SINCE, _USUAL_BY = "today", "key"
@@ -32,12 +43,24 @@ class Bar:
 async def page(visit: Visit) -> Response:
     try:
         found, bars = await _found(visit), await _bars_asked(visit)
+        saved = await _saved(visit)
     except UsageProblem as problem:
-        return _page(visit, None, (), str(problem))
-    return _page(visit, found, bars)
+        return _page(visit, None, (), problem=str(problem))
+    return _page(visit, found, bars, saved)
 
 
-def _page(visit: Visit, found: Report | None, bars: Sequence[Bar], problem: str = "") -> Response:
+async def _saved(visit: Visit) -> int:
+    """Micro-dollars that the cache saved in the period."""
+    asked = _asked(visit)
+    since, until = _period(asked)
+    by_model = Ask(since, until, ("model",), model=asked["model"])
+    found = await report(visit.ctx.store, by_model, Archive(visit.ctx.settings.usage_folder))
+    return saved_by_cache(found, visit.ctx.prices)
+
+
+def _page(
+    visit: Visit, found: Report | None, bars: Sequence[Bar], saved: int = 0, problem: str = ""
+) -> Response:
     named = spreadsheet.fields(found) if found else []
     return visit.page(
         "usage.html",
@@ -46,6 +69,7 @@ def _page(visit: Visit, found: Report | None, bars: Sequence[Bar], problem: str 
         fields=[name for name in named if not name.endswith("_id")],
         rows=found.rows[:_MOST_SHOWN] if found else (),
         bars=bars,
+        saved_micros=saved,
         asked=_asked(visit),
         problem=problem,
     )
@@ -121,8 +145,8 @@ async def as_csv(visit: Visit) -> Response:
     try:
         text = spreadsheet.as_csv(await _found(visit))
     except UsageProblem as problem:
-        return _page(visit, None, (), str(problem))
-    return _file(text, "text/csv; charset=utf-8", "relay-usage.csv")
+        return _page(visit, None, (), problem=str(problem))
+    return download(text, "text/csv", "relay-usage.csv")
 
 
 async def as_json(visit: Visit) -> Response:
@@ -130,11 +154,6 @@ async def as_json(visit: Visit) -> Response:
     try:
         told = spreadsheet.as_json(await _found(visit))
     except UsageProblem as problem:
-        return _page(visit, None, (), str(problem))
+        return _page(visit, None, (), problem=str(problem))
     text = json.dumps(told, indent=1, ensure_ascii=False, default=str)
-    return _file(text, "application/json; charset=utf-8", "relay-usage.json")
-
-
-def _file(text: str, kind: str, name: str) -> Response:
-    headers = {"content-type": kind, "content-disposition": f'attachment; filename="{name}"'}
-    return Response(text, 200, headers)
+    return download(text, "application/json", "relay-usage.json")

@@ -1,5 +1,6 @@
 """One person's request for a page: who they are, what they sent, and how they are answered."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ class Shared:
 
     Args:
         stop: set when the relay is about to end; what streams ends with it.
+        searching: so many search the records at one time; others wait.
     """
 
     ctx: Context
@@ -32,6 +34,7 @@ class Shared:
     files: Mapping[str, StaticFile]
     live: Live
     stop: trio.Event
+    searching: trio.CapacityLimiter
 
 
 @dataclass(slots=True)
@@ -74,7 +77,12 @@ class Visit:
 
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
         """A page, or a part of one, made from a template."""
-        page = self.shared.templates.get_template(template).render(
+        page = self.rendered(template, **values)
+        return Response(page, status, content_type="text/html; charset=utf-8")
+
+    def rendered(self, template: str, **values: Any) -> str:
+        """The text of a template."""
+        return self.shared.templates.get_template(template).render(
             t=self.text,
             visit=self,
             roles=ROLES,
@@ -82,7 +90,6 @@ class Visit:
             done=_DONE.get(self.request.args.get("done", ""), ""),
             **values,
         )
-        return Response(page, status, content_type="text/html; charset=utf-8")
 
     def problem(self, status: int, title: str, sentence: str) -> Response:
         """A page that says what went wrong."""
@@ -107,6 +114,16 @@ class Visit:
         """A word of the address' query."""
         return self.request.args.get(name, "").strip()
 
+    @property
+    def start(self) -> int:
+        """Where the part of a list begins that was asked for."""
+        return whole(self.asked("from"), 0)
+
+
+def whole(text: str, otherwise: int) -> int:
+    """A whole number as it was typed, or another one where it is none."""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else otherwise
+
 
 # What may be said after a change: never a text out of the address itself.
 _DONE = {
@@ -118,4 +135,6 @@ _DONE = {
     "signed_out": "Signed out.",
     "password": "The password is changed, and every other browser is signed out.",
     "added": "Added.",
+    "revived": "They wait to be delivered again.",
+    "everybody_out": "Everybody is signed out.",
 }

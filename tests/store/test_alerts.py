@@ -232,8 +232,19 @@ async def book(
 ) -> int:
     given = {"again_ms": 60_000, "rest_ms": 0, **pauses}
     return await store.alerts.book(
-        "wh_1", token, await handed_id(store, title), error, age_ms=age_ms, **given
+        "wh_1", token, await handed_id(store, title), error, age_ms=age_ms, line=title, **given
     )
+
+
+async def test_each_delivery_is_kept_in_the_webhooks_log_newest_first(opened: Store):
+    await claimed(opened)
+    await report(opened, "one", "two")
+    for title in ("one", "two"):
+        assert await claimed(opened) == title
+        await book(opened, title)
+    await opened.alerts.note_delivery("wh_1", "a test")
+    assert await opened.alerts.deliveries("wh_1") == ["a test", "two", "one"]
+    assert await opened._db.call("PTTL", name("webhook_log", "wh_1")) > 0
 
 
 async def test_a_new_webhook_gets_what_happens_from_then_on_in_order(opened: Store):

@@ -13,13 +13,13 @@ PACKAGE = Path(__file__).parents[2] / "relay"
 ROWS = (
     {"__main__"},
     {"cli"},
-    {"trial", "backup"},
+    {"trial"},
     {"server"},
     {"asgi", "jobs", "listener"},
     {"connection", "api", "web"},
     {"http1"},
     {"dialects.chat"},
-    {"dialects.responses", "objects", "selfservice", "signin"},
+    {"backup", "dialects.responses", "objects", "selfservice", "signin"},
     {"batches"},
     {"dialects.messages"},
     {"exchange"},
@@ -28,6 +28,7 @@ ROWS = (
     {"lease"},
     {"balancer", "checks"},
     {"keys", "accounts", "owners", "users"},
+    {"budgets"},
     {"usage", "alerts", "audit", "limits", "refusals", "settlements", "waiting"},
     {"store", "redis_child"},
     {

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import relay.web
+from relay.accounts import KIND_NAMES
+from relay.accounts.values import _ADVICE
 from relay.limits import PERIODS
 from relay.users import ROLES
 from relay.web.language import Language, chosen, load
@@ -18,9 +20,12 @@ LANGUAGES = load()
 BUILT = {
     *(f"limit {name}" for name in ("rate", "tokens", "daily", "monthly", "concurrency")),
     *(f"{kind} {period}" for kind in ("budget", "word") for period in PERIODS),
+    *(f"whose {one}" for one in ("relay", "key", "owner", "account")),
     "strict", "soft", *ROLES, *_DONE.values(),
     "ok", "enabled", "disabled", "cooling", "overloaded", "failing", "exhausted", "unauthorized",
-    "expired",
+    *(f"advice {state}" for state in _ADVICE), *(f"advice expired {kind}" for kind in KIND_NAMES),
+    "by a person", "its token has run out", "not signed in yet",
+    "expired", "warning", "critical", "unseen",
 }  # fmt: skip
 
 
@@ -49,6 +54,15 @@ def fields(text: str) -> set[str]:
 @pytest.mark.parametrize("language", [one for one in LANGUAGES.values() if one.code != "en"])
 def test_a_language_says_all_that_the_pages_say_and_no_more(language: Language):
     assert set(language.texts) == said()
+
+
+def test_english_has_a_text_for_each_word_of_the_program_and_no_more():
+    coded = {
+        text
+        for text in BUILT
+        if text.split(" ")[0] in ("limit", "budget", "word", "whose", "advice")
+    }
+    assert set(LANGUAGES["en"].texts) == coded
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values())

@@ -332,3 +332,13 @@ def test_the_most_that_a_call_can_cost_counts_its_tools_and_their_findings() -> 
     """Opus 5: $10 per million tokens written to the cache for an hour, $25 of output."""
     assert PRICES.most("claude-opus-5", 1000, 100) == 10_000 + 2_500
     assert PRICES.most("claude-opus-5", 1000, 100, 2) == 12_500 + 2 * (10_000_000 + 10_000)
+
+
+def test_the_cache_saves_the_difference_to_fresh_input_and_costs_its_writes():
+    model = "claude-opus-5"
+    assert PRICES.saved_by_cache(model, Tokens(input=MILLION, output=MILLION)) == 0
+    assert PRICES.saved_by_cache(model, Tokens(cache_read=MILLION)) == micros("4.5")
+    written = Tokens(cache_write_5m=MILLION)
+    assert PRICES.saved_by_cache(model, written) == micros("5") - PRICES.cost(model, written) < 0
+    dearer = Tokens(cache_write_1h=MILLION, cache_read=MILLION)
+    assert PRICES.saved_by_cache(model, dearer) == micros("10") - PRICES.cost(model, dearer)

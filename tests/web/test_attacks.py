@@ -1,14 +1,16 @@
 """What somebody would try who is not meant to be there."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
 import httpx
 import pytest
 
-from relay import passwords
+from relay import passwords, store
 from relay.settings import Secret
+from relay.web.routes import PUBLIC, ROUTES
 
 from ..e2e.conftest import BODY, relay_running
 from .conftest import PASSWORD, Console, Person
@@ -49,6 +51,16 @@ async def test_a_change_without_the_sessions_token_is_refused(console: Console, 
         response = await person.client.post("/web/keys/new", data=data)
         assert response.status_code == 403
         assert [one.name for one in await console.relay.ctx.keys.list()] == ["alice"]
+
+
+async def test_no_page_takes_a_form_without_the_sessions_token(console: Console):
+    async with console.signed_in() as person:
+        for route in ROUTES:
+            if route.method == "POST" and route.role != PUBLIC:
+                path = re.sub(r"<[^>]+>", "x", route.path)
+                response = await person.client.post(path, data={"csrf": "wrong"})
+                assert response.status_code == 403, route.name
+        assert (await person.get("/web")).status_code == 200
 
 
 async def test_one_persons_token_is_not_anothers(console: Console):
@@ -310,13 +322,35 @@ async def fill_with_markup(console: Console, person: Person) -> None:
         await client.post("/v1/messages", json=body)
         await client.post("/v1/messages", json={**BODY, "model": "claude-<b>"})
     await console.relay.settled()
+    (hook,) = ctx.settings.webhooks
+    await ctx.alerts.add("report", MARKUP, MARKUP)
+    await ctx.alerts.test(hook.id)
+    dead = {"id": "1-1", "alert": json.dumps({"event": "report", "title": MARKUP, "at": "1"}),
+            "tries": "7", "error": MARKUP, "at": "1"}  # fmt: skip
+    await ctx.store.alerts._db.call("RPUSH", store.name("webhook_dead", hook.id), json.dumps(dead))
+    finding = {"check": "certificate", "subject": MARKUP, "level": "critical", "text": MARKUP,
+               "mend": f"`{MARKUP}`"}  # fmt: skip
+    run = {"level": "critical", "time": "2026-01-02T03:04:05+00:00", "findings": [finding]}
+    await ctx.store.upkeep.note_monitor("{}", json.dumps(run))
+    report = {"date": "2026-01-02", "totalRequests": 1, "totalTokens": 9, "uniqueUsers": 3,
+              "errorRate": 1, "cost": 2, "topModels": [{"model": MARKUP, "cost": 2}]}  # fmt: skip
+    await ctx.store.usage.keep_report("2026-01-02", json.dumps(report), {})
     await ctx.accounts.set_enabled(f"a {MARKUP}", enabled=False)
     await ctx.accounts.set_enabled(f"a {MARKUP}", enabled=True)
     await person.post("/web/keys/new", name=f"2 {MARKUP}", note=MARKUP, owner=MARKUP)
     await person.post(f"/web/keys/{key.id}/edit", name=key.name, note=MARKUP, tags="x")
 
 
-async def test_markup_in_stored_fields_stays_text_on_every_page(console: Console):
+async def test_markup_in_stored_fields_stays_text_on_every_page(redis_url: str, tmp_path: Path):
+    (tmp_path / "relay.toml").write_text(
+        "[[webhooks]]\nname = 'ops'\nurl = 'http://127.0.0.1:9/x'\nallowPrivate = true\n"
+        "[clients]\nown = '<b>|<img src=x>'\n"
+    )
+    async with relay_running(redis_url, tmp_path, admin_password=Secret(PASSWORD)) as running:
+        await look_for_markup(Console(running))
+
+
+async def look_for_markup(console: Console) -> None:
     async with console.person(**{"user-agent": MARKUP}) as person:
         await person.sign_in()
         await fill_with_markup(console, person)
@@ -330,6 +364,9 @@ async def test_markup_in_stored_fields_stays_text_on_every_page(console: Console
             "/web/users/admin", "/web/own", "/web/settings", "/web/nothing<script>",
             f"/web/keys?q={MARKUP}", f"/web/requests?q={MARKUP}", f"/web/keys?tag={MARKUP}",
             f"/web/sign-in?next={MARKUP}", f"/web/users/{MARKUP}", f"/web/keys/{MARKUP}",
+            "/web/owners", "/web/reports", "/web/sessions", "/web/clients", "/web/webhooks",
+            f"/web/webhooks/{ctx.settings.webhooks[0].id}", f"/web/owners/{MARKUP}",
+            f"/web/requests?key={MARKUP}&since={MARKUP}", f"/web/requests?account={MARKUP}",
             f"/web?done={MARKUP}", f"/web?language={MARKUP}", f"/web/audit?before={MARKUP}",
             *requests, *(f"/web/keys/{one.id}{tail}" for one in keys for tail in ("", "/edit")),
             *(f"/web/accounts/{one.id}{tail}" for one in accounts for tail in ("", "/edit")),
@@ -339,7 +376,7 @@ async def test_markup_in_stored_fields_stays_text_on_every_page(console: Console
             page = (await person.get(path)).text
             assert not re.search(r"<(?:img|b|i)\b|<script>|\sonerror=(?!alert\(1\)&)", page), path
             seen += "&lt;script&gt;" in page
-        assert seen > 10
+        assert seen > 15
         refused = await person.post("/web/keys/new", name="alice", note=MARKUP, owner=MARKUP)
         assert "<img" not in refused.text
         assert "&lt;img" in refused.text

@@ -1,19 +1,25 @@
 """The console in a real Chromium: a person's whole way through it, and each page's looks."""
 
+import csv
+import json
 import re
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+import trio
+from anthropic import Anthropic, APIStatusError, DefaultHttpxClient
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
-from relay import passwords
+from relay import passwords, store
 
 from ..process.conftest import UPSTREAM_KEY, Home
 from .conftest import PASSWORD
+from .test_upkeep import dead_letter
 
 pytestmark = [pytest.mark.npm, pytest.mark.slow]
 
@@ -21,11 +27,14 @@ HERE = Path(__file__).parent
 AXE = HERE.parent / "npm" / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = HERE / "shots"
 SOON_MS = 15_000
-BODY = {
-    "model": "claude-opus-5",
-    "max_tokens": 100,
-    "messages": [{"role": "user", "content": "hello"}],
-}
+# The bytes of a page and of all that it needs, and the milliseconds until it was there.
+WEIGH = """() => {
+  const parts = performance.getEntriesByType("navigation")
+    .concat(performance.getEntriesByType("resource").filter(one => !one.name.includes("live")));
+  const page = parts[0];
+  return {bytes: parts.reduce((sum, one) => sum + one.encodedBodySize, 0),
+    ms: Math.round(page.domContentLoadedEventEnd - page.startTime)};
+}"""
 SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 
 
@@ -50,6 +59,12 @@ def browser() -> Iterator[Browser]:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     one = Home(tmp_path_factory.mktemp("console"))
     one.env["ADMIN_PASSWORD"] = PASSWORD
+    folder = one.folder / "home"
+    folder.mkdir()
+    # Nobody listens there, so what is sent fails and is tried again.
+    (folder / "relay.toml").write_text(
+        '[[webhooks]]\nname = "operators"\nurl = "http://127.0.0.1:9/hook"\nallowPrivate = true\n'
+    )
     yield one
     one.end()
 
@@ -89,19 +104,30 @@ def watched(browser: Browser) -> Iterator[Watched]:
     assert [fault for fault in one.faults if "status of 4" not in fault] == []
 
 
-def sign_in(page: Page, url: str, password: str = PASSWORD, code: str = "") -> None:
+def sign_in(page: Page, url: str, name: str = "admin", code: str = "") -> None:
     page.goto(f"{url}/web")
-    page.get_by_label("Name").fill("admin")
-    page.get_by_label("Password").fill(password)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
     page.get_by_label("Code").fill(code)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 
 
 def use(url: str, key: str) -> int:
-    headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
-    with httpx.Client(trust_env=False, timeout=20) as client:
-        return client.post(f"{url}/api/v1/messages", json=BODY, headers=headers).status_code
+    """Send a request as a Python program does; the answer's status."""
+    with (
+        DefaultHttpxClient(trust_env=False) as http,
+        Anthropic(base_url=f"{url}/api", api_key=key, max_retries=0, http_client=http) as client,
+    ):
+        try:
+            client.messages.create(
+                model="claude-opus-5",
+                max_tokens=100,
+                messages=[{"role": "user", "content": "hello"}],
+            )
+        except APIStatusError as error:
+            return error.status_code
+        return 200
 
 
 def test_a_person_goes_the_whole_way(url: str, upstream: str, watched: Watched, browser: Browser):
@@ -140,6 +166,10 @@ def test_a_person_goes_the_whole_way(url: str, upstream: str, watched: Watched, 
     page.get_by_role("button", name="Make the key").click()
     key = page.locator("#key").inner_text()
     expect(page.locator("#claude")).to_contain_text(f"ANTHROPIC_BASE_URL={url}/api")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator(".copied", has=page.locator("#cherry")).get_by_role("button").click()
+    copied = page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == f"{url}/openai/claude/v1/"
     page.get_by_role("link", name="Overview").click()
     expect(page.locator("#now")).to_contain_text("All is well.")
     today = page.locator(".tiles > div", has_text="Requests today").locator("dd")
@@ -150,6 +180,10 @@ def test_a_person_goes_the_whole_way(url: str, upstream: str, watched: Watched, 
     expect(page.locator("#rows tbody tr")).to_have_count(1)
     assert use(url, key) == 200
     expect(page.locator("#rows tbody tr")).to_have_count(2, timeout=SOON_MS)
+    page.get_by_label("Outcome").select_option("failed")
+    expect(page.locator("#rows")).to_contain_text("No request is like that")
+    page.get_by_label("Outcome").select_option("ok")
+    expect(page.locator("#rows tbody tr")).to_have_count(2)
     page.locator("#rows tbody a").first.click()
     expect(page.locator("main")).to_contain_text("main was chosen of 1 that could serve")
 
@@ -163,6 +197,7 @@ def test_a_person_goes_the_whole_way(url: str, upstream: str, watched: Watched, 
     page.get_by_label("Requests per day").fill("2")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("row", name=re.compile("Requests per day.*2"))).to_be_visible()
+    identity = page.url.rpartition("/")[2].partition("?")[0]
     assert use(url, key) == 429
     page.get_by_role("link", name="Change").click()
     page.get_by_label("Requests per day").fill("")
@@ -176,6 +211,31 @@ def test_a_person_goes_the_whole_way(url: str, upstream: str, watched: Watched, 
     expect(page.get_by_text("Disabled.")).to_be_visible()
     assert use(url, rotated) == 401
     page.get_by_role("button", name="Enable").click()
+    page.get_by_text("Delete this key").click()
+    page.get_by_label("Type bob to confirm").fill("bo")
+    page.locator("details form").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("alert")).to_contain_text("nothing was deleted")
+
+    # An owner, and what was used as a file.
+    page.get_by_role("link", name="Keys", exact=True).first.click()
+    page.get_by_role("link", name="Owners").click()
+    page.get_by_label("Name", exact=True).fill("team-b")
+    page.get_by_label("Per month").fill("20")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("row", name=re.compile("Budget per month.*20"))).to_be_visible()
+    page.get_by_role("link", name="Usage").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    (row,) = csv.DictReader(download.value.path().read_text().splitlines())
+    assert (row["key_id"], row["key_name"], row["requests"]) == (identity, "bob", "3")
+
+    # What is told when something happens.
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_role("link", name="Webhooks").click()
+    page.get_by_role("link", name="operators").click()
+    page.get_by_role("button", name="Send a test").click()
+    expect(page.get_by_role("region", name="Deliveries")).to_contain_text("Relay: a test")
+    page.get_by_role("link", name="Usage").click()
 
     # Times are this person's own (Seoul is nine hours ahead).
     shown = page.locator("main time").first
@@ -204,7 +264,7 @@ def test_a_keys_holder_sees_their_usage(url: str, home: Home, watched: Watched):
     assert str(made["key"]) not in page.url
 
 
-def test_the_first_page_is_small_and_quick(url: str, home: Home, watched: Watched):
+def test_the_first_page_is_small(url: str, home: Home, watched: Watched):
     home.relay("user", "add", "quick", "--password-file", "-", stdin=PASSWORD)
     page = watched.page
     sizes: list[int] = []
@@ -226,10 +286,34 @@ def test_the_first_page_is_small_and_quick(url: str, home: Home, watched: Watche
             "() => { const n = performance.getEntriesByType('navigation')[0];"
             " return n.responseEnd - n.requestStart; }"
         ))  # fmt: skip
-    assert min(timing) < 100, timing
     # The sign-in, the overview, the sheet, the script and the picture.
     assert 0 < weight < 150_000
     print(f"overview: {min(timing):.0f} ms, {weight} bytes in all")  # noqa: T201
+
+
+async def fill_in(socket: Path, account_id: str, webhook_id: str) -> None:
+    """What time would bring: daily reports, an account that had trouble, an alert given up."""
+    now = datetime.now(UTC)
+    async with store.opened(f"unix://{socket}") as opened:
+        for ago in range(1, 8):
+            day = f"{now - timedelta(days=ago):%Y-%m-%d}"
+            models = [{"model": "claude-opus-5", "requests": 9, "tokens": 7, "cost": 1.5 * ago}]
+            report = {
+                "date": day, "totalRequests": 1234 * ago, "totalTokens": 98_765 * ago,
+                "uniqueUsers": 3, "errorRate": 0.25 * ago, "cost": 2.25 * ago,
+                "topModels": models,
+            }  # fmt: skip
+            await opened.usage.keep_report(day, json.dumps(report), {})
+        for hours, before, state in ((20, "ok", "cooling"), (17, "cooling", "failing"),
+                                     (9, "failing", "ok")):  # fmt: skip
+            at = int((now - timedelta(hours=hours)).timestamp() * 1000)
+            fields = {"at": at, "account": account_id, "name": "north", "class": "",
+                      "before": before, "state": state, "reason": "429 rate_limit_error",
+                      "until": ""}  # fmt: skip
+            parts = [part for pair in fields.items() for part in pair]
+            await opened._db.call("XADD", store.name("states"), "*", *parts)
+        letter = json.dumps(dead_letter("1-1"))
+        await opened._db.call("RPUSH", store.name("webhook_dead", webhook_id), letter)
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +326,10 @@ def filled(home: Home, url: str, upstream: str) -> dict[str, str]:
     home.relay("account", "add", "broken-credential", "--base-url", upstream, "--secret-file", "-",
                "--priority", "90", stdin="no-good")  # fmt: skip
     home.relay("account", "disable", "south")
+    home.relay("owner", "set", "team-a", "--budget-daily", "0.01", "--budget-monthly", "40")
+    home.relay("webhook", "test", check=False)
+    home.relay("backup", "--init")
+    home.relay("backup")
     made = home.json(
         "key", "create", "--name", "kim@example.com", "--budget-daily", "0.002", "--rate",
         "50/60", "--tag", "team-a", "--tag", "laptop", "--owner", "team-a",
@@ -257,8 +345,10 @@ def filled(home: Home, url: str, upstream: str) -> dict[str, str]:
         rows = client.get(f"{url}/web/requests").text
         accounts = home.json("account", "list")
     assert isinstance(accounts, list)
+    (hook,) = home.json("webhook", "list")  # type: ignore[misc]
     north = next(one["id"] for one in accounts if one["name"] == "north")
     request = re.search(r"/web/requests/req_\w+", rows)
+    trio.run(fill_in, home.folder / "home" / "redis.sock", str(north), str(hook["id"]))
     assert request
     return {
         "overview": "/web",
@@ -270,7 +360,20 @@ def filled(home: Home, url: str, upstream: str) -> dict[str, str]:
         "accounts": "/web/accounts",
         "account": f"/web/accounts/{north}",
         "account-kinds": "/web/accounts/new",
-        "account-new": "/web/accounts/new?kind=api_key",
+        **{
+            f"account-new-{kind}": f"/web/accounts/new?kind={kind}"
+            for kind in ("api_key", "federation", "oauth", "session_key")
+        },
+        "owners": "/web/owners",
+        "owner": "/web/owners/team-a",
+        "webhooks": "/web/webhooks",
+        "webhook": f"/web/webhooks/{hook['id']}",
+        "backups": "/web/backups",
+        "reports": "/web/reports",
+        "sessions": "/web/sessions",
+        "prices": "/web/prices",
+        "clients": "/web/clients",
+        "requests-found": "/web/requests?key=kim&status=200",
         "requests": "/web/requests",
         "usage": "/web/usage?by=key&and=model",
         "usage-none": "/web/usage?since=2026-01&until=2026-01",
@@ -282,6 +385,21 @@ def filled(home: Home, url: str, upstream: str) -> dict[str, str]:
         "own": "/web/own",
         "missing": "/web/nothing",
     }
+
+
+@pytest.mark.parametrize("place", ["", "/accounts"])
+def test_a_table_stays_where_it_was_scrolled_to_while_the_page_is_live(
+    browser: Browser, url: str, filled: dict[str, str], place: str
+):
+    context = browser.new_context(viewport=SIZES["phone"])
+    page = Watched(context).page
+    sign_in(page, url, name="looker")
+    page.goto(f"{url}/web{place}")
+    table = page.get_by_role("region", name="Accounts")
+    table.evaluate("table => { table.scrollLeft = 60; table.dataset.old = ''; }")
+    expect(table).not_to_have_attribute("data-old", "", timeout=SOON_MS)
+    assert table.evaluate("table => table.scrollLeft") == 60
+    context.close()
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
@@ -297,7 +415,7 @@ def test_each_page_is_accessible_fits_and_says_no_error(
         viewport=SIZES[size], color_scheme=scheme, locale=language, bypass_csp=False
     )
     watched = Watched(context)
-    page, problems = watched.page, []
+    page, problems, weights = watched.page, [], {}
 
     def look(name: str) -> None:
         page.screenshot(path=SHOTS / f"{name}-{size}-{scheme}-{language}.png", full_page=True)
@@ -308,6 +426,7 @@ def test_each_page_is_accessible_fits_and_says_no_error(
             f"{name}: {one['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
             for one in found["violations"] for node in one["nodes"][:3]
         )  # fmt: skip
+        weights[name] = page.evaluate(WEIGH)
         wide = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
         if wide > 0:
             problems.append(f"{name}: {wide} pixels wider than the window")
@@ -324,6 +443,16 @@ def test_each_page_is_accessible_fits_and_says_no_error(
     for name, path in filled.items():
         page.goto(url + path)
         look(name)
+    page.goto(f"{url}/web/keys/new")
+    page.locator("#f-name").fill(f"made-{size}-{scheme}-{language}")
+    page.locator("main form button").click()
+    look("key-made")
+    page.goto(f"{url}/web/own")
+    page.locator("#f-current").fill(PASSWORD)
+    page.locator("main form button").first.click()
+    look("second-factor")
     context.close()
+    (SHOTS / f"weights-{size}-{scheme}-{language}.json").write_text(json.dumps(weights, indent=1))
+    assert max(one["bytes"] for one in weights.values()) < 150_000, weights
     faults = [one for one in watched.faults if "status of 4" not in one]
     assert problems + faults == []

@@ -30,20 +30,53 @@ function letCopy(part) {
   }
 }
 
+// How far the tables of a part are scrolled, by their labels; a table that is replaced stays so.
+function scrolled(part) {
+  const tables = [...part.querySelectorAll(".scroll")];
+  return new Map(tables.map((table) => [table.getAttribute("aria-label"), table.scrollLeft]));
+}
+
+function scroll(part, before) {
+  for (const table of part.querySelectorAll(".scroll")) {
+    table.scrollLeft = before.get(table.getAttribute("aria-label")) || 0;
+  }
+}
+
+// Somebody who is at something in a part, or marks a text in it, is not disturbed.
+function isInUse(part) {
+  const marked = getSelection();
+  return part.contains(document.activeElement)
+    || (!marked.isCollapsed && part.contains(marked.anchorNode));
+}
+
 function keepLive(part) {
   const source = new EventSource(part.dataset.live);
   source.onmessage = (event) => {
-    // Somebody who is at a link or marks a text in there is not disturbed.
-    if (part.contains(document.activeElement) && document.activeElement.tagName === "A") return;
+    if (isInUse(part)) return;
+    const before = scrolled(part);
     part.innerHTML = event.data;
     showLocalTimes(part);
+    scroll(part, before);
   };
   source.addEventListener("gone", () => { source.close(); location.reload(); });
   addEventListener("pagehide", () => source.close());
 }
 
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 showLocalTimes(document);
 letCopy(document);
 for (const part of document.querySelectorAll("[data-live]")) keepLive(part);
 document.documentElement.classList.add("script");
-document.addEventListener("htmx:afterSwap", (event) => showLocalTimes(event.target));
+const places = new WeakMap();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const part = event.detail.target;
+  // What comes by itself waits; what somebody asked for does not.
+  if (event.detail.requestConfig.triggeringEvent === undefined && isInUse(part)) {
+    event.detail.shouldSwap = false;
+  }
+  places.set(part, scrolled(part));
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  showLocalTimes(event.detail.target);
+  scroll(event.detail.target, places.get(event.detail.target) || new Map());
+});

@@ -1,0 +1,63 @@
+"""Backups: which there are, making one now, and trying out that the newest can be restored."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import trio
+from quart import Response
+
+from relay import backup
+from relay.backup import BackupProblem, Made
+from relay.settings import Settings
+from relay.store import Store
+from relay.web.visit import Visit
+
+_DEADLINE_S = 900.0
+
+
+async def listing(visit: Visit) -> Response:
+    return await _listing(visit)
+
+
+async def _listing(visit: Visit, said: str = "", problem: str = "") -> Response:
+    notes = await visit.ctx.store.upkeep.backup_notes()
+    last = Path(notes["made_file"]) if "made_file" in notes else None
+    return visit.page(
+        "backups.html",
+        422 if problem else 200,
+        notes=notes,
+        # An installed machine makes them as root, in a folder that only root may look into.
+        elsewhere=last if last and last.parent != visit.ctx.settings.backup_folder else None,
+        made=await trio.to_thread.run_sync(backup.kept, visit.ctx.settings),
+        folder=visit.ctx.settings.backup_folder,
+        said=said,
+        problem=problem,
+    )
+
+
+async def make(visit: Visit) -> Response:
+    """Make a backup; the page comes when it has been read back."""
+    said = visit.text("The backup was made and read back.")
+    return await _done(visit, "backup.make", backup.backup, said)
+
+
+async def drill(visit: Visit) -> Response:
+    """Restore the newest backup into a throw-away Redis."""
+    said = visit.text("The newest backup can be restored: all of it is there.")
+    return await _done(visit, "backup.drill", backup.drill, said)
+
+
+async def _done(
+    visit: Visit, action: str, do: Callable[[Settings, Store], Awaitable[Made]], said: str
+) -> Response:
+    try:
+        with trio.fail_after(_DEADLINE_S):
+            made = await do(visit.ctx.settings, visit.ctx.store)
+    except BackupProblem as problem:
+        return await _listing(visit, problem=str(problem))
+    except trio.TooSlowError:
+        told = visit.text("It took over a quarter of an hour and was given up.")
+        return await _listing(visit, problem=told)
+    await visit.ctx.audit.note(action, made.file.name)
+    counts = visit.text("{keys} keys, {accounts} accounts.", keys=made.keys, accounts=made.accounts)
+    return await _listing(visit, f"{said} {counts}")
