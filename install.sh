@@ -1184,7 +1184,8 @@ remove_files() {
 
 make_last_backup() {
   if [[ $purge == yes || $with_backup == no || ! -e $etc/backup.key ]]; then return; fi
-  run "make a last backup (--no-backup leaves it out)" /usr/local/bin/relay backup
+  # For good: the next relay here must not drop it before it is restored.
+  run "make a last backup (--no-backup leaves it out)" /usr/local/bin/relay backup --keep
 }
 
 # What was Relay's alone.
