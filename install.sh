@@ -180,6 +180,7 @@ run() {
   status=$?
   set -e
   [[ $status -eq 0 ]] || stopped "$what" "$words"
+  said=$words
 }
 
 # put SOURCE TARGET MODE OWNER   Makes the target the same as the source, by one rename.
@@ -229,7 +230,7 @@ stopped() {
 
 domain='' email='' tls='' acme_directory='' acme_root='' admin_domain='' instances='' port='' redis_memory=''
 firewall='' fail2ban='' dry_run=no yes=no purge=no with_backup=yes
-changes=0 is_changed=no restart=() words=()
+changes=0 is_changed=no restart=() said='' recovery='' words=()
 
 read_options() {
   while [[ $# -gt 0 ]]; do
@@ -425,9 +426,10 @@ install_relay() {
   write_files
   write_redis_binary
   start_services
-  make_backup_keys
   open_firewall
   start_fail2ban
+  [[ $dry_run == yes ]] || wait_for_answers
+  make_backup_keys
   tell_the_end
 }
 
@@ -852,13 +854,13 @@ start() {
   systemctl --quiet is-active "$1" || run "start $1" systemctl start "$1"
 }
 
-# Backups are encrypted to this machine, and to whoever has the recovery key.
+# Backups are encrypted to this machine, and to whoever has the recovery key. That one is in no file
+# and cannot be shown again, so nothing that may fail comes after this.
 make_backup_keys() {
-  [[ -e $etc/backup.key ]] || run "make the keys of backups" first_backup_keys
-}
-
-first_backup_keys() {
-  (umask 077 && /usr/local/bin/relay backup --init --json >"$work/recovery.json")
+  [[ ! -e $etc/backup.key ]] || return 0
+  run "make the keys of backups" /usr/local/bin/relay backup --init --json
+  recovery=$(sed -n 's/.*"recoveryKey": "\(.*\)".*/\1/p' <<<"$said")
+  said=''
 }
 
 # One instance at a time.
@@ -949,7 +951,6 @@ tell_the_end() {
     say "$changes changes would be made, and none was"
     return
   fi
-  wait_for_answers
   cat <<END
 
 Relay $(relay_version) serves https://$domain
@@ -963,7 +964,7 @@ Relay $(relay_version) serves https://$domain
   Settings:     $etc/relay.toml; secrets: $etc/secrets.env
   Its state:    systemctl status relay.target 'relay@*' relay-redis relay-caddy
 END
-  [[ ! -e $work/recovery.json ]] || tell_recovery_key
+  [[ -z $recovery ]] || tell_recovery_key
 }
 
 tell_recovery_key() {
@@ -971,7 +972,7 @@ tell_recovery_key() {
 
   Backups lie in $backups, made every night. When this machine is lost, this opens them:
 
-    $(sed -n 's/.*"recoveryKey": "\(.*\)".*/\1/p' "$work/recovery.json")
+    $recovery
 
   It is shown this once and kept nowhere here. Keep it somewhere else: docs/backups.md
 END
@@ -1259,7 +1260,8 @@ remove_files() {
 
 make_last_backup() {
   if [[ $purge == yes || $with_backup == no || ! -e $etc/backup.key ]]; then return; fi
-  run "make a last backup (--no-backup leaves it out)" /usr/local/bin/relay backup
+  # For good: the next relay here must not drop it before it is restored.
+  run "make a last backup (--no-backup leaves it out)" /usr/local/bin/relay backup --keep
 }
 
 # What was Relay's alone.

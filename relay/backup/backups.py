@@ -21,7 +21,7 @@ from relay.backup.archive import CONFIG, SECRETS, SNAPSHOT, BackupProblem, Manif
 from relay.settings import Settings
 from relay.store import Store
 
-_NAME = re.compile(r"relay-(\d{8}T\d{6})Z\.tar\.age")
+_NAME = re.compile(r"relay-(\d{8}T\d{6})Z(\.kept)?\.tar\.age")
 _FORM = "%Y%m%dT%H%M%S"
 _COPY_DEADLINE_S = 3600.0
 
@@ -37,8 +37,11 @@ class Made:
     accounts: int = 0
 
 
-async def backup(settings: Settings, opened: Store) -> Made:
+async def backup(settings: Settings, opened: Store, *, for_good: bool = False) -> Made:
     """Make a backup, read it back, drop the ones that are not kept, and copy it on.
+
+    Args:
+        for_good: no later backup drops it.
 
     Raises:
         BackupProblem: something of that did not go well; no half archive is left.
@@ -59,7 +62,7 @@ async def backup(settings: Settings, opened: Store) -> Made:
             relay.__version__, now.isoformat(timespec="seconds"), counts,
             sums, places,
         )  # fmt: skip
-        target = folder / f"relay-{now:{_FORM}}Z.tar.age"
+        target = folder / f"relay-{now:{_FORM}}Z{'.kept' if for_good else ''}.tar.age"
         await trio.to_thread.run_sync(archive.write, staged, manifest, target, recipients)
         back = work / "back"
         if await trio.to_thread.run_sync(archive.read, target, own, back) != manifest:
@@ -149,14 +152,14 @@ def kept(settings: Settings) -> Sequence[Made]:
 
 
 def _prune(settings: Settings, folder: Path) -> None:
-    """Keep the newest of each of the last days, weeks and months."""
+    """Keep the newest of each of the last days, weeks and months, and what is kept for good."""
     wanted: set[Path] = set()
     periods = (
         (settings.backup_daily, "%Y-%m-%d"),
         (settings.backup_weekly, "%G-%V"),
         (settings.backup_monthly, "%Y-%m"),
     )
-    made = kept(settings)
+    made = [one for one in kept(settings) if not one.file.name.endswith(".kept.tar.age")]
     for count, form in periods:
         newest: dict[str, Path] = {}
         for one in made:

@@ -22,19 +22,20 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--init", is_flag=True, help="Make this machine's key and a recovery key, once.")
 @click.option("--drill", is_flag=True, help="Try out that the newest backup can be restored.")
+@click.option("--keep", is_flag=True, help="Make one that no later backup drops.")
 @click.option("--list", "listing", is_flag=True, help="List the backups that are here.")
 @json_flag
 @sentences
-def backup(init: bool, drill: bool, listing: bool, as_json: bool) -> None:
+def backup(init: bool, drill: bool, keep: bool, listing: bool, as_json: bool) -> None:
     """Make an encrypted backup of everything, read it back, and keep the right ones."""
-    if init + drill + listing > 1:
-        raise click.UsageError("Choose one of --init, --drill and --list.")
+    if init + drill + keep + listing > 1:
+        raise click.UsageError("Choose one of --init, --drill, --keep and --list.")
     if init:
         _make_keys(as_json)
     elif listing:
         _list(as_json)
     else:
-        _make(drill, as_json)
+        _make(drill, keep, as_json)
 
 
 def _make_keys(as_json: bool) -> None:
@@ -61,15 +62,15 @@ def _list(as_json: bool) -> None:
           [(f"{one.time:%Y-%m-%d %H:%M}", one.size, one.file) for one in made])  # fmt: skip
 
 
-def _make(is_drill: bool, as_json: bool) -> None:
+def _make(is_drill: bool, for_good: bool, as_json: bool) -> None:
     async def run(ctx: "Context") -> Any:
         from relay import backup as backups
 
-        do, failed = backups.backup, "The backup failed"
-        if is_drill:
-            do, failed = backups.drill, "The newest backup cannot be restored"
+        failed = "The newest backup cannot be restored" if is_drill else "The backup failed"
         try:
-            return await do(ctx.settings, ctx.store)
+            if is_drill:
+                return await backups.drill(ctx.settings, ctx.store)
+            return await backups.backup(ctx.settings, ctx.store, for_good=for_good)
         except backups.BackupProblem as error:
             problem = error
         await ctx.alerts.add("monitor", failed, str(problem))

@@ -131,6 +131,23 @@ def test_a_backup_that_fails_says_why(site: Site):
     assert "no key to encrypt backups to" in done.stdout
 
 
+def test_an_install_that_fails_makes_no_recovery_key_that_nobody_saw(site: Site):
+    curl = "/usr/local/bin/curl"
+    site.machine.shell("mkdir /root/keys; mv /etc/relay/backup.* /root/keys")
+    try:
+        site.machine.shell(f"printf '#!/bin/sh\\nexit 7\\n' >{curl}; chmod +x {curl}")
+        failed = site.machine.run(INSTALL, check=False)
+        site.machine.run("rm", curl)
+        again = site.machine.run(INSTALL).stdout
+    finally:
+        site.machine.shell(f"rm -f {curl}; mv -f /root/keys/* /etc/relay; rmdir /root/keys")
+
+    assert failed.returncode == 1
+    assert "does not answer" in failed.stdout
+    assert "AGE-SECRET-KEY-1" not in failed.stdout
+    assert "AGE-SECRET-KEY-1" in again
+
+
 def test_an_installed_machine_shows_its_recovery_key_once(site: Site):
     assert "AGE-SECRET-KEY-1" in site.said
     assert "AGE-SECRET-KEY-1" not in site.machine.run(INSTALL).stdout

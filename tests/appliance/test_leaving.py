@@ -49,8 +49,10 @@ def test_an_uninstall_leaves_the_backups_and_a_purge_leaves_nothing(fresh: Machi
     # What was there comes back on another install, by the key that was shown at the first.
     again = fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", timeout_s=240).stdout
     assert recovery[0] not in again
+    # Nor is it lost to the first backup of what is new and empty.
+    fresh.run("relay", "backup")
     fresh.shell(f"echo {recovery[0]} >/root/recovery.key; relay restore --yes"
-                " --identity-file /root/recovery.key /var/backups/relay/relay-*.tar.age;"
+                " --identity-file /root/recovery.key /var/backups/relay/relay-*.kept.tar.age;"
                 " rm /root/recovery.key", timeout_s=120)  # fmt: skip
     assert "alice" in fresh.run("relay", "key", "list").stdout
 

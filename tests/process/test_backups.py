@@ -130,6 +130,13 @@ def test_without_keys_no_backup_is_made(home: Home):
     assert home.relay("backup", "--init", check=False).returncode == 1
 
 
+def test_a_backup_that_is_made_to_stay_is_dropped_by_no_later_one(home: Home, recovery: Path):
+    first = home.json("backup", "--keep")
+    assert isinstance(first, dict)
+    newest = make(home)
+    assert {one["file"] for one in home.json("backup", "--list")} == {first["file"], str(newest)}
+
+
 def test_a_copy_that_fails_is_told_loudly(home: Home, recovery: Path):
     toml = Path(home.env["RELAY_HOME"], "relay.toml")
     toml.write_text(f'[backup]\ncopyCommand = "cp -t {home.folder}"\n')
