@@ -52,6 +52,8 @@ NAMES = {
     "reports": "{relay}:reports",
     "decision": "{relay}:decision:%s",
     "backup": "{relay}:backup",
+    "monitor": "{relay}:monitor",
+    "probe": "{relay}:probe",
     "fsync": "{relay}:fsync",
 }
 
