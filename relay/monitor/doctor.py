@@ -5,7 +5,7 @@ It changes nothing, starts nothing and tells nobody.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import trio
 
@@ -17,7 +17,7 @@ from relay.context import Context
 from relay.monitor import checks, installed
 from relay.monitor.findings import CRITICAL, OK, UNSEEN, WARNING, Finding
 from relay.monitor.look import take
-from relay.monitor.notes import Place
+from relay.monitor.notes import Notes, Place
 from relay.monitor.report import Report
 from relay.monitor.run import read_settings
 from relay.monitor.seen import Look
@@ -29,6 +29,8 @@ from relay.upstream import UpstreamError
 from relay.vault import VaultError
 
 _ACCOUNT_DEADLINE_S = 20.0
+# cron's five minutes twice, and the time that a run takes.
+_MONITOR_EVERY = timedelta(minutes=11)
 
 
 async def examine(environ: Mapping[str, str]) -> Report:
@@ -51,8 +53,19 @@ async def examine(environ: Mapping[str, str]) -> Report:
         *checks.judged(look, here, settings, problem, since),
         *await _admissions(look, here, settings),
         *_installed(look, here, environ),
+        *(_watchman(look, notes) if here.is_appliance else ()),
     ]
     return Report(look.at, findings)
+
+
+def _watchman(look: Look, notes: Notes) -> Sequence[Finding]:
+    """Whether cron runs the monitor."""
+    last = datetime.fromtimestamp(notes.last, UTC)
+    if look.at - last <= _MONITOR_EVERY:
+        return [Finding("monitor", OK, f"It ran at {last:%H:%M} UTC.")]
+    text = f"It last ran on {last:%Y-%m-%d %H:%M} UTC." if notes.last else "It never ran."
+    mend = "systemctl status cron; journalctl -t relay-monitor"
+    return [Finding("monitor", WARNING, text, mend)]
 
 
 def _installed(look: Look, here: Site, environ: Mapping[str, str]) -> Sequence[Finding]:

@@ -43,12 +43,13 @@ class Notes(msgspec.Struct):
     """What is remembered.
 
     Args:
-        since: when the first run was, Unix seconds.
+        since, last: when the first and the last run were, Unix seconds.
         starts: when each unit was started within the last hour, Unix seconds.
     """
 
     run: int = 0
     since: int = 0
+    last: int = 0
     problems: dict[str, Problem] = {}
     starts: dict[str, list[float]] = {}
 

@@ -109,7 +109,7 @@ class _Run:
         notes, now = self.notes, time.time()
         before = set(notes.problems)
         notes.run += 1
-        notes.since = notes.since or int(now)
+        notes.since, notes.last = notes.since or int(now), int(now)
         # While the relay is stopped on purpose, as for a restore, much is down for a moment.
         is_patient = self.site.is_appliance and not mending.is_meant_to_run(self.look)
         to_tell, over = notes.compare(findings, now, is_patient=is_patient)
