@@ -821,6 +821,7 @@ start_services() {
     run "switch off the package's own Caddy" systemctl disable --now caddy.service
   fi
   enable cron.service
+  start cron.service
   drop_instances
   for one in relay-redis.service relay.target $(instance_units); do enable "$one"; done
   refresh relay-redis.service

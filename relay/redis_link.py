@@ -92,6 +92,8 @@ class RedisLink:
         # How many there have been; a change tells that one was lost.
         self.connections = 0
         self.refused: str | None = None
+        # Why a Redis that was reached serves nobody yet, in its own words.
+        self._not_yet = ""
 
     async def call(self, *args: Arg, deadline_s: float = CALL_DEADLINE_S) -> Any:
         """Redis' answer to one command.
@@ -112,7 +114,7 @@ class RedisLink:
             # An answer is overdue, so whatever is queued behind it is too: start afresh.
             self.is_up = False
             self._connection.cancel()
-        raise RedisAway("Redis does not answer", maybe_done=was_sent)
+        raise RedisAway(self._not_yet or "Redis does not answer", maybe_done=was_sent)
 
     def _tell_the_waiting(self) -> None:
         news, self._news = self._news, trio.Event()
@@ -157,11 +159,15 @@ class RedisLink:
                 with trio.fail_after(CONNECT_DEADLINE_S):
                     await self._greet()
                 self.refused = None
+                self._not_yet = ""
                 self.is_up = was_up = True
                 self.connections += 1
                 self._tell_the_waiting()
         except* (OSError, trio.BrokenResourceError, trio.TooSlowError, RedisAway) as broken:
-            log.debug("Redis connection: %s", broken.exceptions[0])
+            first = broken.exceptions[0]
+            log.debug("Redis connection: %s", first)
+            is_word = isinstance(first, RedisAway) and not first.maybe_done
+            self._not_yet = str(first) if is_word else ""
         except* ReplyError as refused:
             self._note_refusal(refused.exceptions[0])
         finally:

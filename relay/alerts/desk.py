@@ -4,7 +4,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -233,6 +233,37 @@ class Alerts:
         duration_ms = round((trio.current_time() - started) * 1000)
         ok = not outcome.error
         return Delivered(webhook.name, ok, outcome.status, outcome.error, duration_ms)
+
+    async def send_now(
+        self,
+        event: str,
+        alert_id: str,
+        title: str,
+        text: str = "",
+        *,
+        only: Collection[str] = (),
+        **fields: str,
+    ) -> Mapping[str, Outcome]:
+        """Tell the webhooks of an event straight away, without Redis: once, and not repeated.
+
+        Args:
+            alert_id: by which receivers know a repetition.
+            only: ids of webhooks; empty for all that want the event.
+
+        Returns how it ended for each, by its id.
+        """
+        now_ms = str(round(time.time() * 1000))
+        told = {"event": event, "at": now_ms, "title": title, "text": text[:_MOST_TEXT], **fields}
+        found: dict[str, Outcome] = {}
+
+        async def send(webhook: Webhook) -> None:
+            found[webhook.id] = await self._send(webhook, alert_id, told)
+
+        async with trio.open_nursery() as nursery:
+            for webhook in self.webhooks:
+                if event in webhook.events and (not only or webhook.id in only):
+                    nursery.start_soon(send, webhook)
+        return found
 
     def find(self, name_or_id: str) -> Webhook:
         """The webhook with this name or id; WebhookProblem when there is none."""

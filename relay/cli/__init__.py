@@ -1,6 +1,7 @@
 """The command line: each command parses, calls one function, and shows what it returned.
 
-Exit status: 0 done, 1 failed (one sentence on stderr), 2 wrong usage. A secret is never taken
+Exit status: 0 done, 1 failed (one sentence on stderr), 2 wrong usage; those of monitor and doctor
+are told there. A secret is never taken
 from the arguments, and shown only when it is made. Imports are lazy, so that --help is quick.
 """
 
@@ -12,6 +13,7 @@ from relay.cli.audit import audit
 from relay.cli.backups import backup, restore
 from relay.cli.keys import create_api_key, key
 from relay.cli.menu import menu
+from relay.cli.monitor import doctor, monitor
 from relay.cli.owners import owner
 from relay.cli.releases import rollback, upgrade
 from relay.cli.reports import prices, why
@@ -43,6 +45,8 @@ for _command in (
     audit,
     user,
     webhook,
+    monitor,
+    doctor,
     rotate_encryption,
     backup,
     restore,

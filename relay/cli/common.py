@@ -74,6 +74,11 @@ def _foreseen() -> tuple[type[Exception], ...]:
     )  # fmt: skip
 
 
+def environment() -> Mapping[str, str]:
+    """The environment, for those who are handed it."""
+    return dict(os.environ)
+
+
 def chosen_settings(**flags: object) -> "Settings":
     from relay import settings
 

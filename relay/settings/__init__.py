@@ -27,12 +27,20 @@ from relay.settings.options import (
 )
 from relay.settings.secret import Secret
 from relay.settings.shown import ShownSetting, shown
-from relay.settings.sources import BY_FIELD, from_environment, from_lines, from_toml, parsed
+from relay.settings.sources import (
+    BY_FIELD,
+    Given,
+    from_environment,
+    from_lines,
+    from_toml,
+    parsed,
+    salvaged,
+)
 from relay.settings.webhooks import ENV_PREFIX, EVENTS, USUAL_MARKS, Webhook, filled
 
 __all__ = [
     "EVENTS", "LEAST_PASSWORD", "OPTIONS", "USUAL_MARKS", "Option", "Secret", "Settings",
-    "SettingsError", "ShownSetting", "Webhook", "is_anthropics", "load", "shown",
+    "SettingsError", "ShownSetting", "Webhook", "is_anthropics", "load", "load_or_salvage", "shown",
 ]  # fmt: skip
 
 # What must be there before anything is encrypted or hashed.
@@ -40,18 +48,20 @@ _PERIODS = ("daily", "weekly", "monthly", "total")
 _SECRETS = {"jwt_secret", "encrypt_key"}
 
 
-def load(environ: Mapping[str, str]) -> Settings:
+def load(environ: Mapping[str, str], *, may_make: bool = True) -> Settings:
     """The settings by the environment, then RELAY_HOME/.env, then relay.toml, then the defaults.
 
     Missing secrets are made and kept in RELAY_ETC, which is RELAY_HOME unless it is given, and
     is created for it.
 
+    Args:
+        may_make: False for who only looks: then missing secrets are an error.
+
     Raises:
         SettingsError: a name or a value is wrong, or the data folder cannot be used.
     """
     home = _home(environ)
-    config = Path(environ.get("RELAY_CONFIG") or home / "relay.toml").absolute()
-    etc = Path(environ.get("RELAY_ETC") or home).absolute()
+    config, etc = _places(environ, home)
     kept = etc / "secrets.env"
     given = {
         **from_toml(config, required="RELAY_CONFIG" in environ),
@@ -59,19 +69,66 @@ def load(environ: Mapping[str, str]) -> Settings:
         **from_environment(environ),
     }
     if _SECRETS - given.keys():
-        _make_secrets(home, kept)
+        if may_make:
+            _make_secrets(home, kept)
         given = {**from_lines(kept), **given}
+    if _SECRETS - given.keys() and not kept.exists():
+        raise SettingsError(
+            f"There is no JWT_SECRET or ENCRYPT_KEY, neither in the environment nor in {kept}. The"
+            " first `relay serve` makes them; where there was data, restore them from a backup."
+        )
     if _SECRETS - given.keys():
         raise SettingsError(f"{kept} lacks JWT_SECRET or ENCRYPT_KEY; restore it from a backup.")
-    named = {name: given.pop(name).value for name in [*given] if name.startswith(ENV_PREFIX)}
-    if "webhooks" in given:
-        one = given["webhooks"]
-        given["webhooks"] = dataclasses.replace(one, value=filled(one.value, named))
+    given = _with_webhooks(given)
     values = {name: parsed(one, BY_FIELD[name]) for name, one in given.items()}
     values["origins"] = {name: one.where for name, one in given.items()}
     values["notify_socket"] = environ.get("NOTIFY_SOCKET", "")
     values["watchdog_s"] = int(environ.get("WATCHDOG_USEC") or 0) / 1e6
     return _settings(home, {**values, "config": config, "etc": etc})
+
+
+def _with_webhooks(given: Mapping[str, Given]) -> dict[str, Given]:
+    """What was given, with what the environment says of webhooks put into their tables."""
+    named = {name: one.value for name, one in given.items() if name.startswith(ENV_PREFIX)}
+    found = {name: one for name, one in given.items() if name not in named}
+    if "webhooks" in found:
+        one = found["webhooks"]
+        found["webhooks"] = dataclasses.replace(one, value=filled(one.value, named))
+    return found
+
+
+def load_or_salvage(environ: Mapping[str, str]) -> tuple[Settings, str]:
+    """The settings as they are, for who only looks, and what is wrong with them.
+
+    Where something is wrong they are what can be read of them; a secret that cannot is empty, and
+    what does not understand an empty one says so.
+
+    Raises:
+        SettingsError: there is no data folder at all.
+    """
+    try:
+        return load(environ, may_make=False), ""
+    except SettingsError as error:
+        problem = str(error)
+    home = _home(environ)
+    config, etc = _places(environ, home)
+    given = salvaged(config)
+    for file in (etc / "secrets.env", home / ".env"):
+        with contextlib.suppress(SettingsError):
+            given |= from_lines(file)
+    with contextlib.suppress(SettingsError):
+        given |= from_environment(environ)
+    values: dict[str, Any] = {"jwt_secret": Secret(""), "encrypt_key": Secret("")}
+    for name, one in _with_webhooks(given).items():
+        with contextlib.suppress(SettingsError):
+            values[name] = parsed(one, BY_FIELD[name])
+    return _settings(home, {**values, "config": config, "etc": etc}), problem
+
+
+def _places(environ: Mapping[str, str], home: Path) -> tuple[Path, Path]:
+    """Where relay.toml lies, and the folder of secrets.env."""
+    config = environ.get("RELAY_CONFIG") or home / "relay.toml"
+    return Path(config).absolute(), Path(environ.get("RELAY_ETC") or home).absolute()
 
 
 def _home(environ: Mapping[str, str]) -> Path:

@@ -98,6 +98,26 @@ class Settings:
     backup_monthly: int = 6
     backup_include: tuple[Path, ...] = ()
     backup_copy_command: str = ""
+    # When the monitor speaks of a warning and when of a critical state, in percent: of what is used
+    # of disks, memory and Redis' memory, of what is left of a certificate's life, and of requests
+    # that failed.
+    monitor_disk_warning: int = 85
+    monitor_disk_critical: int = 95
+    monitor_memory_warning: int = 90
+    monitor_memory_critical: int = 97
+    monitor_redis_warning: int = 80
+    monitor_redis_critical: int = 95
+    # Caddy renews when a third is left.
+    monitor_certificate_warning: int = 25
+    monitor_certificate_critical: int = 10
+    monitor_errors_warning: int = 10
+    monitor_errors_critical: int = 50
+    # Of fewer requests than these a rate says nothing.
+    monitor_errors_least: int = 20
+    # Two hours more than a day: a backup takes its time.
+    monitor_backup_hours: int = 26
+    monitor_drill_days: int = 8
+    monitor_starts: int = 3
     # Of the first admin, when there is no user yet.
     admin_password: Secret | None = None
     # Where systemd wants to hear that the service is ready, and how long it may then hear nothing
@@ -306,6 +326,35 @@ class Option:
     secret: bool = False
 
 
+def _monitor_options() -> tuple[Option, ...]:
+    percent = _whole(0, 100, " of percent")
+    rows = (
+        ("disk_warning", percent, "of a disk that is used"),
+        ("disk_critical", percent, "the same"),
+        ("memory_warning", percent, "of the machine's memory that is used"),
+        ("memory_critical", percent, "the same"),
+        ("redis_warning", percent, "of Redis' maxmemory that is used"),
+        ("redis_critical", percent, "the same"),
+        ("certificate_warning", percent, "of a certificate's life that is left"),
+        ("certificate_critical", percent, "the same"),
+        ("errors_warning", percent, "of the last five minutes' requests that failed"),
+        ("errors_critical", percent, "the same"),
+        ("errors_least", _whole(1, 10**6), "of fewer requests the rate says nothing"),
+        ("backup_hours", _whole(1, 10_000), "the newest backup may be so old"),
+        ("drill_days", _whole(1, 10_000), "the last drill may be so long ago"),
+        ("starts", _whole(0, 3), "so often in an hour a unit is started; 0 for never"),
+    )
+    return tuple(
+        Option(f"monitor_{name}", f"monitor.{_camel(name)}", f"MONITOR_{name.upper()}", parse, text)
+        for name, parse, text in rows
+    )
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
 OPTIONS = (
     Option("host", "server.host", "HOST", _text, "address to listen on"),
     Option("port", "server.port", "PORT", _whole(0, 65535), "port to listen on, 0 for any"),
@@ -392,6 +441,7 @@ OPTIONS = (
            "files and folders that backups hold as well"),
     Option("backup_copy_command", "backup.copyCommand", "", _command,
            "run with each new backup as its last word"),
+    *_monitor_options(),
     Option("jwt_secret", "", "JWT_SECRET", _jwt_secret, "keys the hash of keys", secret=True),
     Option("encrypt_key", "", "ENCRYPT_KEY", _encrypt_key, "encrypts accounts' secrets",
            secret=True),

@@ -107,6 +107,25 @@ def from_lines(path: Path) -> dict[str, Given]:
     return _by_field(found)
 
 
+def salvaged(path: Path) -> dict[str, Given]:
+    """What is known by name in a relay.toml that from_toml() refuses; nothing if it is no TOML."""
+    try:
+        document = tomllib.loads(_read(path) or "")
+    except (SettingsError, tomllib.TOMLDecodeError):
+        return {}
+    flat = {
+        f"{section}.{key}": value
+        for section, keys in document.items()
+        if isinstance(keys, dict)
+        for key, value in keys.items()
+    }
+    return {
+        option.field: Given(name, value, str(path))
+        for name, value in {**flat, **document}.items()
+        if (option := _BY_TOML.get(name)) and value != ""
+    }
+
+
 def from_toml(path: Path, *, required: bool) -> dict[str, Given]:
     text = _read(path)
     if text is None:

@@ -54,6 +54,7 @@ NAMES = {
     "decision": "{relay}:decision:%s",
     "backup": "{relay}:backup",
     "monitor": "{relay}:monitor",
+    "probe": "{relay}:probe",
     "fsync": "{relay}:fsync",
 }
 

@@ -1,4 +1,4 @@
-"""Redis as a program that is looked after: its snapshots, its folder, what was done for it."""
+"""Redis as a program that is looked after: its snapshots, its folder, its state, its notes."""
 
 from pathlib import Path
 
@@ -9,10 +9,11 @@ from relay.store.database import Database
 from relay.store.names import NAMES
 
 _POLL_S = 0.1
+_PROBE_LIFE_S = 60
 
 
 class UpkeepTable:
-    """What Redis tells of itself, and what is noted of its backups."""
+    """What Redis tells of itself, and what is noted of its backups and of the monitor's runs."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -71,6 +72,22 @@ class UpkeepTable:
     async def backup_notes(self) -> dict[str, str]:
         """When a backup was last made and drilled, and which."""
         return await self._db.hash(NAMES["backup"])
+
+    async def figures(self) -> dict[str, str]:
+        """What Redis tells of its memory, its persistence and its version, by Redis' own names."""
+        found: dict[str, str] = {}
+        for section in ("server", "memory", "persistence"):
+            found |= await self._info(section)
+        return found
+
+    async def try_writing(self) -> None:
+        """Raise RedisAway or ReplyError unless Redis takes something that is new."""
+        await self._db.call("SET", NAMES["probe"], "1", "EX", _PROBE_LIFE_S)
+
+    async def now_ms(self) -> int:
+        """The time by Redis' clock, Unix ms."""
+        seconds, micros = await self._db.call("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
 
     async def note_monitor(self, notes: str, last_run: str | None = None) -> None:
         """Keep what the monitor must remember, and the result of its run (both JSON)."""

@@ -144,6 +144,22 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         keepMonthly = 1
         include = ["/etc/relay"]
         copyCommand = "rclone copyto -- 'my file'"
+
+        [monitor]
+        diskWarning = 1
+        diskCritical = 2
+        memoryWarning = 3
+        memoryCritical = 4
+        redisWarning = 5
+        redisCritical = 6
+        certificateWarning = 7
+        certificateCritical = 8
+        errorsWarning = 9
+        errorsCritical = 10
+        errorsLeast = 11
+        backupHours = 12
+        drillDays = 13
+        starts = 2
         """,
     )
 
@@ -210,6 +226,20 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "backup_monthly": 1,
         "backup_include": (Path("/etc/relay"),),
         "backup_copy_command": "rclone copyto -- 'my file'",
+        "monitor_disk_warning": 1,
+        "monitor_disk_critical": 2,
+        "monitor_memory_warning": 3,
+        "monitor_memory_critical": 4,
+        "monitor_redis_warning": 5,
+        "monitor_redis_critical": 6,
+        "monitor_certificate_warning": 7,
+        "monitor_certificate_critical": 8,
+        "monitor_errors_warning": 9,
+        "monitor_errors_critical": 10,
+        "monitor_errors_least": 11,
+        "monitor_backup_hours": 12,
+        "monitor_drill_days": 13,
+        "monitor_starts": 2,
         "notify_socket": "",
         "watchdog_s": 0.0,
     }
@@ -571,3 +601,42 @@ def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         settings.load({"RELAY_HOME": str(blocked / "home")})
     assert str(blocked / "home") in str(caught.value)
+
+
+def test_who_only_looks_makes_no_secrets(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    _, wrong = settings.load_or_salvage({"RELAY_HOME": str(home)})
+
+    assert "There is no JWT_SECRET" in wrong
+    assert not home.exists()
+
+
+def test_what_is_good_in_broken_settings_can_still_be_read(tmp_path: Path) -> None:
+    write_toml(
+        tmp_path,
+        """
+        [monitor]
+        diskWarning = 70
+        nothing = 1
+        [server]
+        port = "many"
+        [[webhooks]]
+        url = "https://example.com"
+        """,
+    )
+    write_env(tmp_path, "this is no line\n")
+    environ = {"RELAY_HOME": str(tmp_path), "ENCRYPT_KEY": "short", "REDIS_URL": "redis://there"}
+    found, wrong = settings.load_or_salvage({**SECRETS, **environ})
+
+    assert "there is no setting monitor.nothing" in wrong
+    assert (found.monitor_disk_warning, found.port, found.redis_url) == (70, 3000, "redis://there")
+    assert [one.shown for one in found.webhooks] == ["https://example.com"]
+    assert (found.jwt_secret.reveal(), found.encrypt_key.reveal()) == (JWT_SECRET, "")
+
+
+def test_of_a_relay_toml_that_is_no_toml_nothing_is_read(tmp_path: Path) -> None:
+    write_toml(tmp_path, "[monitor\ndiskWarning = 70\n")
+    found, wrong = settings.load_or_salvage({"RELAY_HOME": str(tmp_path), **SECRETS})
+
+    assert "is not valid TOML" in wrong
+    assert found.monitor_disk_warning == 85
