@@ -1,22 +1,20 @@
-"""The Anthropic API's paths: which of them the relay serves, and what answers each."""
+"""The APIs' paths: which of them the relay serves, and what answers each."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import Any
 
-import msgspec
-
-from relay import errors, exchange, objects, selfservice
+from relay import catalogue, errors, exchange, objects, selfservice
 from relay.call import Call
 from relay.client import Client
 from relay.context import Context
 from relay.dialects import chat, messages, responses
-from relay.keys import may_use
-from relay.upstream import Reply
+from relay.dialects.openai import VERSION, Translating
+from relay.dialects.openai.asked import Choices
 
 Handler = Callable[[Context, Client, "re.Match[bytes]"], Awaitable[None]]
 
-_MOST_MODELS_BYTES = 4 * 1024 * 1024
 _ID = rb"([A-Za-z0-9][A-Za-z0-9_.:@~-]{0,199})"
 # Base URLs may end in nothing, /api or /claude; some tools leave out /v1.
 _BASE = re.compile(rb"(?:/api|/claude)?(?:/v1)?/(.+)")
@@ -25,7 +23,7 @@ _VERSION = b"anthropic-version"
 
 
 async def _call(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
-    target = b"/v1/" + match.string + (b"?" + client.query if client.query else b"")
+    target = _target(client, match)
 
     def read(body: bytes) -> Call:
         return messages.read(kind, client.method, target, body, client.headers)
@@ -34,18 +32,26 @@ async def _call(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]
 
 
 async def _responses(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
-    await _translated(ctx, client, responses.Responses(client.request_id))
+    await _translated(ctx, client, responses.Responses(client.request_id, _choices(ctx)))
 
 
 async def _chat(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
-    await _translated(ctx, client, chat.Chat(client.request_id))
+    await _translated(ctx, client, chat.Chat(client.request_id, _choices(ctx)))
 
 
-async def _translated(ctx: Context, client: Client, dialect: responses.Responses) -> None:
-    others = [pair for pair in client.headers if pair[0] != _VERSION]
-    # The version whose answers the dialect reads, whatever a client may say.
-    client.headers = [*others, (_VERSION, responses.VERSION)]
+def _choices(ctx: Context) -> Choices:
+    return Choices(ctx.settings.openai_models, ctx.settings.openai_caches)
+
+
+async def _translated(ctx: Context, client: Client, dialect: Translating[Any]) -> None:
+    _pin_version(client)
     await exchange.relay(ctx, client, dialect, partial(dialect.read, client.headers))
+
+
+def _pin_version(client: Client) -> None:
+    """Ask for the version whose answers the dialect reads, whatever a client may say."""
+    others = [pair for pair in client.headers if pair[0] != _VERSION]
+    client.headers = [*others, (_VERSION, VERSION)]
 
 
 async def _not_stored(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
@@ -82,38 +88,21 @@ async def _credits(ctx: Context, client: Client, match: "re.Match[bytes]") -> No
 
 
 async def _models(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
-    """The models of an account, without those that the key may not use."""
-    key = await exchange.authenticated(ctx, client)
-    target = b"/v1/" + match.string + (b"?" + client.query if client.query else b"")
-    call = Call("models", "GET", target)
-
-    async def deliver(reply: Reply) -> None:
-        body = await exchange.collect(reply, _MOST_MODELS_BYTES)
-        headers = exchange.answer_headers(client, lease, reply)
-        allowed = lease.account.key_models
-        if reply.status == 200 and allowed:
-            body = _only(allowed, body, match)
-            headers = [pair for pair in headers if pair[0] != b"content-length"]
-            headers.append((b"content-length", b"%d" % len(body)))
-        await ctx.leases.settle(lease)
-        await client.answer(reply.status, headers, body)
-
-    async with ctx.leases.admit(
-        client.request_id, key, call, exchange.caller_of(ctx, client)
-    ) as lease:
-        await exchange.forward(ctx, client, lease, b"", deliver, plain=True)
+    await catalogue.claudes(ctx, client, _target(client, match), _named(match))
 
 
-def _only(allowed: tuple[str, ...], body: bytes, match: "re.Match[bytes]") -> bytes:
-    answer = msgspec.json.decode(body)
-    if "data" not in answer:
-        if not may_use(allowed, answer.get("id", "")):
-            raise errors.NotFound(f"model: {match[1].decode()} is not among this key's models.")
-        return body
-    answer["data"] = [model for model in answer["data"] if may_use(allowed, model.get("id", ""))]
-    ids = [model["id"] for model in answer["data"]]
-    answer["first_id"], answer["last_id"] = (ids[0], ids[-1]) if ids else (None, None)
-    return msgspec.json.encode(answer)
+async def _openais_models(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    _pin_version(client)
+    await catalogue.openais(ctx, client, _named(match))
+
+
+def _target(client: Client, match: "re.Match[bytes]") -> bytes:
+    return b"/v1/" + match.string + (b"?" + client.query if client.query else b"")
+
+
+def _named(match: "re.Match[bytes]") -> str:
+    """The id in a path, or empty."""
+    return match[1].decode() if match.re.groups else ""
 
 
 def _on_object(kind: str, rest: bytes = b"") -> Handler:
@@ -140,6 +129,8 @@ _HANDLERS: tuple[tuple[bytes, Mapping[str, Handler]], ...] = (
 ROUTES = tuple((re.compile(pattern), handlers) for pattern, handlers in _HANDLERS)
 
 OPENAI_ROUTES: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = (
+    (re.compile(rb"models"), {"GET": _openais_models}),
+    (re.compile(rb"models/" + _ID), {"GET": _openais_models}),
     (re.compile(rb"chat/completions"), {"POST": _chat}),
     (re.compile(rb"responses"), {"POST": _responses}),
     (

@@ -7,7 +7,7 @@ read on the side. Whatever happens, the lease's own exit settles it.
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,28 +19,12 @@ from relay.balancer import Verdict
 from relay.call import Call, Dialect, Meter, Reader
 from relay.client import Client
 from relay.context import Context
+from relay.headers import answer_headers, upstream_headers, value_of
 from relay.keys import KeyRef
 from relay.lease import Lease
 from relay.leases import Step
 from relay.store import Caller
 from relay.upstream import Reply, UpstreamError, UpstreamTimeoutError
-
-Headers = list[tuple[bytes, bytes]]
-
-# Everything a client's request may tell the upstream. `anthropic-*` is an open list: new
-# headers and beta values must pass. The client's credential, cookies and addresses must not.
-_PASSED_TO_UPSTREAM = frozenset({b"accept", b"content-type", b"user-agent", b"x-app"})
-_PASSED_PREFIXES = (b"anthropic-", b"x-stainless-")
-
-# RFC 9110 section 7.6.1, and what speaks of the upstream's own connection or quota.
-_KEPT_FROM_CLIENT = frozenset(
-    {
-        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-connection", b"te",
-        b"trailer", b"transfer-encoding", b"upgrade", b"alt-svc", b"date", b"server",
-        b"set-cookie", b"strict-transport-security", b"via", b"request-id", b"x-request-id",
-    }
-)  # fmt: skip
-_QUOTA_PREFIX = b"anthropic-ratelimit-"
 
 _MOST_REFUSAL_BYTES = 4 * 1024 * 1024
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024
@@ -86,7 +70,7 @@ class _Failure:
 
     verdict: Verdict
     status: int
-    headers: Headers
+    headers: errors.Headers
     body: bytes
 
     @property
@@ -259,7 +243,7 @@ async def answered(
 def _note_answer(client: Client, lease: Lease, reply: Reply) -> None:
     lease.status = reply.status
     lease.headroom = balancer.headroom(reply.headers)
-    lease.upstream_request_id = _value(reply.headers, b"request-id").decode("latin-1")
+    lease.upstream_request_id = value_of(reply.headers, b"request-id").decode("latin-1")
     client.trail.upstream_request_id = lease.upstream_request_id
     if reply.status >= 400:
         lease.error = f"status_{reply.status}"
@@ -410,45 +394,6 @@ async def collect(reply: Reply, most_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def upstream_headers(client: Client, lease: Lease, *, plain: bool) -> Headers:
-    """The headers that go upstream: the account's credential in, the client's out."""
-    headers = [
-        (name, value)
-        for name, value in client.headers
-        if name in _PASSED_TO_UPSTREAM or name.startswith(_PASSED_PREFIXES)
-    ]
-    packed = not plain and not lease.call.stream and b"gzip" in client.header(b"accept-encoding")
-    headers.append((b"accept-encoding", b"gzip" if packed else b"identity"))
-    headers.append(lease.credential.header)
-    return _with_beta(headers, lease.credential.beta) if lease.credential.beta else headers
-
-
-def _with_beta(headers: Headers, beta: bytes) -> Headers:
-    """The headers with `beta` among the values of `anthropic-beta`."""
-    name = b"anthropic-beta"
-    given = [value for known, value in headers if known == name]
-    if any(beta in value.replace(b" ", b"").split(b",") for value in given):
-        return headers
-    others = [pair for pair in headers if pair[0] != name]
-    return [*others, (name, b",".join([*given, beta]))]
-
-
-def answer_headers(client: Client, lease: Lease, reply: Reply) -> Headers:
-    """The upstream's headers as the client sees them: ours is the request's id."""
-    headers = [
-        (name, value)
-        for name, value in reply.headers
-        if name not in _KEPT_FROM_CLIENT and not name.startswith(_QUOTA_PREFIX)
-    ]
-    headers += errors.identity(client.request_id)
-    if lease.upstream_request_id:
-        headers.append((b"x-upstream-request-id", lease.upstream_request_id.encode("latin-1")))
-    headers += limits.utilisation(lease.account.budget)
-    if lease.account.shows_account:
-        headers.append((b"x-relay-account", lease.account.account_name.encode()))
-    return headers
-
-
 def own_error(error: UpstreamError) -> errors.RelayError:
     """What a client is told when its account's upstream fails."""
     if isinstance(error, UpstreamTimeoutError):
@@ -475,7 +420,3 @@ def _fill_in(client: Client, lease: Lease) -> None:
         trail.tokens_out = sum(one.output for one in tokens)
         trail.cost_micros = sum(attempt.cost_micros for attempt in lease.attempts)
         trail.attempts = len(lease.attempts) if len(lease.attempts) > 1 else None
-
-
-def _value(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes:
-    return next((value for given, value in headers if given == name), b"")

@@ -17,7 +17,6 @@ from relay.call import Call
 from relay.client import Client
 from relay.context import Context
 from relay.exchange import (
-    answer_headers,
     answered,
     authenticated,
     caller_of,
@@ -25,6 +24,7 @@ from relay.exchange import (
     outcome,
     pass_through,
 )
+from relay.headers import answer_headers
 from relay.keys import KeyRef
 from relay.lease import Lease
 from relay.leases import AWAY, new_request_id

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
 from relay.context import Context
-from relay.dialects import messages
+from relay.dialects import messages, meters
 from relay.pricing import Prices, Tokens
 from relay.store import KeptBatch
 from relay.usage import Attempt, Record, counters, decision
@@ -57,7 +57,7 @@ class Tally:
         if not line.strip():
             return
         try:
-            ending, model, tokens = messages.result_of(line)
+            ending, model, tokens = meters.result_of(line)
             self.results[ending] += 1
         except (ValueError, KeyError):
             self._is_broken = True

@@ -84,6 +84,9 @@ class Settings:
     # What the operator tells those whose budget is spent.
     blocked_message: str = ""
     clients: Mapping[str, str] = field(default_factory=dict)
+    # Claude's models by other names, for clients of OpenAI's APIs.
+    openai_models: Mapping[str, str] = field(default_factory=dict)
+    openai_caches: bool = False
     trusted_proxies: tuple[str, ...] = ()
     log_level: str = "info"
     log_to_file: bool = False
@@ -253,6 +256,16 @@ def _patterns(value: object) -> Mapping[str, str]:
     return {name: str(pattern) for name, pattern in pairs.items()}
 
 
+def _models(value: object) -> Mapping[str, str]:
+    pairs = dict(value) if isinstance(value, dict) else {"": ""}
+    if not all(_MODEL.fullmatch(str(one)) for pair in pairs.items() for one in pair):
+        raise ValueError('a table of names such as "gpt-4o" = "claude-opus-5-5"')
+    return {name: str(model) for name, model in pairs.items()}
+
+
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@~-]{0,199}")
+
+
 def _networks(value: object) -> tuple[str, ...]:
     listed = value if isinstance(value, list) else re.split(r"[\s,]+", str(value))
     try:
@@ -420,6 +433,10 @@ OPTIONS = (
     Option("blocked_message", "limits.blockedMessage", "", _text,
            "told to those whose budget is spent"),
     Option("clients", "clients", "", _patterns, "User-Agents of your own clients, by id"),
+    Option("openai_models", "openai.models", "", _models,
+           "Claude's models by the names that clients of OpenAI's APIs use"),
+    Option("openai_caches", "openai.cachePrompts", "", _yes_or_no,
+           "cache the system prompt and the tools of chats and responses that mark nothing"),
     Option("trusted_proxies", "server.trustedProxies", "TRUSTED_PROXIES", _networks,
            "proxies whose X-Forwarded-For is believed"),
     Option("log_level", "logging.level", "LOG_LEVEL", _level, "what is logged"),

@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from relay import errors
 from relay.dialects.chat import answer, request, stream, treatment
-from relay.dialects.responses.answer import Frame
+from relay.dialects.openai.answered import Frame
 
 MODEL = "claude-opus-4-5"
 CALLS = [

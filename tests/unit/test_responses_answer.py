@@ -14,6 +14,7 @@ from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import Response, ResponseStreamEvent
 
 from relay import sse
+from relay.dialects.openai.asked import parse
 from relay.dialects.responses import carried, request, stream
 from relay.dialects.responses.answer import Frame
 from relay.dialects.responses.custom import InputReader
@@ -64,7 +65,7 @@ def message(*content: Json, stop_reason: str = "end_turn", **more: Any) -> Json:
 def frame_for(**fields: Any) -> Frame:
     fields = {"model": MODEL, "input": "hello", **fields}
     # As a client's JSON would come: nothing that only Python has.
-    asked = request.translate(request.parse(json.dumps(fields).encode()))
+    asked = request.translate(parse(json.dumps(fields).encode()))
     return Frame("req_abc", asked, now=lambda: NOW)
 
 

@@ -15,7 +15,9 @@ from openai.types.responses import response_create_params as openai_params
 from openai.types.responses import response_input_param
 
 from relay import errors
-from relay.dialects.responses import request, tools, treatment
+from relay.dialects.openai import asked as common
+from relay.dialects.openai import tools
+from relay.dialects.responses import request, treatment
 
 from .responses_corpus import CASES, HELLO, MODEL, REFUSED, Json, reasoning, said
 
@@ -127,7 +129,7 @@ def test_only_the_last_four_marks_of_the_cache_are_kept() -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"a": "\xff"}', b'{"a": NaN}', b"[" * 10**5])
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(errors.BadRequest):
-        request.parse(body)
+        common.parse(body)
 
 
 _scalars = (

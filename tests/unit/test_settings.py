@@ -109,6 +109,10 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         budgetMode = "strict"
         [clients]
         own = "my-tool/"
+        [openai]
+        cachePrompts = true
+        [openai.models]
+        "gpt-4o" = "claude-opus-5-5"
         [redis]
         url = "rediss://u:p@redis.example:6380/2"
         [claude]
@@ -187,6 +191,8 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "budgets": (("daily", "12.5"), ("total", "1000")),
         "budget_mode": "strict",
         "clients": {"own": "my-tool/"},
+        "openai_models": {"gpt-4o": "claude-opus-5-5"},
+        "openai_caches": True,
         "cors_origins": ("https://a.example", "http://localhost:5173"),
         "keep_alive_s": 30.0,
         "headers_timeout_s": 35.5,

@@ -1,23 +1,22 @@
 """OpenAI's Chat Completions API over Claude's Messages API.
 
 request.py and messages.py make Claude's request of the client's; stream.py and answer.py make the
-client's answer of Claude's. All of that is pure functions over plain data and events. What both of
-OpenAI's APIs read alike stands in relay.dialects.responses.
+client's answer of Claude's. All of that is pure functions over plain data and events.
 """
 
 from relay.dialects.chat import answer, request, stream
-from relay.dialects.responses import Responses, Teller
-from relay.dialects.responses.fields import Json
-from relay.dialects.responses.request import Translated
+from relay.dialects.openai import Teller, Translating
+from relay.dialects.openai.answered import Frame
+from relay.dialects.openai.fields import Json
 
 
-class Chat(Responses):
-    """The dialect of one request: it knows what was asked and how far the answer has come."""
+class Chat(Translating[Frame]):
+    """The dialect of one request."""
 
     name = "openai-chat"
 
-    def _translate(self, fields: Json) -> Translated:
-        return request.translate(fields)
+    def _framed(self, fields: Json) -> Frame:
+        return Frame(self._request_id, request.translate(fields, self._choices))
 
     def _teller(self) -> Teller:
         return stream.Stream(self.frame)

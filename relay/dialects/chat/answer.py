@@ -1,12 +1,10 @@
 """Claude's answer as a chat completion, and what it has in common with its chunks."""
 
-from typing import Any
-
 import msgspec
 
-from relay.dialects.responses.answer import Frame, refusal_part
-from relay.dialects.responses.answer import usage as counted
-from relay.dialects.responses.fields import Json
+from relay.dialects.openai.answered import Frame, refused
+from relay.dialects.openai.answered import usage as counted
+from relay.dialects.openai.fields import Json
 
 _FINISHES = {
     "max_tokens": "length",
@@ -42,22 +40,16 @@ def head(frame: Frame, kind: str) -> Json:
     return {**known, "model": frame.model}
 
 
-def refusal(details: Any) -> str:
-    """What is said where Claude declined to answer."""
-    return str(refusal_part(details if isinstance(details, dict) else None)["refusal"])
-
-
 def whole(frame: Frame, message: Json) -> Json:
     """The chat completion of an answer that came whole."""
-    frame.model = str(message.get("model") or frame.model)
-    frame.usage = dict(message.get("usage") or {})
+    frame.begin(message)
     blocks = [block for block in message.get("content") or () if isinstance(block, dict)]
     texts = [str(block.get("text") or "") for block in blocks if block.get("type") == "text"]
     calls = [block for block in blocks if block.get("type") == "tool_use"]
     stop_reason = str(message.get("stop_reason") or "")
     told: Json = {"role": "assistant", "content": "".join(texts) if texts else None}
     declined = stop_reason == "refusal"
-    told["refusal"] = refusal(message.get("stop_details")) if declined else None
+    told["refusal"] = refused(message.get("stop_details")) if declined else None
     thought = "".join(
         str(block.get("thinking") or "") for block in blocks if block.get("type") == "thinking"
     )

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from relay.dialects.responses.fields import Json, below, given, needed, objects, refusal
-from relay.dialects.responses.items import Conversation, match_calls
+from relay.dialects.openai.conversation import Conversation, match_calls
+from relay.dialects.openai.fields import Json, below, given, needed, objects, refusal
 
 
 class Chat(Conversation):

@@ -3,8 +3,21 @@
 from relay.dialects import models
 from relay.dialects.chat import treatment
 from relay.dialects.chat.messages import Chat
-from relay.dialects.responses import tools
-from relay.dialects.responses.fields import (
+from relay.dialects.openai import tools
+from relay.dialects.openai.asked import (
+    EFFORTS,
+    JSON_ONLY,
+    Choices,
+    Translated,
+    closed,
+    named_model,
+    person,
+    sampling,
+    session_name,
+    settle_cache_marks,
+    tier,
+)
+from relay.dialects.openai.fields import (
     Json,
     as_kind,
     below,
@@ -14,30 +27,19 @@ from relay.dialects.responses.fields import (
     objects,
     refusal,
 )
-from relay.dialects.responses.request import (
-    JSON_ONLY,
-    Translated,
-    closed,
-    limit_cache_marks,
-    named_model,
-    person,
-    sampling,
-    tier,
-)
 
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-_MOST_SESSION_CHARS = 128
 _MOST_STOPS = 4
+_NO_CHOICES = Choices()
 
 
-def translate(fields: Json) -> Translated:
+def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     """A request in Claude's form.
 
     Raises:
         errors.BadRequest: it begins with the path of the field that cannot be taken.
     """
     treatment.check(fields)
-    model = named_model(fields)
+    model = named_model(fields, choices)
     traits = models.traits(model)
     most = _most(fields) or traits.max_output
     talk = Chat()
@@ -52,7 +54,7 @@ def translate(fields: Json) -> Translated:
         body["tools"] = box.described
     if chosen:
         body["tool_choice"] = chosen
-    effort = choice(fields, "reasoning_effort", _EFFORTS)
+    effort = choice(fields, "reasoning_effort", EFFORTS)
     if effort:
         # Thinking has no place in a chat's messages, and older models must be given theirs back
         # with a tool's result.
@@ -61,17 +63,16 @@ def translate(fields: Json) -> Translated:
     _add_format(fields, body, talk.system)
     if talk.system:
         body["system"] = talk.system
-    limit_cache_marks(body)
+    settle_cache_marks(body, choices)
     thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
     body |= _stops(fields) | sampling(fields, traits, thinks=thinks)
     body |= person(fields) | tier(fields)
-    session = (given(fields, "prompt_cache_key", str) or "")[:_MOST_SESSION_CHARS]
     options = given(fields, "stream_options", dict) or {}
     usage = given(options, "include_usage", bool, "stream_options")
     return Translated(
         body=body,
         box=box,
-        session=session if session.isprintable() else "",
+        session=session_name(fields),
         echo={"include_usage": bool(usage), "is_old": is_old},
         shows_thinking=True,
         names_sources=False,

@@ -6,8 +6,8 @@ import msgspec
 
 from relay import errors
 from relay.dialects.chat import answer
-from relay.dialects.responses.answer import Frame
-from relay.dialects.responses.fields import Json
+from relay.dialects.openai.answered import Frame, as_object, refused
+from relay.dialects.openai.fields import Json
 
 
 class _Delta(msgspec.Struct):
@@ -66,9 +66,7 @@ class Stream:
         return b"data: " + errors.in_openais_words(500, _encode(error))[1] + b"\n\n"
 
     def start(self, fields: Json) -> None:
-        message = _object(fields.get("message"))
-        self._frame.model = str(message.get("model") or self._frame.model)
-        self._add_usage(message.get("usage"))
+        self._frame.begin(as_object(fields.get("message")))
         head = _encode(answer.head(self._frame, "chat.completion.chunk"))
         self._front = b"data: " + head[:-1] + b',"choices":['
         # The last chunk brings the usage where it was asked for, and all others have none.
@@ -78,7 +76,7 @@ class Stream:
         self._delta(b'{"role":"assistant","content":"","refusal":null}')
 
     def open(self, fields: Json) -> None:
-        block = _object(fields.get("content_block"))
+        block = as_object(fields.get("content_block"))
         self._is_call = self._has_begun and block.get("type") == "tool_use"
         self._has_arguments = False
         if self._is_call:
@@ -102,16 +100,16 @@ class Stream:
             self._calls += 1
 
     def ending(self, fields: Json) -> None:
-        delta = _object(fields.get("delta"))
+        delta = as_object(fields.get("delta"))
         self._stop_reason = str(delta.get("stop_reason") or self._stop_reason)
         self._stop_details = delta.get("stop_details") or self._stop_details
-        self._add_usage(fields.get("usage"))
+        self._frame.add_usage(fields.get("usage"))
 
     def finish(self, fields: Json) -> None:
         if not self._has_begun:
             return
         if self._stop_reason == "refusal":
-            self._delta(_encode({"refusal": answer.refusal(self._stop_details)}))
+            self._delta(_encode({"refusal": refused(self._stop_details)}))
         self._delta(b"{}", _encode(answer.finish_reason(self._frame, self._stop_reason)))
         if self._asked["include_usage"]:
             usage = _encode(answer.usage(self._frame.usage))
@@ -120,7 +118,7 @@ class Stream:
         self._has_ended = True
 
     def fail(self, fields: Json) -> None:
-        error = _object(fields.get("error"))
+        error = as_object(fields.get("error"))
         told = self.broken(str(error.get("type") or ""), str(error.get("message") or ""))
         self._out.append(told)
 
@@ -146,10 +144,6 @@ class Stream:
         choice = b'{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}' % (delta, reason)
         self._out.append(self._front + choice + self._back)
 
-    def _add_usage(self, usage: Any) -> None:
-        known = {name: value for name, value in _object(usage).items() if value is not None}
-        self._frame.usage |= known
-
 
 _READERS = {
     b"message_start": Stream.start,
@@ -159,7 +153,3 @@ _READERS = {
     b"message_stop": Stream.finish,
     b"error": Stream.fail,
 }
-
-
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}

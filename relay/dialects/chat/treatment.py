@@ -1,7 +1,6 @@
 """What becomes of every field of a request, and the refusal of those that Claude cannot do."""
 
-from relay.dialects.responses.fields import Json, refusal
-from relay.dialects.responses.treatment import IGNORED, REFUSED, TRANSLATED
+from relay.dialects.openai.fields import IGNORED, REFUSED, TRANSLATED, Json, refusal
 
 # docs/openai-chat.md says why. A refused field is refused only where its value asks for
 # something. A field that is not here is ignored.

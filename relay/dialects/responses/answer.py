@@ -1,14 +1,12 @@
 """Claude's answer as a Response object: the same items, whether it comes whole or in events."""
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+from relay.dialects.openai import answered
+from relay.dialects.openai.answered import refused, usage
+from relay.dialects.openai.fields import Json
+from relay.dialects.openai.tools import Tool
 from relay.dialects.responses import carried
-from relay.dialects.responses.fields import Json
-from relay.dialects.responses.request import Translated
-from relay.dialects.responses.tools import Tool
 
 _INCOMPLETE = {
     "max_tokens": "max_output_tokens",
@@ -17,28 +15,10 @@ _INCOMPLETE = {
     "refusal": "content_filter",
 }
 _TIERS = {"standard": "default", "priority": "priority", "batch": "default"}
-_DECLINED = "Claude declined to answer."
 
 
-@dataclass
-class Frame:
-    """What every Response object of one answer has in common.
-
-    Args:
-        request_id: the relay's own id of the request; the ids of the answer follow from it.
-        now: seconds since the epoch.
-    """
-
-    request_id: str
-    asked: Translated
-    now: Callable[[], float] = time.time
-    model: str = ""
-    usage: Json = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.stem = self.request_id.removeprefix("req_")
-        self.created_at = int(self.now())
-        self.model = self.model or str(self.asked.body["model"])
+class Frame(answered.Frame):
+    """What every Response object of one answer has in common."""
 
     def item_id(self, kind: str, index: int) -> str:
         return f"{kind}_{self.stem}_{index}"
@@ -68,27 +48,6 @@ class Frame:
         if reason is None:
             return self.response("completed", output)
         return self.response("incomplete", output, incomplete_details={"reason": reason})
-
-
-def usage(figures: Json) -> Json:
-    """OpenAI's usage: input counts what was read from a cache and written to it."""
-    read, written, fresh, output = (
-        int(figures.get(name) or 0)
-        for name in (
-            "cache_read_input_tokens",
-            "cache_creation_input_tokens",
-            "input_tokens",
-            "output_tokens",
-        )
-    )
-    details = figures.get("output_tokens_details") or {}
-    return {
-        "input_tokens": fresh + read + written,
-        "input_tokens_details": {"cached_tokens": read, "cache_write_tokens": written},
-        "output_tokens": output,
-        "output_tokens_details": {"reasoning_tokens": int(details.get("thinking_tokens") or 0)},
-        "total_tokens": fresh + read + written + output,
-    }
 
 
 def reasoning(item_id: str, block: Json | None, *, shown: bool) -> Json:
@@ -121,7 +80,7 @@ def text_part(text: str, citations: list[Json]) -> Json:
 
 
 def refusal_part(details: Json | None) -> Json:
-    return {"type": "refusal", "refusal": str((details or {}).get("explanation") or _DECLINED)}
+    return {"type": "refusal", "refusal": refused(details)}
 
 
 def citation(cited: Json, length: int) -> Json | None:

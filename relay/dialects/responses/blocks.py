@@ -8,10 +8,10 @@ from typing import Protocol
 
 import msgspec
 
+from relay.dialects.openai.fields import Json
+from relay.dialects.openai.tools import Tool
 from relay.dialects.responses import answer
 from relay.dialects.responses.custom import InputReader
-from relay.dialects.responses.fields import Json
-from relay.dialects.responses.tools import Tool
 
 _encode = msgspec.json.encode
 

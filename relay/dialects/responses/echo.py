@@ -1,6 +1,6 @@
 """The settings of a request that every Response object of its answer repeats."""
 
-from relay.dialects.responses.fields import Json, below, choice, given, refusal
+from relay.dialects.openai.fields import Json, below, choice, given, refusal
 
 
 def echo(fields: Json, effort: str | None) -> Json:

@@ -1,70 +1,40 @@
 """A request of the Responses API as a request of the Messages API."""
 
-import math
-from dataclasses import dataclass
-from typing import Any
-
-import msgspec
-
-from relay import errors
 from relay.dialects import models
-from relay.dialects.responses import tools, treatment
+from relay.dialects.openai import tools
+from relay.dialects.openai.asked import (
+    EFFORTS,
+    JSON_ONLY,
+    Choices,
+    Translated,
+    closed,
+    named_model,
+    person,
+    sampling,
+    session_name,
+    settle_cache_marks,
+    tier,
+)
+from relay.dialects.openai.fields import Json, choice, given, needed, objects, refusal
+from relay.dialects.openai.tools import Toolbox
+from relay.dialects.responses import treatment
 from relay.dialects.responses.echo import echo
-from relay.dialects.responses.fields import Json, choice, given, needed, objects, refusal
-from relay.dialects.responses.items import Conversation
-from relay.dialects.responses.tools import Toolbox
+from relay.dialects.responses.items import Items
 
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _SUMMARIES = ("auto", "concise", "detailed")
 _LOGPROBS = "message.output_text.logprobs"
 _SOURCES = "web_search_call.action.sources"
-_MOST_USER_CHARS = 256
-_MOST_SESSION_CHARS = 128
-_MOST_CACHE_MARKS = 4
-JSON_ONLY = "Answer with a single JSON object and nothing else: no words around it, no fence."
+_NO_CHOICES = Choices()
 
 
-@dataclass(frozen=True, slots=True)
-class Translated:
-    """A request in Claude's form, and what the answer needs to know of it.
-
-    Args:
-        body: the Messages request.
-        box: the tools, by which Claude's calls become the client's.
-        session: the client's name for the conversation, or empty.
-        echo: the request's settings as a Response repeats them.
-        shows_thinking: whether summaries of the thinking were asked for.
-        names_sources: whether the pages that a search found are told.
-    """
-
-    body: Json
-    box: Toolbox
-    session: str
-    echo: Json
-    shows_thinking: bool
-    names_sources: bool
-
-
-def parse(body: bytes) -> Json:
-    """A request's fields out of its bytes; raises errors.BadRequest."""
-    try:
-        body.decode()
-        fields = msgspec.json.decode(body)
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
-        raise errors.BadRequest("The request's body is not a JSON object in UTF-8.") from None
-    if not isinstance(fields, dict):
-        raise errors.BadRequest("The request's body is not a JSON object in UTF-8.")
-    return fields
-
-
-def translate(fields: Json) -> Translated:
+def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     """A request in Claude's form.
 
     Raises:
         errors.BadRequest: it begins with the path of the field that cannot be taken.
     """
     treatment.check(fields)
-    model = named_model(fields)
+    model = named_model(fields, choices)
     traits = models.traits(model)
     most = given(fields, "max_output_tokens", int)
     if most is not None and most < 1:
@@ -79,31 +49,23 @@ def translate(fields: Json) -> Translated:
     _add_format(fields, body, talk.system)
     if talk.system:
         body["system"] = talk.system
-    limit_cache_marks(body)
+    settle_cache_marks(body, choices)
     thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
     body |= sampling(fields, traits, thinks=thinks) | person(fields)
     body |= tier(fields)
     included = _included(fields)
-    session = (given(fields, "prompt_cache_key", str) or "")[:_MOST_SESSION_CHARS]
     return Translated(
         body=body,
         box=box,
-        session=session if session.isprintable() else "",
+        session=session_name(fields),
         echo=echo(fields, effort),
         shows_thinking=shown,
         names_sources=_SOURCES in included,
     )
 
 
-def named_model(fields: Json) -> str:
-    model = needed(fields, "model", str)
-    if not model or len(model) > 256 or not model.isprintable():
-        raise refusal("model", "a model's name has 1 to 256 printable characters.")
-    return model
-
-
-def _conversation(fields: Json) -> Conversation:
-    talk = Conversation()
+def _conversation(fields: Json) -> Items:
+    talk = Items()
     instructions = given(fields, "instructions", str)
     if instructions:
         talk.system.append({"type": "text", "text": instructions})
@@ -117,7 +79,7 @@ def _conversation(fields: Json) -> Conversation:
     return talk
 
 
-def _add_tools(fields: Json, body: Json, talk: Conversation) -> Toolbox:
+def _add_tools(fields: Json, body: Json, talk: Items) -> Toolbox:
     listed = objects(given(fields, "tools", list) or [], "tools") + talk.tools
     box = tools.toolbox(listed, given(fields, "max_tool_calls", int))
     chosen = tools.tool_choice(fields, box)
@@ -129,11 +91,11 @@ def _add_tools(fields: Json, body: Json, talk: Conversation) -> Toolbox:
 
 
 def _add_thinking(
-    fields: Json, body: Json, talk: Conversation, traits: models.Traits
+    fields: Json, body: Json, talk: Items, traits: models.Traits
 ) -> tuple[str | None, bool]:
     """The thinking as far as it is asked for; the effort, and whether a summary is wanted."""
     wanted = given(fields, "reasoning", dict) or {}
-    effort = choice(wanted, "effort", _EFFORTS, "reasoning")
+    effort = choice(wanted, "effort", EFFORTS, "reasoning")
     summaries = [
         choice(wanted, name, _SUMMARIES, "reasoning") for name in ("summary", "generate_summary")
     ]
@@ -163,62 +125,6 @@ def _add_format(fields: Json, body: Json, system: list[Json]) -> None:
         schema = needed(wanted, "schema", dict, "text.format")
         shape = {"type": "json_schema", "schema": closed(schema)}
         body["output_config"] = {**body.get("output_config", {}), "format": shape}
-
-
-def closed(schema: Any) -> Any:
-    """A JSON schema whose objects say that they have no other properties, as Claude wants it."""
-    if isinstance(schema, list):
-        return [closed(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    done = {name: closed(value) for name, value in schema.items()}
-    if schema.get("type") == "object" and isinstance(schema.get("properties", {}), dict):
-        done.setdefault("additionalProperties", False)
-    return done
-
-
-def limit_cache_marks(body: Json) -> None:
-    """Only the last marks count: Claude takes four."""
-    blocks = [*body.get("system", ())]
-    for message in body["messages"]:
-        for block in message["content"]:
-            inner = block.get("content")
-            blocks += [one for one in inner if isinstance(one, dict)] if inner else []
-            blocks.append(block)
-    marked = [block for block in blocks if "cache_control" in block]
-    for block in marked[:-_MOST_CACHE_MARKS]:
-        del block["cache_control"]
-
-
-def sampling(fields: Json, model: models.Traits, *, thinks: bool) -> Json:
-    """Temperature, else top_p: Claude takes one of the two, and neither while it thinks."""
-    temperature = _number(fields, "temperature", 2.0)
-    top_p = _number(fields, "top_p", 1.0)
-    if thinks or not model.samples:
-        return {}
-    if temperature is not None:
-        return {"temperature": min(temperature, 1.0)}
-    return {} if top_p is None else {"top_p": top_p}
-
-
-def _number(fields: Json, name: str, most: float) -> float | None:
-    value = given(fields, name, float)
-    if value is not None and not (math.isfinite(value) and 0 <= value <= most):
-        raise refusal(name, f"must be between 0 and {most:g}.")
-    return value
-
-
-def person(fields: Json) -> Json:
-    names = ("safety_identifier", "user")
-    known = [value for name in names if (value := given(fields, name, str))]
-    return {"metadata": {"user_id": known[0][:_MOST_USER_CHARS]}} if known else {}
-
-
-def tier(fields: Json) -> Json:
-    # The other words ask for a price or speed that Claude's API has no word for.
-    tiers = {"auto": "auto", "default": "standard_only"}
-    tier = tiers.get(given(fields, "service_tier", str) or "")
-    return {"service_tier": tier} if tier else {}
 
 
 def _included(fields: Json) -> list[str]:

@@ -7,6 +7,9 @@ from typing import Any
 
 import msgspec
 
+from relay.dialects.openai.answered import as_object
+from relay.dialects.openai.fields import Json
+from relay.dialects.openai.tools import SEARCH
 from relay.dialects.responses import answer
 from relay.dialects.responses.answer import Frame
 from relay.dialects.responses.blocks import (
@@ -17,8 +20,6 @@ from relay.dialects.responses.blocks import (
     SearchItem,
     Writer,
 )
-from relay.dialects.responses.fields import Json
-from relay.dialects.responses.tools import SEARCH
 
 # What the API's errors are called in a Response; every other one is the server's.
 _CODES = {"rate_limit_error": "rate_limit_exceeded", "invalid_request_error": "invalid_prompt"}
@@ -79,16 +80,14 @@ class Stream:
         return self._writer.take()
 
     def start(self, fields: Json) -> None:
-        message = _object(fields.get("message"))
-        self._frame.model = str(message.get("model") or self._frame.model)
-        self._add_usage(message.get("usage"))
+        self._frame.begin(as_object(fields.get("message")))
         self._has_begun = True
         response = self._frame.response("in_progress", [])
         self._writer.emit("response.created", {"response": response})
         self._writer.emit("response.in_progress", {"response": response})
 
     def open(self, fields: Json) -> None:
-        block = _object(fields.get("content_block"))
+        block = as_object(fields.get("content_block"))
         if not self._has_begun or not isinstance(block.get("type"), str):
             return
         if self._record:
@@ -155,10 +154,10 @@ class Stream:
             self._open.end()
 
     def ending(self, fields: Json) -> None:
-        delta = _object(fields.get("delta"))
+        delta = as_object(fields.get("delta"))
         self._stop_reason = str(delta.get("stop_reason") or self._stop_reason)
-        self._stop_details = _object(delta.get("stop_details")) or self._stop_details
-        self._add_usage(fields.get("usage"))
+        self._stop_details = as_object(delta.get("stop_details")) or self._stop_details
+        self._frame.add_usage(fields.get("usage"))
 
     def finish(self, fields: Json) -> None:
         if not self._has_begun:
@@ -184,7 +183,7 @@ class Stream:
         self._output.append(whole)
 
     def fail(self, fields: Json) -> None:
-        error = _object(fields.get("error"))
+        error = as_object(fields.get("error"))
         self._fail(str(error.get("type") or ""), str(error.get("message") or ""))
 
     def _fail(self, kind: str, message: str) -> None:
@@ -204,10 +203,6 @@ class Stream:
         if self._open is not None:
             item, self._open = self._open, None
             self._output.append(item.close(status))
-
-    def _add_usage(self, usage: Any) -> None:
-        known = {name: value for name, value in _object(usage).items() if value is not None}
-        self._frame.usage |= known
 
 
 _READERS = {
@@ -275,7 +270,3 @@ def _give_input(item: CallItem | SearchItem, block: Json) -> None:
     """The arguments where a block has them at its start, as in an answer that came whole."""
     if block.get("input"):
         item.json(_encode(block["input"]).decode())
-
-
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}

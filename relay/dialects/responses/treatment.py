@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 
-from relay.dialects.responses.fields import Json, below, given, refusal
-
-TRANSLATED, IGNORED, REFUSED = "translated", "ignored", "refused"
+from relay.dialects.openai.fields import IGNORED, REFUSED, TRANSLATED, Json, below, given, refusal
 
 # What becomes of every field of a request; docs/openai-responses.md says why. A refused field is
 # refused only where its value asks for something. A field that is not here is ignored.

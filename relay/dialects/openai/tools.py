@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from relay.dialects.responses.fields import (
+from relay.dialects.openai.fields import (
     Json,
     as_kind,
     below,

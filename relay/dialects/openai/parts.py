@@ -5,7 +5,7 @@ import binascii
 import mimetypes
 from typing import Any
 
-from relay.dialects.responses.fields import (
+from relay.dialects.openai.fields import (
     Json,
     as_kind,
     below,

@@ -1,0 +1,135 @@
+"""What both of OpenAI's APIs share where they are told over Claude's Messages API.
+
+fields, parts, tools, conversation and asked read a request; answered has what every answer
+says. Here are the two ends of a dialect of the exchange: a request comes in as bytes, and the
+answer's events go out as they are read.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from relay import errors
+from relay.call import Call, Headers, Meter
+from relay.dialects import messages, meters
+from relay.dialects.openai.answered import Frame
+from relay.dialects.openai.asked import Choices, parse
+from relay.dialects.openai.fields import Json
+
+# Newer versions refuse temperature and top_p.
+VERSION = b"2023-06-01"
+_TARGET = b"/v1/messages"
+
+F = TypeVar("F", bound=Frame)
+
+
+class Teller(Protocol):
+    """Tells the events of one answer in another API's words."""
+
+    def event(self, name: bytes, data: bytes) -> bytes:
+        """What an upstream's event becomes."""
+
+    def broken(self, kind: str, message: str) -> bytes:
+        """What says that the answer broke off."""
+
+
+class Translating(ABC, Generic[F]):
+    """The dialect of one request: it knows what was asked and how far the answer has come."""
+
+    name = ""
+    retells = True
+    # A comment, which every reader of events passes over.
+    ping = b": ping\n\n"
+
+    def __init__(self, request_id: str, choices: Choices) -> None:
+        self._request_id = request_id
+        self._choices = choices
+        self._frame: F | None = None
+        self._meter: _Meter | None = None
+
+    @abstractmethod
+    def _framed(self, fields: Json) -> F:
+        """A request that was read; raises errors.BadRequest."""
+
+    @abstractmethod
+    def _teller(self) -> Teller:
+        """What tells the answer's events."""
+
+    @abstractmethod
+    def _whole(self, message: Json) -> Json:
+        """What an answer that came whole becomes."""
+
+    @property
+    def frame(self) -> F:
+        """What was asked, once it has been read."""
+        if self._frame is None:
+            raise RuntimeError("an answer comes after its request")
+        return self._frame
+
+    def read(self, headers: Headers, body: bytes) -> Call:
+        """The call to Claude's API that a request becomes; raises errors.BadRequest."""
+        messages.refuse_encoded(headers)
+        try:
+            self._frame = self._framed(parse(body))
+            asked = self._frame.asked
+            body = msgspec.json.encode(asked.body)
+        except RecursionError:
+            raise errors.BadRequest("The request's body is nested too deeply.") from None
+        call = messages.read("messages", "POST", _TARGET, body, headers)
+        if not asked.session:
+            return call
+        return replace(call, session=asked.session, thread=asked.session)
+
+    def meter(self, status: int, headers: Headers, *, stream: bool) -> Meter:
+        """A meter that tells the answer's events as it reads them."""
+        made = partial(_Meter, self._teller())
+        meter = meters.meter(status, headers, stream=stream, of_stream=made)
+        self._meter = meter if isinstance(meter, _Meter) else None
+        return meter
+
+    def retold(self, meter: Meter, data: bytes) -> bytes:
+        """The events that the bytes which the meter has just read become."""
+        return self._meter.take() if self._meter else b""
+
+    def retold_whole(self, body: bytes) -> bytes:
+        """What the client gets of an answer that came whole; raises errors.BadGateway."""
+        try:
+            message = msgspec.json.decode(body, type=Json)
+        except (msgspec.DecodeError, RecursionError):
+            raise errors.BadGateway("The upstream's answer is no message.") from None
+        return msgspec.json.encode(self._whole(message))
+
+    def error_frame(self, error: errors.RelayError, request_id: str) -> bytes:
+        """The events by which a stream that broke off says so."""
+        return self._meter.broken(error) if self._meter else b""
+
+
+class _Meter(meters.StreamMeter):
+    """Reads usage out of the events, and tells them in the client's words."""
+
+    def __init__(self, teller: Teller, unpack: Any) -> None:
+        super().__init__(unpack)
+        self._teller = teller
+        self._told: list[bytes] = []
+
+    @property
+    def at_boundary(self) -> bool:
+        """What the client gets are whole events always."""
+        return True
+
+    def _see(self, event: bytes, data: bytes) -> None:
+        super()._see(event, data)
+        if told := self._teller.event(event, data):
+            self._told.append(told)
+
+    def take(self) -> bytes:
+        """The events since the last time."""
+        told, self._told = b"".join(self._told), []
+        return told
+
+    def broken(self, error: errors.RelayError) -> bytes:
+        """The events that end a stream which has broken off."""
+        return self._teller.broken(error.type, error.message)

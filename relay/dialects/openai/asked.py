@@ -1,0 +1,141 @@
+"""What requests of both of OpenAI's APIs have in common, and what becomes of it with Claude."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from relay import errors
+from relay.dialects import models
+from relay.dialects.openai.fields import Json, given, needed, refusal
+from relay.dialects.openai.tools import Toolbox
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+JSON_ONLY = "Answer with a single JSON object and nothing else: no words around it, no fence."
+_MOST_USER_CHARS = 256
+_MOST_SESSION_CHARS = 128
+_MOST_CACHE_MARKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the operator chose for all requests in OpenAI's words.
+
+    Args:
+        aliases: Claude's models by the names that clients may use for them.
+        marks_cache: whether the system prompt and the tools are cached where the client marks
+            nothing itself.
+    """
+
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    marks_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A request in Claude's form, and what the answer needs to know of it.
+
+    Args:
+        body: the Messages request.
+        box: the tools, by which Claude's calls become the client's.
+        session: the client's name for the conversation, or empty.
+        echo: the request's settings as a Response repeats them.
+        shows_thinking: whether summaries of the thinking were asked for.
+        names_sources: whether the pages that a search found are told.
+    """
+
+    body: Json
+    box: Toolbox
+    session: str
+    echo: Json
+    shows_thinking: bool
+    names_sources: bool
+
+
+def parse(body: bytes) -> Json:
+    """A request's fields out of its bytes; raises errors.BadRequest."""
+    try:
+        body.decode()
+        fields = msgspec.json.decode(body)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        raise errors.BadRequest("The request's body is not a JSON object in UTF-8.") from None
+    if not isinstance(fields, dict):
+        raise errors.BadRequest("The request's body is not a JSON object in UTF-8.")
+    return fields
+
+
+def named_model(fields: Json, choices: Choices) -> str:
+    """The model of Claude's that is asked for, by its own name or another."""
+    model = needed(fields, "model", str)
+    model = choices.aliases.get(model, model)
+    if not model or len(model) > 256 or not model.isprintable():
+        raise refusal("model", "a model's name has 1 to 256 printable characters.")
+    return model
+
+
+def closed(schema: Any) -> Any:
+    """A JSON schema whose objects say that they have no other properties, as Claude wants it."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    done = {name: closed(value) for name, value in schema.items()}
+    if schema.get("type") == "object" and isinstance(schema.get("properties", {}), dict):
+        done.setdefault("additionalProperties", False)
+    return done
+
+
+def settle_cache_marks(body: Json, choices: Choices) -> None:
+    """Only the last marks count: Claude takes four. Where there is none, the operator's choice."""
+    blocks = [*body.get("system", ())]
+    for message in body["messages"]:
+        for block in message["content"]:
+            inner = block.get("content")
+            blocks += [one for one in inner if isinstance(one, dict)] if inner else []
+            blocks.append(block)
+    marked = [block for block in blocks if "cache_control" in block]
+    for block in marked[:-_MOST_CACHE_MARKS]:
+        del block["cache_control"]
+    if choices.marks_cache and not marked:
+        for name in ("tools", "system"):
+            if listed := body.get(name):
+                listed[-1] = {**listed[-1], "cache_control": {"type": "ephemeral"}}
+
+
+def sampling(fields: Json, model: models.Traits, *, thinks: bool) -> Json:
+    """Temperature, else top_p: Claude takes one of the two, and neither while it thinks."""
+    temperature = _number(fields, "temperature", 2.0)
+    top_p = _number(fields, "top_p", 1.0)
+    if thinks or not model.samples:
+        return {}
+    if temperature is not None:
+        return {"temperature": min(temperature, 1.0)}
+    return {} if top_p is None else {"top_p": top_p}
+
+
+def _number(fields: Json, name: str, most: float) -> float | None:
+    value = given(fields, name, float)
+    if value is not None and not (math.isfinite(value) and 0 <= value <= most):
+        raise refusal(name, f"must be between 0 and {most:g}.")
+    return value
+
+
+def session_name(fields: Json) -> str:
+    """The client's name for the conversation, or empty."""
+    name = (given(fields, "prompt_cache_key", str) or "")[:_MOST_SESSION_CHARS]
+    return name if name.isprintable() else ""
+
+
+def person(fields: Json) -> Json:
+    names = ("safety_identifier", "user")
+    known = [value for name in names if (value := given(fields, name, str))]
+    return {"metadata": {"user_id": known[0][:_MOST_USER_CHARS]}} if known else {}
+
+
+def tier(fields: Json) -> Json:
+    # The other words ask for a price or speed that Claude's API has no word for.
+    tiers = {"auto": "auto", "default": "standard_only"}
+    tier = tiers.get(given(fields, "service_tier", str) or "")
+    return {"service_tier": tier} if tier else {}
