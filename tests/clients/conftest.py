@@ -142,9 +142,11 @@ def serve(home: Home, upstream_url: str) -> Relay:
     folder = Path(home.env["RELAY_HOME"])
     folder.mkdir()
     (folder / "relay.toml").write_text(NO_DRAIN)
-    # Nobody reads its output here, and a full pipe would stop it.
     home.env["LOG_TO_FILE"] = "true"
-    _, url = home.serve()
+    process, url = home.serve()
+    assert process.stdout is not None
+    # A full pipe would stop it.
+    threading.Thread(target=process.stdout.read, daemon=True).start()
     home.relay("account", "add", "main", "--base-url", upstream_url, "--secret-file", "-",
                stdin=UPSTREAM_KEY + "\n")  # fmt: skip
     return Relay(home, f"{url}/api")
