@@ -24,6 +24,7 @@ _UNKNOWN_LIVES_S = 2.0
 # So much of a key's random part is shown, enough to recognise it.
 _HINT_LENGTH = 5
 USUAL_PREFIX = "sk-relay-"
+_ADMINS = "sk-relay-admin"
 
 NO_KEY = "No API key. Send the relay's key as `Authorization: Bearer …` or as `x-api-key`."
 INVALID_KEY = "Invalid API key. Ask whoever runs this relay for a key of your own."
@@ -348,6 +349,8 @@ def _prefix(value: object) -> str:
     text = str(value)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,19}", text):
         raise ValueError("A prefix is at most 20 letters, digits, _ and -.")
+    if text.startswith(_ADMINS):
+        raise ValueError(f"{_ADMINS}… is how tokens of the admin API begin.")
     if text.startswith("sk-ant-"):
         raise ValueError(
             "sk-ant- is Anthropic's own; programs would take the key for one of theirs."

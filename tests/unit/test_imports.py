@@ -26,7 +26,7 @@ ROWS = (
     {"context", "headers"},
     {"leases"},
     {"lease"},
-    {"balancer", "checks"},
+    {"balancer", "checks", "tokens"},
     {"keys", "accounts", "owners", "users"},
     {"budgets"},
     {"usage", "alerts", "audit", "limits", "refusals", "settlements", "waiting"},
