@@ -125,7 +125,7 @@ class KeyRef:
     hash: str
 
 
-class KeyProblem(Exception):
+class KeyProblem(rules.Problem):
     """A sentence about why a key cannot be found, made or changed."""
 
 
@@ -269,7 +269,7 @@ class Keys:
 
     async def _check_unused(self, name: str) -> None:
         if any(key.name == name for key in await self.list()):
-            raise KeyProblem(f"There is a key named {name} already.")
+            raise KeyProblem(f"There is a key named {name} already.", "name")
 
     async def delete(self, name_or_id: str) -> Key:
         """Remove a key for good; its usage stays on the books."""
@@ -329,7 +329,7 @@ _RULES: Mapping[str, Callable[..., dict[str, str]]] = {
     "owner": lambda value: {"owner": rules.words([value] if value else [])},
     "tags": lambda value: {"tags": rules.words(value)},
     "note": lambda value: {"note": rules.line(value)},
-    "expires_at": lambda value: {"expires_at": str(int(value.timestamp() * 1000)) if value else ""},
+    "expires_at": lambda value: {"expires_at": rules.moment(value) if value else ""},
     "shows_account": lambda value: {"shows_account": "1" if value else ""},
     "daily": lambda value: {"daily_limit": rules.whole(value, 0, 10**9)},
     "monthly": lambda value: {"monthly_limit": rules.whole(value, 0, 10**9)},
@@ -378,12 +378,12 @@ def _checked(given: Mapping[str, object]) -> dict[str, str]:
         if isinstance(amounts, Mapping):
             kept["budgets"] = limits.budgets(amounts, str(mode))
     except ValueError as rule:
-        raise KeyProblem(f"budgets: {rule}") from None
+        raise KeyProblem(f"budgets: {rule}", "budgets") from None
     for name, value in settings.items():
         try:
             kept |= _RULES[name](value)
         except ValueError as rule:
-            raise KeyProblem(f"{name}: {rule}") from None
+            raise KeyProblem(f"{name}: {rule}", name) from None
     return kept
 
 

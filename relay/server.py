@@ -148,9 +148,13 @@ async def serve(
         await _ensure_admin(ctx)
         await ctx.alerts.begin()
         # Here, so that no other command waits for what only pages need.
-        from relay.web import console
+        if settings.web_enabled:
+            from relay.admin import AdminApi
+            from relay.web import console
 
-        app = App(ctx, console(ctx, stop))
+            app = App(ctx, console(ctx, stop), AdminApi(ctx))
+        else:
+            app = App(ctx)
         nursery.start_soon(jobs.run, jobs.table(ctx))
         nursery.start_soon(ctx.checks.watch_suspects)
         nursery.start_soon(ctx.leases.call_up)

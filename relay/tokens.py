@@ -30,12 +30,8 @@ _WINDOW_S, _MOST_WRONG = 15 * 60, 20
 _NOTE_EVERY_S = 60
 
 
-class TokenProblem(Exception):
-    """A sentence about why a token cannot be found or made; `field` is what is wrong, if known."""
-
-    def __init__(self, sentence: str, field: str = "") -> None:
-        super().__init__(sentence)
-        self.field = field
+class TokenProblem(rules.Problem):
+    """A sentence about why a token cannot be found or made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,7 @@ class Tokens:
             role: viewer, operator or admin.
             expires_at: UTC; from then on it is refused. None for never.
         """
-        await self._check(name, role, expires_at)
+        ends = await self._checked(name, role, expires_at)
         text = new_key(PREFIX)
         token_id = new_id("token")
         fields = {
@@ -100,7 +96,7 @@ class Tokens:
             "hint": text[: len(PREFIX) + _HINT_LENGTH],
             "hash": self._hash(text),
             "created_at": _ms(time.time()),
-            "expires_at": _ms(expires_at.timestamp()) if expires_at else "",
+            "expires_at": ends,
             "used_at": "",
         }
         await self._store.tokens.add(token_id, fields)
@@ -108,7 +104,8 @@ class Tokens:
         await self._audit.note("token.create", name, None, token.to_json())
         return token, text
 
-    async def _check(self, name: str, role: str, expires_at: datetime | None) -> None:
+    async def _checked(self, name: str, role: str, expires_at: datetime | None) -> str:
+        """When it ends, as it is kept, once all of it may be so."""
         try:
             rules.words([name])
         except ValueError as rule:
@@ -116,9 +113,14 @@ class Tokens:
         if role not in ROLES:
             raise TokenProblem(f"There is no role {role}; there are {', '.join(ROLES)}.", "role")
         if expires_at is not None and expires_at <= datetime.now(UTC):
-            raise TokenProblem("A token ends in the time to come.", "expiresAt")
+            raise TokenProblem("A token ends in the time to come.", "expires_at")
+        try:
+            ends = rules.moment(expires_at) if expires_at else ""
+        except ValueError as rule:
+            raise TokenProblem(str(rule), "expires_at") from None
         if any(one.name == name for one in await self.list()):
             raise TokenProblem(f"There is a token named {name} already.", "name")
+        return ends
 
     async def list(self) -> Sequence[Token]:
         """All tokens, oldest first, those that have ended among them."""

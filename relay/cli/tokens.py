@@ -28,7 +28,7 @@ def token() -> None:
 @click.option("--role", type=click.Choice(["viewer", "operator", "admin"]), default="viewer",
               show_default=True, help="What it may do, as with users.")  # fmt: skip
 @click.option("--expires", default=_USUAL_LIFE, show_default=True,
-              help="When it ends: 30d, 12h, 2027-01-31, 2027-01-31T12:00 (UTC), or never.")  # fmt: skip
+              help="When it ends: 30d, 12h, 2027-01-31T12:00 (UTC), or never.")  # fmt: skip
 @json_flag
 @sentences
 def token_create(name: str, role: str, expires: str, as_json: bool) -> None:

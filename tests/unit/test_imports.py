@@ -15,7 +15,7 @@ ROWS = (
     {"cli"},
     {"trial", "monitor"},
     {"server"},
-    {"asgi", "jobs", "listener"},
+    {"asgi", "jobs", "listener", "admin"},
     {"connection", "api", "web"},
     {"http1"},
     {"dialects.chat", "dialects.responses"},
