@@ -85,7 +85,7 @@ class AdminApi:
 
 
 def _pattern(path: str) -> "re.Pattern[bytes]":
-    steps = re.sub(r"{(\w+)}", r"(?P<\1>[^/]{1,600})", path.replace(".", r"\."))
+    steps = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path.replace(".", r"\."))
     return re.compile(f"{BASE}{steps}".encode())
 
 

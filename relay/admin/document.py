@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 import relay
+from relay.admin.reading import MOST_PART
 from relay.admin.routing import CSV, LINES, PUBLIC, Call, NoQuery, Out, Route, camel
 
 BASE = "/admin/api/v1"
@@ -130,7 +131,7 @@ def _operation(route: Route, ref_of: dict[Any, Any], schemas: dict[str, Any]) ->
 
 
 def _parameters(route: Route, query: dict[str, Any]) -> list[dict[str, Any]]:
-    text = {"type": "string", "minLength": 1, "maxLength": 200}
+    text = {"type": "string", "minLength": 1, "maxLength": MOST_PART}
     found: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": text}
         for name in re.findall(r"{(\w+)}", route.path)
@@ -144,10 +145,8 @@ def _parameters(route: Route, query: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _asked(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a word in a query, which is left out rather than null or empty."""
-    found = {name: value for name, value in schema.items() if name != "default" or value}
-    kinds = found.pop("anyOf", None)
-    return {**found, **kinds[0]} if kinds else found
+    """The schema of a word in a query, which is left out rather than empty."""
+    return {name: value for name, value in schema.items() if name != "default" or value}
 
 
 def _responses(route: Route, ref_of: dict[Any, Any]) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class KeyQuery(PageQuery):
     q: str = ""
     owner: str = ""
     tag: str = ""
-    enabled: bool | None = None
+    enabled: bool | UnsetType = UNSET
 
 
 class Rotation(In):
@@ -213,7 +213,7 @@ def _is_asked(key: KeyValue, query: KeyQuery) -> bool:
         query.q.lower() in told
         and query.owner in ("", key.owner)
         and (not query.tag or query.tag in key.tags)
-        and query.enabled in (None, key.enabled)
+        and query.enabled in (UNSET, key.enabled)
     )
 
 

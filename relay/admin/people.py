@@ -7,13 +7,14 @@ from msgspec import UNSET, Meta, UnsetType
 
 from relay.admin.fields import Moment, Role, Word, must_exist, wrong_fields
 from relay.admin.routing import Call, In, Out, Page, PageQuery, page
+from relay.settings import LEAST_PASSWORD
 from relay.tokens import Token as TokenValue
 from relay.tokens import TokenProblem
 from relay.users import Session as SessionValue
 from relay.users import User as UserValue
 from relay.users import UserProblem
 
-Password = Annotated[str, Meta(min_length=1, max_length=1024)]
+Password = Annotated[str, Meta(min_length=LEAST_PASSWORD, max_length=1024)]
 
 
 class User(Out):

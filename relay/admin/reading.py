@@ -12,17 +12,22 @@ from relay.admin.routing import In
 
 M = TypeVar("M", bound=In)
 
-_MOST_FIELDS = 100
+_MOST_FIELDS, MOST_PART = 100, 200
 _PLACE = re.compile(r" - at `(?:key in )?\$(?P<place>[^`]*)`$")
 _NAMED = re.compile(r"(?:unknown|required) field `(?P<name>[^`]*)`")
 
 
 def path_parts(match: "re.Match[bytes]") -> dict[str, str]:
-    """The named parts of a path. Raises NotFound for what is no text."""
+    """The named parts of a path. Raises NotFound for what can be no name of anything."""
     try:
-        return {name: unquote_to_bytes(value).decode() for name, value in match.groupdict().items()}
+        found = {
+            name: unquote_to_bytes(value).decode() for name, value in match.groupdict().items()
+        }
     except UnicodeDecodeError:
-        raise errors.NotFound("There is nothing at this path.") from None
+        found = {"": ""}
+    if any(not 0 < len(part) <= MOST_PART for part in found.values()):
+        raise errors.NotFound("There is nothing at this path.")
+    return found
 
 
 def query_of(text: bytes, wanted: type[M]) -> M:

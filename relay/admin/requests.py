@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from relay import errors, usage
 from relay.admin.routing import Call, In, Out
@@ -31,8 +31,8 @@ class RequestQuery(In):
     account: Annotated[str, Meta(max_length=200)] = ""
     model: Annotated[str, Meta(max_length=200)] = ""
     session: Annotated[str, Meta(max_length=200)] = ""
-    status: Annotated[int, Meta(ge=0, le=999)] | None = None
-    failed: bool | None = None
+    status: Annotated[int, Meta(ge=0, le=999)] | UnsetType = UNSET
+    failed: bool | UnsetType = UNSET
     since: When = ""
     until: When = ""
 
@@ -149,8 +149,8 @@ async def listing(call: Call) -> Requests:
         account=query.account,
         model=query.model,
         session=query.session,
-        status=query.status,
-        has_failed=query.failed,
+        status=None if isinstance(query.status, UnsetType) else query.status,
+        has_failed=None if isinstance(query.failed, UnsetType) else query.failed,
         since=_time(query.since, "since"),
         until=_time(query.until, "until", is_end=True),
     )
