@@ -1,6 +1,7 @@
 """Who is let in, by what, from where; and what is told to whoever is not."""
 
 import logging
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,16 @@ from relay.admin.document import BASE
 
 from ..e2e.conftest import BODY
 from .conftest import Api, api_running
+
+
+FILTER = Path(__file__).parents[2] / "appliance/fail2ban/filter.d/relay.conf"
+
+
+def counted_by_fail2ban() -> list[str]:
+    """The patterns of lines that fail2ban counts, with any address in the place of <HOST>."""
+    found = re.findall(r"^(?:failregex =)?\s+(\^.*)$", FILTER.read_text(), re.MULTILINE)
+    assert len(found) >= 3
+    return [one.replace("<HOST>", r"(?P<host>\S+)") for one in found]
 
 
 def bearer(text: str) -> dict[str, str]:
@@ -100,6 +111,9 @@ async def test_guessing_is_slowed_down_and_told_once_for_each_token(
     told = [one.getMessage() for one in caplog.records]
     assert told.count("address=127.0.0.1 showed an unknown admin token") == 20
     assert not any("sk-relay-admin" in one for one in told)
+    first = caplog.records[0]
+    line = f"2027-01-01T00:00:00Z warning {first.name} {first.getMessage()}"
+    assert any(re.search(one, line) for one in counted_by_fail2ban())
 
 
 async def test_a_program_with_one_wrong_token_counts_once(
