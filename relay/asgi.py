@@ -115,9 +115,9 @@ class App:
 
     def _look_behind(self, client: Client) -> None:
         """Put the caller's own scheme and address in place, where trusted proxies tell them."""
-        if self._is_trusted(client.address):
-            told = client.header(b"x-forwarded-proto").decode("latin-1")
-            client.scheme = told or client.scheme
+        told = client.header(b"x-forwarded-proto")
+        if told and self._is_trusted(client.address):
+            client.scheme = told.decode("latin-1")
         client.address = self._address_behind(client)
 
     def _may(self, client: Client) -> bool:

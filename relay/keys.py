@@ -85,6 +85,16 @@ class Key:
     tags: tuple[str, ...]
     note: str
 
+    def fits(self, words: str, owner: str = "", tag: str = "") -> bool:
+        """Whether the words stand in what a key is known by, in any case, and it has this owner and
+        this tag; an empty one is not asked."""
+        told = (self.name, self.id, self.hint, self.owner, self.note, *self.tags)
+        return (
+            words.lower() in " ".join(told).lower()
+            and owner in ("", self.owner)
+            and (not tag or tag in self.tags)
+        )
+
     def to_json(self) -> dict[str, object]:
         """The key as programs are told of it, on the command line and by the API."""
         limits = self.limits

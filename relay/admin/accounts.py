@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from relay import errors
 from relay.accounts import Account as AccountValue
-from relay.accounts import AccountProblem, TestResult
+from relay.accounts import AccountProblem, TestResult, values
 from relay.admin.fields import (
     Budgets,
     Globs,
@@ -29,10 +29,6 @@ from relay.upstream import UpstreamError
 _CHANGES = 50
 _TEST_DEADLINE_S = 20.0
 _NAMES = {"allowed_models": "models"}
-_SETTINGS = (
-    "name", "kind", "base_url", "auth", "enabled", "email", "note", "priority", "weight",
-    "max_concurrency", "models", "model_map", "groups", "proxy", "options", "budgets",
-)  # fmt: skip
 Url = Annotated[str, Meta(min_length=1, max_length=500)]
 Secret = Annotated[str, Meta(min_length=1, max_length=4096)]
 
@@ -158,7 +154,7 @@ async def _account(call: Call, account: AccountValue) -> Account:
 
 
 def _version(account: AccountValue) -> str:
-    return version_of({name: getattr(account, name) for name in _SETTINGS})
+    return version_of(values.settings(account))
 
 
 async def _found(call: Call, account: str) -> AccountValue:

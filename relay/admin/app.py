@@ -54,7 +54,7 @@ class AdminApi:
             who = await access.who_asks(ctx, client)
             if not who.may(route.role):
                 raise errors.Forbidden(f"You are {who.role}; this needs the role {route.role}.")
-            name = who.name
+            client.trail.key = name = who.name
         parts = reading.path_parts(match)
         call = await self._call(client, route)
         with audit.acting(audit.Actor(name, client.address)):

@@ -203,18 +203,13 @@ async def _found(call: Call, key: str) -> KeyValue:
 
 async def listing(call: Call) -> Page[Key]:
     query: KeyQuery = call.query
-    keys = [_key(one) for one in await call.ctx.keys.list() if _is_asked(one, query)]
-    return page(keys, query, lambda one: one.id)
-
-
-def _is_asked(key: KeyValue, query: KeyQuery) -> bool:
-    told = " ".join((key.name, key.id, key.hint, key.owner, key.note, *key.tags)).lower()
-    return (
-        query.q.lower() in told
-        and query.owner in ("", key.owner)
-        and (not query.tag or query.tag in key.tags)
-        and query.enabled in (UNSET, key.enabled)
-    )
+    found = [
+        one
+        for one in await call.ctx.keys.list()
+        if one.fits(query.q, query.owner, query.tag) and query.enabled in (UNSET, one.enabled)
+    ]
+    part = page(found, query, lambda one: one.id)
+    return Page(data=[_key(one) for one in part.data], next=part.next)
 
 
 async def show(call: Call, key: str) -> Key:

@@ -77,7 +77,7 @@ BOOKS = (
           answer=spent.Usage, summary="Usage of any period by any of its dimensions."),
     Route(method="GET", path="/usage.csv", role=VIEWER, do=spent.as_csv, query=spent.UsageQuery,
           answer=CSV, summary="The same for a spreadsheet."),
-    Route(method="GET", path="/usage/verify", role=VIEWER, do=spent.verify,
+    Route(method="GET", path="/usage/verify", role=ADMIN, do=spent.verify,
           query=spent.PeriodQuery, answer=spent.Verdict, patience_s=_LONG_S,
           summary="Rebuild the counters from the records and compare."),
     Route(method="GET", path="/reports", role=VIEWER, do=spent.reports, query=PageQuery,

@@ -13,7 +13,6 @@ from relay.admin.document import BASE
 from ..e2e.conftest import BODY
 from .conftest import Api, api_running
 
-
 FILTER = Path(__file__).parents[2] / "appliance/fail2ban/filter.d/relay.conf"
 
 
