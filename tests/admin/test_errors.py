@@ -1,8 +1,16 @@
 """What is wrong is named with its field, and refused before anything was done."""
 
-import pytest
+from pathlib import Path
 
-from .conftest import Api
+import httpx
+import pytest
+import trio
+
+from relay.store import name
+
+from ..e2e.conftest import SOON_S
+from ..store.conftest import RedisProcess
+from .conftest import Api, api_running
 
 WRONG = (
     ("POST", "/keys", {}, "name"),
@@ -145,3 +153,29 @@ async def test_nobody_overwrites_what_somebody_else_changed_meanwhile(api: Api):
             assert late.status_code == 412
             assert (await client.get(path)).json()["note"] == "one"
             assert (await client.patch(path, json={"note": "three"})).is_success
+
+
+async def test_a_change_goes_on_to_its_end_when_whoever_asked_has_gone(api: Api):
+    ctx = api.relay.ctx
+    (account,) = await ctx.accounts.list()
+    running = name("inflight_account", account.id)
+    await ctx.store._db.call("ZADD", running, 1, "lease_of_a_stream")
+    async with api.client() as client:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.delete(f"/accounts/{account.id}?patience=30", timeout=0.5)
+    assert (await ctx.accounts.find(account.id)).enabled is False
+    await ctx.store._db.call("ZREM", running, "lease_of_a_stream")
+    with trio.fail_after(SOON_S):
+        while await ctx.accounts.list():  # noqa: ASYNC110
+            await trio.sleep(0.02)
+        while (await ctx.audit.newest(1))[0].action != "account.remove":  # noqa: ASYNC110
+            await trio.sleep(0.02)
+
+
+async def test_without_redis_nothing_is_done_and_that_is_said(
+    own_redis: RedisProcess, tmp_path: Path
+):
+    async with api_running(own_redis.url, tmp_path / "home") as api, api.client() as client:
+        own_redis.kill()
+        response = await client.post("/keys", json={"name": "bob"})
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
