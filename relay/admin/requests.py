@@ -165,7 +165,11 @@ async def listing(call: Call) -> Requests:
 
 async def show(call: Call, request: str) -> RequestShown:
     kept = await call.ctx.store.usage.decision(request)
-    found = await _search(call, Search(request_id=request), most=1)
+    wanted = Search(request_id=request)
+    found = await _search(call, wanted, most=1)
+    # A search stops now and then; the route's own patience ends this.
+    while not found.records and found.older:
+        found = await _search(call, wanted, after=found.older, most=1)
     record = _request(found.records[0]) if found.records else None
     decision = _decision(json.loads(kept)) if kept else None
     if record is None and decision is None:

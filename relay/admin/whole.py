@@ -50,8 +50,29 @@ class Speed(Out):
     p99_ms: int | None
 
 
+class Finding(Out):
+    """What the monitor found of one thing; `level` is ok, unseen, warning or critical."""
+
+    check: str
+    subject: str
+    level: str
+    text: str
+    mend: str
+
+
+class MonitorRun(Out):
+    """The monitor's last run: how bad all of it is, and when it ran."""
+
+    level: str
+    time: str
+    findings: list[Finding]
+
+
 class Status(Out):
-    """How the relay is: `today` are counters of this UTC day, `backup` when one was made last."""
+    """How the relay is: `today` are counters of this UTC day, `backup` when one was made last.
+
+    `monitor` is null where none has run.
+    """
 
     version: str
     at: Moment
@@ -64,6 +85,7 @@ class Status(Out):
     near_budgets: list[NearBudget]
     speed: Speed
     backup: dict[str, str]
+    monitor: MonitorRun | None
 
 
 class Setting(Out):
@@ -223,6 +245,7 @@ async def status(call: Call) -> Status:
         ],
         speed=Speed(count=speed.count, p50_ms=speed.p50_ms, p99_ms=speed.p99_ms),
         backup=dict(now.slow.backup),
+        monitor=msgspec.convert(now.slow.monitor, MonitorRun | None, from_attributes=True),
     )
 
 
