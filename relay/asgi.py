@@ -9,7 +9,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import trio
@@ -26,13 +26,18 @@ _log = logging.getLogger("relay.access")
 _errors = logging.getLogger("relay.asgi")
 
 Application = Callable[[Any, Receive, Send], Awaitable[None]]
+Admin = Callable[[Client], Awaitable[None]]
 
-_CONSOLE = b"/web"
+_CONSOLE, _ADMIN = b"/web", b"/admin/api"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # What clients knock at before they send anything, under each base URL.
 _PROBE = re.compile(rb"(?:/api|/claude)?(?:/|(?:/api)?/hello)?")
 _UNKNOWN = (
     "There is nothing at this path. The Anthropic API is at /api/v1/…, its base URL is"
     " https://HOST/api."
+)
+_NOT_FROM_HERE = (
+    "The console and the admin API are not open to your address (web.allowedAddresses)."
 )
 _CORS_METHODS = b"GET, POST, DELETE, OPTIONS"
 _CORS_MAX_AGE = b"600"
@@ -41,12 +46,21 @@ _WATCHES_EVERY_S = 5.0
 
 
 class App:
-    """The ASGI application of one process."""
+    """The ASGI application of one process.
 
-    def __init__(self, ctx: Context, console: Application | None = None) -> None:
+    Args:
+        console: the console's pages; None where they are switched off.
+        admin: answers what comes in below /admin/api; None likewise.
+    """
+
+    def __init__(
+        self, ctx: Context, console: Application | None = None, admin: Admin | None = None
+    ) -> None:
         self._ctx = ctx
         self._console = console
+        self._admin = admin
         self._trusted = [ipaddress.ip_network(one) for one in ctx.settings.trusted_proxies]
+        self._open_to = [ipaddress.ip_network(one) for one in ctx.settings.web_addresses]
         self._strangers = Strangers()
         self.is_draining = False
         self._asked_at = -math.inf
@@ -68,10 +82,11 @@ class App:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         client = Client(scope, receive, self._with_cors(scope, send), new_request_id())
-        if client.path.startswith(_CONSOLE) and self._console is not None:
-            await self._show_console(self._console, client, scope, receive, send)
+        self._look_behind(client)
+        if self._console is not None and _is_below(client.path, _CONSOLE) and self._may(client):
+            there = {**scope, "client": (client.address, 0), "scheme": client.scheme}
+            await self._show_console(self._console, client, there, receive, send)
             return
-        client.address = self._address_behind(client)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_until_gone, client, nursery.cancel_scope)
@@ -85,10 +100,6 @@ class App:
         self, console: Application, client: Client, scope: Any, receive: Receive, send: Send
     ) -> None:
         """Hand a request to the console, which has its own nursery and its own words for errors."""
-        scheme = scope["scheme"]
-        if self._is_trusted(client.address):
-            scheme = client.header(b"x-forwarded-proto").decode("latin-1") or scheme
-        client.address = self._address_behind(client)
 
         async def told(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -98,9 +109,20 @@ class App:
             await send(message)
 
         try:
-            await console({**scope, "client": (client.address, 0), "scheme": scheme}, receive, told)
+            await console(scope, receive, told)
         finally:
             self._tell(client)
+
+    def _look_behind(self, client: Client) -> None:
+        """Put the caller's own scheme and address in place, where trusted proxies tell them."""
+        told = client.header(b"x-forwarded-proto")
+        if told and self._is_trusted(client.address):
+            client.scheme = told.decode("latin-1")
+        client.address = self._address_behind(client)
+
+    def _may(self, client: Client) -> bool:
+        """Whether the settings open console and admin API to the caller's address."""
+        return not self._open_to or is_among(client.address, self._open_to)
 
     def _address_behind(self, client: Client) -> str:
         """The caller's own address, where trusted proxies tell it."""
@@ -112,11 +134,7 @@ class App:
         return address
 
     def _is_trusted(self, address: str) -> bool:
-        try:
-            given = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(given in network for network in self._trusted)
+        return is_among(address, self._trusted)
 
     async def _answer(self, client: Client) -> None:
         try:
@@ -142,10 +160,10 @@ class App:
         return "unknown_key" if is_new else "unknown_key_again"
 
     def _handler(self, client: Client) -> Callable[[], Awaitable[None]]:
+        if own := self._own_handler(client):
+            return own
         if client.method == "HEAD" and _PROBE.fullmatch(client.path):
             return lambda: _empty(client, 200)
-        if client.path == b"/" and client.method == "GET":
-            return lambda: client.answer(303, [(b"location", _CONSOLE)], b"")
         if client.method == "OPTIONS":
             return lambda: _empty(client, 204)
         if client.path in (b"/health", b"/ready"):
@@ -161,6 +179,19 @@ class App:
         if found is None:
             raise errors.NotFound(_UNKNOWN)
         return lambda: found(self._ctx)
+
+    def _own_handler(self, client: Client) -> Callable[[], Awaitable[None]] | None:
+        """What answers on the paths of the console and the admin API, where they are open."""
+        if self._console is not None:
+            if client.path == b"/" and client.method == "GET":
+                return lambda: client.answer(303, [(b"location", _CONSOLE)], b"")
+            if _is_below(client.path, _CONSOLE):
+                raise errors.Forbidden(_NOT_FROM_HERE)
+        if (admin := self._admin) is not None and _is_below(client.path, _ADMIN):
+            if not self._may(client):
+                raise errors.Forbidden(_NOT_FROM_HERE)
+            return lambda: admin(client)
+        return None
 
     async def _health(self, client: Client) -> None:
         """Whether this process takes requests; Redis does not matter."""
@@ -238,6 +269,21 @@ class App:
                 end=cut,
             ),
         )
+
+
+def is_among(address: str, networks: Sequence[Network]) -> bool:
+    """Whether an address is in one of some networks; an IPv4 one as IPv6 sees it as well."""
+    try:
+        given = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(given, ipaddress.IPv6Address) and given.ipv4_mapped is not None:
+        given = given.ipv4_mapped
+    return any(given in network for network in networks)
+
+
+def _is_below(path: bytes, base: bytes) -> bool:
+    return path == base or path.startswith(base + b"/")
 
 
 async def _until_gone(client: Client, scope: trio.CancelScope) -> None:

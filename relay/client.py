@@ -75,6 +75,7 @@ class Client:
         self.query: bytes = scope["query_string"]
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.address: str = scope["client"][0] if scope.get("client") else ""
+        self.scheme: str = scope.get("scheme", "http")
         self.request_id = request_id
         self.started_at = time.monotonic()
         self.status: int | None = None

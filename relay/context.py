@@ -14,6 +14,7 @@ from relay.owners import Owners
 from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import Store
+from relay.tokens import Tokens
 from relay.upstream import Upstreams
 from relay.users import Users
 
@@ -31,6 +32,7 @@ class Context:
     checks: Checks
     audit: Audit
     users: Users
+    tokens: Tokens
     alerts: Alerts
     prices: Prices
     leases: Leases

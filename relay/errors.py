@@ -2,11 +2,14 @@
 
 RelayError                     status  type
  ├─ BadRequest                 400     invalid_request_error
+ │   └─ BadField               400     invalid_request_error   (names the field, admin API)
  ├─ Unauthorized               401     authentication_error    (never retried by clients)
  ├─ Forbidden                  403     permission_error
  ├─ NotFound                   404     not_found_error
  ├─ MethodNotAllowed           405     invalid_request_error
  ├─ RequestTimeout             408     timeout_error
+ ├─ Conflict                   409     conflict_error          (admin API)
+ ├─ Stale                      412     conflict_error          (admin API)
  ├─ TooLarge                   413     request_too_large
  ├─ RateLimited                429     rate_limit_error
  ├─ BudgetReached              429     billing_error           (never retried by clients)
@@ -47,6 +50,14 @@ class RelayError(Exception):
 class BadRequest(RelayError):
     status = 400
     type = "invalid_request_error"
+
+
+class BadField(BadRequest):
+    """What was sent is wrong in one place: `field` names it, with dots between its steps."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class Unauthorized(RelayError):
@@ -90,6 +101,16 @@ class RequestTimeout(RelayError):
     status = 408
     type = "timeout_error"
     extra_headers = ((b"connection", b"close"),)
+
+
+class Conflict(RelayError):
+    status = 409
+    type = "conflict_error"
+
+
+class Stale(RelayError):
+    status = 412
+    type = "conflict_error"
 
 
 class TooLarge(RelayError):
@@ -152,11 +173,10 @@ _PROTOCOL_ERRORS: dict[int, tuple[type[RelayError], str]] = {
 
 def envelope(error: RelayError, request_id: str) -> bytes:
     """The Anthropic dialect's error body: one JSON object."""
-    body = {
-        "type": "error",
-        "error": {"type": error.type, "message": error.message},
-        "request_id": request_id,
-    }
+    told = {"type": error.type, "message": error.message}
+    if isinstance(error, BadField):
+        told["field"] = error.field
+    body = {"type": "error", "error": told, "request_id": request_id}
     return json.dumps(body, ensure_ascii=False).encode()
 
 

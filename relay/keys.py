@@ -24,6 +24,7 @@ _UNKNOWN_LIVES_S = 2.0
 # So much of a key's random part is shown, enough to recognise it.
 _HINT_LENGTH = 5
 USUAL_PREFIX = "sk-relay-"
+_ADMINS = "sk-relay-admin"
 
 NO_KEY = "No API key. Send the relay's key as `Authorization: Bearer …` or as `x-api-key`."
 INVALID_KEY = "Invalid API key. Ask whoever runs this relay for a key of your own."
@@ -84,6 +85,16 @@ class Key:
     tags: tuple[str, ...]
     note: str
 
+    def fits(self, words: str, owner: str = "", tag: str = "") -> bool:
+        """Whether the words stand in what a key is known by, in any case, and it has this owner and
+        this tag; an empty one is not asked."""
+        told = (self.name, self.id, self.hint, self.owner, self.note, *self.tags)
+        return (
+            words.lower() in " ".join(told).lower()
+            and owner in ("", self.owner)
+            and (not tag or tag in self.tags)
+        )
+
     def to_json(self) -> dict[str, object]:
         """The key as programs are told of it, on the command line and by the API."""
         limits = self.limits
@@ -124,7 +135,7 @@ class KeyRef:
     hash: str
 
 
-class KeyProblem(Exception):
+class KeyProblem(rules.Problem):
     """A sentence about why a key cannot be found, made or changed."""
 
 
@@ -268,7 +279,7 @@ class Keys:
 
     async def _check_unused(self, name: str) -> None:
         if any(key.name == name for key in await self.list()):
-            raise KeyProblem(f"There is a key named {name} already.")
+            raise KeyProblem(f"There is a key named {name} already.", "name")
 
     async def delete(self, name_or_id: str) -> Key:
         """Remove a key for good; its usage stays on the books."""
@@ -328,7 +339,7 @@ _RULES: Mapping[str, Callable[..., dict[str, str]]] = {
     "owner": lambda value: {"owner": rules.words([value] if value else [])},
     "tags": lambda value: {"tags": rules.words(value)},
     "note": lambda value: {"note": rules.line(value)},
-    "expires_at": lambda value: {"expires_at": str(int(value.timestamp() * 1000)) if value else ""},
+    "expires_at": lambda value: {"expires_at": rules.moment(value) if value else ""},
     "shows_account": lambda value: {"shows_account": "1" if value else ""},
     "daily": lambda value: {"daily_limit": rules.whole(value, 0, 10**9)},
     "monthly": lambda value: {"monthly_limit": rules.whole(value, 0, 10**9)},
@@ -348,6 +359,8 @@ def _prefix(value: object) -> str:
     text = str(value)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,19}", text):
         raise ValueError("A prefix is at most 20 letters, digits, _ and -.")
+    if text.startswith(_ADMINS):
+        raise ValueError(f"{_ADMINS}… is how tokens of the admin API begin.")
     if text.startswith("sk-ant-"):
         raise ValueError(
             "sk-ant- is Anthropic's own; programs would take the key for one of theirs."
@@ -375,12 +388,12 @@ def _checked(given: Mapping[str, object]) -> dict[str, str]:
         if isinstance(amounts, Mapping):
             kept["budgets"] = limits.budgets(amounts, str(mode))
     except ValueError as rule:
-        raise KeyProblem(f"budgets: {rule}") from None
+        raise KeyProblem(f"budgets: {rule}", "budgets") from None
     for name, value in settings.items():
         try:
             kept |= _RULES[name](value)
         except ValueError as rule:
-            raise KeyProblem(f"{name}: {rule}") from None
+            raise KeyProblem(f"{name}: {rule}", name) from None
     return kept
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from relay import errors
@@ -36,7 +36,7 @@ def micros(value: object) -> int:
     """US dollars as micro-dollars. Raises ValueError with a sentence."""
     try:
         amount = Decimal(str(value)) * 1_000_000
-    except InvalidOperation:
+    except ArithmeticError:
         amount = Decimal("NaN")
     if not amount.is_finite() or amount != amount.to_integral_value() or not amount > 0:
         raise ValueError(f"{str(value)[:40]!r} is not an amount of US dollars, to six places.")
@@ -49,7 +49,8 @@ def budgets(amounts: Mapping[str, object], mode: str = "") -> str:
     """Budgets as the script reads them: period, mode and micro-dollars, one a line.
 
     Args:
-        amounts: US dollars by period; None or an empty text is no budget.
+        amounts: US dollars by period, with a mode of its own after a space where there is one,
+            as shown() writes them; None or an empty text is no budget.
         mode: strict or soft for all; empty for the usual one of each period.
     """
     if mode and mode not in MODES:
@@ -58,8 +59,11 @@ def budgets(amounts: Mapping[str, object], mode: str = "") -> str:
     for period in PERIODS:
         amount = amounts.get(period)
         if amount not in (None, ""):
-            word = mode or _USUAL_MODE.get(period, "soft")
-            lines.append(f"{period} {word} {micros(amount)}")
+            dollars, _, own = str(amount).partition(" ")
+            if own and own not in MODES:
+                raise ValueError(f"{own[:40]!r} is not a mode of budgets; use strict or soft.")
+            word = mode or own or _USUAL_MODE.get(period, "soft")
+            lines.append(f"{period} {word} {micros(dollars)}")
     return "\n".join(lines)
 
 

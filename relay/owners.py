@@ -9,7 +9,7 @@ from relay.store import Store
 from relay.vault import Vault
 
 
-class OwnerProblem(Exception):
+class OwnerProblem(rules.Problem):
     """A sentence about why an owner's settings cannot be changed."""
 
 
@@ -32,9 +32,13 @@ class Owners:
         """Give an owner these budgets instead of those before; none takes them away."""
         try:
             kept = limits.budgets(amounts, mode)
-            await self._store.owners.save(rules.words([name]), kept)
         except ValueError as rule:
-            raise OwnerProblem(str(rule)) from None
+            raise OwnerProblem(str(rule), "budgets") from None
+        try:
+            owner = rules.words([name])
+        except ValueError as rule:
+            raise OwnerProblem(str(rule), "name") from None
+        await self._store.owners.save(owner, kept)
         await self._audit.note("owner.set", name, None, {"budgets": limits.shown(kept)})
         return Owner(name, limits.shown(kept))
 

@@ -1,12 +1,31 @@
 """What may stand in the fields that people fill in. Each rule returns the value as it is kept.
 
-Raises ValueError with a sentence that names no field; whoever asks knows which one it is.
+Raises ValueError with a sentence that names no field; whoever asks knows which one it is, and
+raises a Problem.
 """
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Problem(Exception):
+    """A sentence about why something cannot be found, made or changed.
+
+    Args:
+        field: what is wrong, by the name that the function which was called knows it by.
+    """
+
+    def __init__(self, sentence: str, field: str = "") -> None:
+        super().__init__(sentence)
+        self.field = field
+
+    @property
+    def rule(self) -> str:
+        """The sentence without the field's name before it."""
+        return str(self).removeprefix(f"{self.field}: ")
 
 
 def name(value: object) -> str:
@@ -55,6 +74,15 @@ def whole(value: object, least: int, most: int) -> str:
     if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
         raise ValueError(f"{text!r} is not a whole number from {least} to {most}.")
     return str(int(text))
+
+
+def moment(value: datetime) -> str:
+    """A point in time, in milliseconds since 1970 (UTC)."""
+    ms = int(value.timestamp() * 1000)
+    # What can be shown in any zone afterwards.
+    if not 0 <= ms < datetime(9000, 1, 1, tzinfo=UTC).timestamp() * 1000:
+        raise ValueError("A time is between the years 1970 and 9000.")
+    return str(ms)
 
 
 def lines(text: str) -> tuple[str, ...]:

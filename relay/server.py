@@ -29,6 +29,7 @@ from relay.owners import Owners
 from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import RedisAway, RelayLimits, Store
+from relay.tokens import Tokens
 from relay.upstream import Upstreams
 from relay.users import FIRST, Users
 from relay.vault import Vault
@@ -108,6 +109,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             checks=Checks(opened, accounts, upstreams, settings.check_interval_s),
             audit=Audit(opened, safe),
             users=Users(opened, safe),
+            tokens=Tokens(opened, safe),
             alerts=Alerts(opened, settings.webhooks, relay_limits.budgets, post),
             prices=prices,
             leases=Leases(opened, keys, accounts, prices, relay_limits, settings.blocked_message),
@@ -146,9 +148,13 @@ async def serve(
         await _ensure_admin(ctx)
         await ctx.alerts.begin()
         # Here, so that no other command waits for what only pages need.
-        from relay.web import console
+        if settings.web_enabled:
+            from relay.admin import AdminApi
+            from relay.web import console
 
-        app = App(ctx, console(ctx, stop))
+            app = App(ctx, console(ctx, stop), AdminApi(ctx))
+        else:
+            app = App(ctx)
         nursery.start_soon(jobs.run, jobs.table(ctx))
         nursery.start_soon(ctx.checks.watch_suspects)
         nursery.start_soon(ctx.leases.call_up)

@@ -38,7 +38,7 @@ _LONGEST_S = 7 * 24 * 3600
 _NOTE_EVERY_S = 60
 
 
-class UserProblem(Exception):
+class UserProblem(rules.Problem):
     """A sentence about why a user cannot be found, made or changed."""
 
 
@@ -112,7 +112,7 @@ class Users:
             "created_at": _now_ms(),
         }
         if not await self._store.users.add(name, fields):
-            raise UserProblem(f"There is a user named {name} already.")
+            raise UserProblem(f"There is a user named {name} already.", "name")
         await self._audit.note("user.add", name, None, {"role": role})
         return _user(name, fields)
 
@@ -131,7 +131,7 @@ class Users:
         """From the next page on the user may do what the role may."""
         user = await self.find(name)
         if role not in ROLES:
-            raise UserProblem(f"There is no role {role}; there are {', '.join(ROLES)}.")
+            raise UserProblem(f"There is no role {role}; there are {', '.join(ROLES)}.", "role")
         await self._keep_an_admin(user, role)
         await self._store.users.change(name, {"role": role})
         await self._audit.note("user.role", name, {"role": user.role}, {"role": role})
@@ -351,11 +351,14 @@ def _limits(name: str, address: str) -> Sequence[tuple[str, int]]:
 def _check(name: str, password: str, role: str) -> None:
     try:
         rules.words([name])
+    except ValueError as rule:
+        raise UserProblem(str(rule), "name") from None
+    try:
         passwords.check_password(password)
     except ValueError as rule:
-        raise UserProblem(str(rule)) from None
+        raise UserProblem(str(rule), "password") from None
     if role not in ROLES:
-        raise UserProblem(f"There is no role {role}; there are {', '.join(ROLES)}.")
+        raise UserProblem(f"There is no role {role}; there are {', '.join(ROLES)}.", "role")
 
 
 def _hash(token: str) -> str:

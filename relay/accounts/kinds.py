@@ -105,7 +105,7 @@ class SessionKey(_NoToken):
         _check_own_host(kept)
         _check_secret(kept)
         if set(';,"\\') & set(kept.secret):
-            raise AccountProblem('A session key has none of ; , " and \\ in it.')
+            raise AccountProblem('A session key has none of ; , " and \\ in it.', "secret")
 
     def header(self, kept: Kept) -> Header:
         return b"cookie", b"sessionKey=" + kept.secret.encode()
@@ -153,9 +153,11 @@ class Federation:
     def check(self, kept: Kept) -> None:
         missing = [name for name in self._needed if not kept.options.get(name)]
         if missing:
-            raise AccountProblem(f"An account of kind federation needs {', '.join(missing)}.")
+            raise AccountProblem(
+                f"An account of kind federation needs {', '.join(missing)}.", "options"
+            )
         if not kept.base_url.startswith("https://") and not _is_loopback(kept.base_url):
-            raise AccountProblem("An identity token goes to an https address only.")
+            raise AccountProblem("An identity token goes to an https address only.", "base_url")
 
     def header(self, kept: Kept) -> Header:
         return _bearer(kept.token)
@@ -203,17 +205,18 @@ def _check_own_host(kept: Kept) -> None:
     if is_anthropics(kept.base_url):
         raise AccountProblem(
             f"{_NOT_ALLOWED}: accounts of this kind speak only to an endpoint of your own."
-            " Use an API key from the Console (--kind api_key)."
+            " Use an API key from the Console (--kind api_key).",
+            "base_url",
         )
 
 
 def _check_secret(kept: Kept) -> None:
     secret = kept.secret
     if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
-        raise AccountProblem("A secret is one line of printable ASCII without spaces.")
+        raise AccountProblem("A secret is one line of printable ASCII without spaces.", "secret")
     if is_anthropics(kept.base_url) and secret.startswith(_LOGIN_PREFIXES):
         raise AccountProblem(
-            f"This looks like one. {_NOT_ALLOWED}; use an API key from the Console."
+            f"This looks like one. {_NOT_ALLOWED}; use an API key from the Console.", "secret"
         )
 
 

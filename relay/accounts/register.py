@@ -187,7 +187,7 @@ class Accounts:
 
     async def _check_unused(self, name: str) -> None:
         if any(account.name == name for account in await self.list()):
-            raise AccountProblem(f"There is an account named {name} already.")
+            raise AccountProblem(f"There is an account named {name} already.", "name")
 
     def _check(self, account_id: str, fields: Mapping[str, str]) -> None:
         self.kind(fields).check(self.kept(account_id, fields))
@@ -302,7 +302,7 @@ def _checked_proxy(proxy: str) -> str:
         try:
             parse_proxy_url(proxy)
         except ValueError as rule:
-            raise AccountProblem(f"proxy: {rule}") from None
+            raise AccountProblem(f"proxy: {rule}", "proxy") from None
     return proxy
 
 

@@ -32,7 +32,7 @@ _SIGN_IN_AGAIN = {
 }
 
 
-class AccountProblem(Exception):
+class AccountProblem(rules.Problem):
     """A sentence about why an account cannot be found, made, changed or used."""
 
 
@@ -182,7 +182,7 @@ def checked(settings: Mapping[str, object]) -> dict[str, str]:
         try:
             kept[setting] = RULES[setting](value)
         except ValueError as rule:
-            raise AccountProblem(f"{setting}: {rule}") from None
+            raise AccountProblem(f"{setting}: {rule}", setting) from None
     return kept
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import trio
 
+from relay import rules
 from relay.alerts import deliveries, formats, texts
 from relay.alerts.deliveries import Sent
 from relay.alerts.outbound import DEADLINE_S, Outcome
@@ -43,7 +44,7 @@ class Post(Protocol):
     ) -> Outcome: ...
 
 
-class WebhookProblem(Exception):
+class WebhookProblem(rules.Problem):
     """A sentence about why a webhook cannot be found."""
 
 

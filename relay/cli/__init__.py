@@ -19,6 +19,7 @@ from relay.cli.releases import rollback, upgrade
 from relay.cli.reports import prices, why
 from relay.cli.service import build, serve, try_
 from relay.cli.signins import oauth, rotate_encryption
+from relay.cli.tokens import token
 from relay.cli.usage import report, usage
 from relay.cli.users import user
 from relay.cli.webhooks import webhook
@@ -44,6 +45,7 @@ for _command in (
     prices,
     audit,
     user,
+    token,
     webhook,
     monitor,
     doctor,

@@ -6,7 +6,7 @@ import json
 import os
 import pwd
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -61,6 +61,7 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.redis_child import RedisChildError
     from relay.settings import SettingsError
     from relay.store import RedisAway
+    from relay.tokens import TokenProblem
     from relay.trial import TrialFailed
     from relay.upstream import UpstreamError
     from relay.usage import UsageProblem
@@ -69,8 +70,8 @@ def _foreseen() -> tuple[type[Exception], ...]:
 
     return (
         AccountProblem, BackupProblem, BuildError, KeyProblem, ListenError, OAuthProblem,
-        OwnerProblem, PricesError, RedisChildError, SettingsError, RedisAway, TrialFailed,
-        UpstreamError, UsageProblem, UserProblem, VaultError, WebhookProblem,
+        OwnerProblem, PricesError, RedisChildError, SettingsError, RedisAway, TokenProblem,
+        TrialFailed,        UpstreamError, UsageProblem, UserProblem, VaultError, WebhookProblem,
     )  # fmt: skip
 
 
@@ -149,6 +150,23 @@ def budgets(given: dict[str, Any]) -> dict[str, str]:
     periods = ("daily", "weekly", "monthly", "total")
     named = {one: given.pop(f"budget_{one}") for one in periods if f"budget_{one}" in given}
     return {period: "" if amount == "0" else amount for period, amount in named.items()}
+
+
+def moment(text: str) -> datetime:
+    """A point in time from now on, of --expires: a distance such as 30d or 12h, or a UTC date."""
+    units = {"d": timedelta(days=1), "h": timedelta(hours=1)}
+    try:
+        if text[-1:] in units and text[:-1].isdigit():
+            return datetime.now(UTC) + int(text[:-1]) * units[text[-1]]
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            "use 30d, 12h or a date such as 2027-01-31", param_hint="--expires"
+        ) from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment <= datetime.now(UTC):
+        raise click.BadParameter(f"{text} is in the past", param_hint="--expires")
+    return moment
 
 
 def on_one(

@@ -1,6 +1,5 @@
 """`relay key`: who may use the relay."""
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +8,7 @@ from relay.cli.common import (
     as_dict,
     budgets,
     json_flag,
+    moment,
     on_one,
     print_json,
     sentences,
@@ -74,7 +74,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
             given[name] = several(given[name])
     if "expires" in given:
         text = given.pop("expires")
-        given["expires_at"] = _moment(text) if text else None
+        given["expires_at"] = moment(text) if text else None
     if found := budgets(given):
         given["budgets"] = found
     return given
@@ -149,23 +149,6 @@ def key_rotate(name_or_id: str, grace: float, as_json: bool) -> None:
         return
     click.echo(f"New key for {made.name}, shown this once; the one before works for {grace:g} h:")
     click.echo(text)
-
-
-def _moment(text: str) -> datetime:
-    """A point in time from now on: a distance such as 30d or 12h, or a UTC date."""
-    units = {"d": timedelta(days=1), "h": timedelta(hours=1)}
-    try:
-        if text[-1:] in units and text[:-1].isdigit():
-            return datetime.now(UTC) + int(text[:-1]) * units[text[-1]]
-        moment = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise click.BadParameter(
-            "use 30d, 12h or a date such as 2027-01-31", param_hint="--expires"
-        ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if moment <= datetime.now(UTC):
-        raise click.BadParameter(f"{text} is in the past", param_hint="--expires")
-    return moment
 
 
 @key.command("list")

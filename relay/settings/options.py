@@ -88,6 +88,9 @@ class Settings:
     openai_models: Mapping[str, str] = field(default_factory=dict)
     openai_caches: bool = False
     trusted_proxies: tuple[str, ...] = ()
+    web_enabled: bool = True
+    # Empty: from everywhere.
+    web_addresses: tuple[str, ...] = ()
     log_level: str = "info"
     log_to_file: bool = False
     prices_file: Path | None = None
@@ -439,6 +442,9 @@ OPTIONS = (
            "cache the system prompt and the tools of chats and responses that mark nothing"),
     Option("trusted_proxies", "server.trustedProxies", "TRUSTED_PROXIES", _networks,
            "proxies whose X-Forwarded-For is believed"),
+    Option("web_enabled", "web.enabled", "", _yes_or_no, "whether there are console and admin API"),
+    Option("web_addresses", "web.allowedAddresses", "", _networks,
+           "addresses that console and admin API are open to, all when left out"),
     Option("log_level", "logging.level", "LOG_LEVEL", _level, "what is logged"),
     Option("log_to_file", "logging.file", "LOG_TO_FILE", _yes_or_no, "log to a file as well"),
     Option("log_directory", "logging.directory", "LOG_DIRECTORY", _text, "folder of the log file"),

@@ -18,6 +18,7 @@ from relay.store.names import NAMES, name
 from relay.store.objects import ObjectTable
 from relay.store.owners import OwnerTable
 from relay.store.signins import SigninTable
+from relay.store.tokens import TokenTable
 from relay.store.upkeep import UpkeepTable
 from relay.store.usage import UsageTable
 from relay.store.users import UserTable
@@ -70,6 +71,7 @@ class Store:
         self.audit = AuditTable(db)
         self.upkeep = UpkeepTable(db)
         self.users = UserTable(db)
+        self.tokens = TokenTable(db)
 
     @property
     def is_up(self) -> bool:

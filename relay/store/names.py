@@ -42,6 +42,8 @@ NAMES = {
     "recovery": "{relay}:recovery:%s",
     "session": "{relay}:session:%s",
     "sessions": "{relay}:sessions:%s",
+    "token": "{relay}:token:%s",
+    "token_by_hash": "{relay}:token:by-hash",
     "attempts": "{relay}:attempts:%s",
     "audit": "{relay}:audit",
     "audit_last": "{relay}:audit:last",

@@ -99,5 +99,11 @@ class UserTable:
         left_s = await self._db.call("TTL", name("attempts", what))
         return int(found), max(0, int(left_s))
 
+    async def attempts(self, what: str) -> tuple[int, int]:
+        """How many there are, and in how many seconds they are forgotten."""
+        found = await self._db.call("GET", name("attempts", what))
+        left_s = await self._db.call("TTL", name("attempts", what)) if found else 0
+        return int(found or 0), max(0, int(left_s))
+
     async def forget_attempts(self, what: str) -> None:
         await self._db.call("DEL", name("attempts", what))

@@ -40,11 +40,19 @@ def way_of(request: Request) -> Way:
     """How a request came in; the front has put the person's address and the scheme in place."""
     scope: Any = request.scope
     address = scope["client"][0] if scope.get("client") else ""
-    host = urlsplit(f"//{request.host}").hostname or ""
+    return way(address, scope["scheme"], request.host)
+
+
+def way(address: str, scheme: str, host: str) -> Way:
+    """How a request from an address came in, by a scheme and the name of a host."""
+    try:
+        named = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        named = ""
     return Way(
         address=address,
-        is_secure=scope["scheme"] == "https",
-        is_local=host in _LOCAL_HOSTS and _is_loopback(address),
+        is_secure=scheme == "https",
+        is_local=named in _LOCAL_HOSTS and _is_loopback(address),
     )
 
 

@@ -45,15 +45,9 @@ async def _today_by_key(visit: Visit) -> Mapping[str, Mapping[str, int]]:
 
 
 def _is_asked(visit: Visit, key: Key) -> bool:
-    words, owner, tag = visit.asked("q").lower(), visit.asked("owner"), visit.asked("tag")
-    state = visit.asked("state")
-    told = " ".join((key.name, key.id, key.hint, key.owner, key.note, *key.tags)).lower()
-    return (
-        words in told
-        and owner in ("", key.owner)
-        and (not tag or tag in key.tags)
-        and (not state or key.enabled == (state == "enabled"))
-    )
+    words, state = visit.asked("q"), visit.asked("state")
+    is_in_state = not state or key.enabled == (state == "enabled")
+    return is_in_state and key.fits(words, visit.asked("owner"), visit.asked("tag"))
 
 
 async def new(visit: Visit) -> Response:

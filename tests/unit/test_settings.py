@@ -95,6 +95,9 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         drainTimeout = 3000
         maxBodyBytes = 1048576
         maxBodiesBytes = 4194304
+        [web]
+        enabled = false
+        allowedAddresses = ["10.8.0.0/24", "::1"]
         [rateLimit]
         enabled = false
         maxRequests = 50
@@ -181,6 +184,8 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "host": "::1",
         "port": 4000,
         "trusted_proxies": ("127.0.0.1/32", "10.0.0.0/8"),
+        "web_enabled": False,
+        "web_addresses": ("10.8.0.0/24", "::1/128"),
         "rate_enabled": False,
         "rate_max": 50,
         "rate_window_s": 30.0,

@@ -1,0 +1,39 @@
+"""Tokens of the admin API: a hash for each, and the way from a secret's hash to it."""
+
+from collections.abc import Mapping
+
+from relay.store.database import Database, flat
+from relay.store.names import NAMES, name
+
+
+class TokenTable:
+    """What is kept of admin tokens."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def id_of_hash(self, token_hash: str) -> str | None:
+        value = await self._db.call("HGET", NAMES["token_by_hash"], token_hash)
+        return None if value is None else value.decode()
+
+    async def ids(self) -> list[str]:
+        values = await self._db.call("HVALS", NAMES["token_by_hash"])
+        return sorted(value.decode() for value in values)
+
+    async def read(self, token_id: str) -> dict[str, str]:
+        return await self._db.hash(name("token", token_id))
+
+    async def add(self, token_id: str, fields: Mapping[str, str]) -> None:
+        await self._db.call("HSET", name("token", token_id), *flat(fields))
+        await self._db.call("HSET", NAMES["token_by_hash"], fields["hash"], token_id)
+        await self._db.fsync()
+
+    async def note_use(self, token_id: str, before: str, now: str) -> None:
+        """Note when a token was used, unless another one did or it is gone."""
+        args = ["used_at", before, "used_at", now]
+        await self._db.run("swap", [name("token", token_id)], args)
+
+    async def remove(self, token_id: str, token_hash: str) -> None:
+        await self._db.call("HDEL", NAMES["token_by_hash"], token_hash)
+        await self._db.call("DEL", name("token", token_id))
+        await self._db.fsync()
