@@ -79,8 +79,10 @@ def test_the_console_answers_on_its_own_domain_alone_and_nothing_else_does_there
     wait_until("both domains answer", lambda: status(site, CONSOLE, "/health") == 200)
 
     assert status(site, CONSOLE, "/web/sign-in") == 200
+    assert status(site, CONSOLE, "/admin/api/v1/keys") == 401
     for path in ("/web", "/web/sign-in", "/%77eb/sign-in", "//web/sign-in", "/x/../web/sign-in",
-                 "/web%2fsign-in", "/./web/sign-in", "/WEB/sign-in"):  # fmt: skip
+                 "/web%2fsign-in", "/./web/sign-in", "/WEB/sign-in", "/admin/api/v1/keys",
+                 "/admin/api/v1/openapi.json", "//admin/api/v1/openapi.json"):  # fmt: skip
         answer = site.far("request", "--path", path)
         assert answer["status"] in (400, 404), path
         assert "password" not in answer["body"], path
