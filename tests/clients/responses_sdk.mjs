@@ -1,74 +1,16 @@
 // What a program does with the TypeScript SDK's Responses API.
-//
-//   node responses_sdk.mjs BASE_URL     with KEY and LEAVING_KEY in the environment
-//
-// Prints one JSON object: what came of each scenario. responses_sdk.py does the same in Python.
+// responses_sdk.py does the same in Python.
 
-import { createRequire } from "node:module";
+import {
+  CITY, CUT, ERROR_EVENT, FUNCTION, KEY, LEAVING_KEY, MODEL, PIXEL, RATE_LIMITED, SLOW, USAGE,
+  client, errorOf, play, raisedBy, steered,
+} from "./openai_program.mjs";
 
-const [, , baseURL] = process.argv;
-const { KEY, LEAVING_KEY } = process.env;
-const require = createRequire(new URL("../npm/package.json", import.meta.url));
-const { OpenAI, APIError } = require("openai");
-
-const MODEL = "claude-opus-5";
-const SLOW = { "anthropic-sim-chunks": "1000", "anthropic-sim-delay-ms": "20" };
-const TOOL = {
-  type: "function",
-  name: "shout",
-  description: "Says it loudly.",
-  strict: true,
-  parameters: {
-    type: "object",
-    properties: { text: { type: "string" } },
-    required: ["text"],
-    additionalProperties: false,
-  },
-};
-const CITY = {
-  type: "json_schema",
-  name: "city",
-  strict: true,
-  schema: {
-    type: "object",
-    properties: { name: { type: "string" }, inhabitants: { type: "integer" } },
-    required: ["name", "inhabitants"],
-    additionalProperties: false,
-  },
-};
+const TOOL = { type: "function", ...FUNCTION };
 const THINKS = { effort: "low", summary: "auto" };
-const PIXEL = "data:image/png;base64,iVBORw0KGgo=";
-
-function client(apiKey = KEY, options = {}) {
-  return new OpenAI({ baseURL, apiKey, ...options });
-}
 
 function asking(input, fields = {}) {
   return { model: MODEL, input, store: false, max_output_tokens: 2000, ...fields };
-}
-
-function steered(fault) {
-  return { maxRetries: 0, headers: { "anthropic-sim-fault": JSON.stringify(fault) } };
-}
-
-async function errorOf(call) {
-  try {
-    await call();
-  } catch (error) {
-    if (!(error instanceof APIError)) throw error;
-    const classes = [];
-    for (let one = error.constructor; one.name; one = Object.getPrototypeOf(one)) classes.push(one.name);
-    return {
-      classes,
-      status: error.status ?? null,
-      type: error.type ?? null,
-      code: error.code ?? null,
-      param: error.param ?? null,
-      message: error.message,
-      request_id: error.requestID ?? null,
-    };
-  }
-  return { classes: ["nothing was raised"] };
 }
 
 async function events(running) {
@@ -78,9 +20,7 @@ async function events(running) {
 }
 
 async function create() {
-  const usage = { input_tokens: 100, cache_read_input_tokens: 900, output_tokens: 200 };
-  const headers = { "anthropic-sim-usage": JSON.stringify(usage) };
-  const answer = await client().responses.create(asking("hello"), { headers });
+  const answer = await client().responses.create(asking("hello"), { headers: USAGE });
   return {
     text: answer.output_text,
     status: answer.status,
@@ -157,7 +97,7 @@ async function at_once() {
   return { texts: (await Promise.all(asked)).map((answer) => answer.output_text) };
 }
 
-const SCENARIOS = {
+await play({
   create, stream, plain_stream, thinking, tools, image, parsed, cut_short, at_once,
   wrong_key: () => errorOf(() => client(`sk-relay-${"x".repeat(43)}`).responses.create(asking("hi"))),
   refused_field: () =>
@@ -168,23 +108,15 @@ const SCENARIOS = {
   },
   unknown_model: () =>
     errorOf(() => client().responses.create(asking("hello", { model: "gpt-of-old" }))),
-  rate_limited: () => {
-    const fault = { status: 429, error_type: "rate_limit_error", message: "Slowly.",
-                    headers: { "retry-after": "0" } };
-    return errorOf(() => client().responses.create(asking("hello"), steered(fault)));
-  },
-  error_event: () => {
-    const fault = { error_event: "overloaded_error", message: "Busy.", after_events: 5 };
-    return errorOf(() => client().responses.stream(asking("x"), steered(fault)).finalResponse());
-  },
-  cut_stream: async () => {
-    try {
-      const running = client().responses.stream(asking("x"), steered({ cut_at: 2200 }));
-      return { text: (await running.finalResponse()).output_text };
-    } catch (error) {
-      return { raised: error.constructor.name };
-    }
-  },
+  rate_limited: () =>
+    errorOf(() => client().responses.create(asking("hello"), steered(RATE_LIMITED))),
+  error_event: () =>
+    errorOf(() => client().responses.stream(asking("x"), steered(ERROR_EVENT)).finalResponse()),
+  cut_stream: () =>
+    raisedBy(async () => {
+      const running = client().responses.stream(asking("x"), steered(CUT));
+      return (await running.finalResponse()).output_text;
+    }),
   leaving: async () => {
     const running = client(LEAVING_KEY).responses.stream(asking(`leave ${KEY.slice(-9)}`), { headers: SLOW });
     for await (const event of running) {
@@ -195,14 +127,4 @@ const SCENARIOS = {
     }
     return { first: null };
   },
-};
-
-const told = {};
-for (const [name, scenario] of Object.entries(SCENARIOS)) {
-  try {
-    told[name] = await scenario();
-  } catch (error) {
-    told[name] = { failed: `${error.stack}` };
-  }
-}
-process.stdout.write(JSON.stringify(told));
+});

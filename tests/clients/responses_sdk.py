@@ -1,79 +1,40 @@
-"""What a program does with the openai SDK's Responses API: run, not imported.
-
-    python responses_sdk.py BASE_URL      with KEY and LEAVING_KEY in the environment
-
-Prints one JSON object: what came of each scenario.
-"""
+"""What a program does with the openai SDK's Responses API: run, not imported."""
 
 import json
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import openai
-import pydantic
 import trio
+from openai_program import (
+    CUT,
+    ERROR_EVENT,
+    FUNCTION,
+    KEY,
+    MODEL,
+    PIXEL,
+    RATE_LIMITED,
+    SLOW,
+    USAGE,
+    City,
+    Told,
+    client,
+    error_of,
+    play,
+    raised_by,
+)
 
-KEY = os.environ["KEY"]
-MODEL = "claude-opus-5"
-SLOW = {"anthropic-sim-chunks": "1000", "anthropic-sim-delay-ms": "20"}
-TOOL = {
-    "type": "function",
-    "name": "shout",
-    "description": "Says it loudly.",
-    "strict": True,
-    "parameters": {
-        "type": "object",
-        "properties": {"text": {"type": "string"}},
-        "required": ["text"],
-        "additionalProperties": False,
-    },
-}
+TOOL = {"type": "function", **FUNCTION}
 THINKS = {"effort": "low", "summary": "auto"}
-PIXEL = "data:image/png;base64,iVBORw0KGgo="
-Told = dict[str, Any]
-
-
-class City(pydantic.BaseModel):
-    """What an answer by a schema is read into."""
-
-    name: str
-    inhabitants: int
-
-
-def client(key: str = KEY, **options: Any) -> openai.OpenAI:
-    return openai.OpenAI(base_url=sys.argv[1], api_key=key, **options)
 
 
 def asking(text: Any, **fields: Any) -> dict[str, Any]:
     return {"model": MODEL, "input": text, "store": False, "max_output_tokens": 2000, **fields}
 
 
-def steered(**fault: Any) -> dict[str, str]:
-    return {"anthropic-sim-fault": json.dumps(fault)}
-
-
-def error_of(call: Callable[[], object]) -> Told:
-    """What a program learns of the error that a call ends with."""
-    try:
-        call()
-    except openai.APIError as error:
-        return {
-            "classes": [one.__name__ for one in type(error).__mro__],
-            "status": getattr(error, "status_code", None),
-            "type": error.type,
-            "code": error.code,
-            "param": error.param,
-            "message": error.message,
-            "request_id": getattr(error, "request_id", None),
-        }
-    return {"classes": ["nothing was raised"]}
-
-
 def create() -> Told:
-    usage = {"input_tokens": 100, "cache_read_input_tokens": 900, "output_tokens": 200}
-    headers = {"anthropic-sim-usage": json.dumps(usage)}
+    headers = {"anthropic-sim-usage": json.dumps(USAGE)}
     answer = client().responses.create(**asking("hello", extra_headers=headers))
     return {
         "text": answer.output_text,
@@ -198,22 +159,16 @@ def unknown_model() -> Told:
 
 
 def rate_limited() -> Told:
-    fault = steered(status=429, error_type="rate_limit_error", message="Slowly.",
-                    headers={"retry-after": "0"})  # fmt: skip
     quick = client(max_retries=0)
-    return error_of(lambda: quick.responses.create(**asking("hello", extra_headers=fault)))
+    return error_of(lambda: quick.responses.create(**asking("hello", extra_headers=RATE_LIMITED)))
 
 
 def error_event() -> Told:
-    fault = steered(error_event="overloaded_error", message="Busy.", after_events=5)
-    return error_of(lambda: whole_stream(fault))
+    return error_of(lambda: whole_stream(ERROR_EVENT))
 
 
 def cut_stream() -> Told:
-    try:
-        return {"text": whole_stream(steered(cut_at=2200))}
-    except Exception as error:  # noqa: BLE001  # whatever it is, a program sees a failure
-        return {"raised": type(error).__name__}
+    return raised_by(lambda: whole_stream(CUT))
 
 
 def whole_stream(headers: dict[str, str]) -> str:
@@ -229,19 +184,8 @@ def leaving() -> Told:
     return {"first": first.delta}
 
 
-SCENARIOS = (
-    create, stream, plain_stream, thinking, tools, image, parsed, cut_short, at_once, wrong_key,
-    refused_field, refused_item, unknown_model, rate_limited, error_event, cut_stream, leaving,
-)  # fmt: skip
-
-
-def told_by(scenario: Callable[[], Told]) -> Told:
-    try:
-        return scenario()
-    except Exception as error:  # noqa: BLE001  # the test that looks at this scenario shows it
-        return {"failed": repr(error)}
-
-
 if __name__ == "__main__":
-    told = {scenario.__name__: told_by(scenario) for scenario in SCENARIOS}
-    sys.stdout.write(json.dumps({"version": openai.__version__, **told}))
+    play((
+        create, stream, plain_stream, thinking, tools, image, parsed, cut_short, at_once, wrong_key,
+        refused_field, refused_item, unknown_model, rate_limited, error_event, cut_stream, leaving,
+    ))  # fmt: skip

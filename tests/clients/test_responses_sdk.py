@@ -3,45 +3,13 @@
 responses_sdk.py acts out the scenarios and tells what the program saw; here it is judged.
 """
 
-import json
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from .conftest import Relay, Upstream, node, run
+from .conftest import Relay, Upstream
+from .programs import Told, told_by
 
 # One process plays all scenarios of a language, which takes seconds.
 pytestmark = pytest.mark.slow
-
-HERE = Path(__file__).parent
-
-
-@dataclass
-class Told:
-    """What the programs of one language saw, and the names of their keys."""
-
-    name: str
-    key: str
-    scenarios: dict[str, Any]
-
-    def __getitem__(self, scenario: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.scenarios[scenario]
-        assert "failed" not in found, found["failed"]
-        return found
-
-    def sent(self, words: str, upstream: Upstream) -> dict[str, Any]:
-        """What Claude was asked in the one request with these words and the key's end."""
-        body: dict[str, Any] = json.loads(upstream.received(f"{words} {self.key[-9:]}").body)
-        return body
-
-
-def command_of(language: str) -> list[str]:
-    if language == "python":
-        return [sys.executable, str(HERE / "responses_sdk.py")]
-    return [node(), str(HERE / "responses_sdk.mjs")]
 
 
 @pytest.fixture(
@@ -50,12 +18,8 @@ def command_of(language: str) -> list[str]:
 def told(
     request: pytest.FixtureRequest, relay: Relay, tmp_path_factory: pytest.TempPathFactory
 ) -> Told:
-    name = f"responses-{request.param}"
-    keys = {"KEY": relay.key(name), "LEAVING_KEY": relay.key(f"{name}-leaving")}
-    base_url = f"{relay.url.removesuffix('/api')}/openai/claude/v1"
-    done = run([*command_of(request.param), base_url], tmp_path_factory.mktemp(name), **keys)
-    assert done.returncode == 0, done.stderr
-    return Told(name, keys["KEY"], json.loads(done.stdout))
+    folder = tmp_path_factory.mktemp("responses")
+    return told_by("responses_sdk", request.param, relay, folder)
 
 
 def test_an_answer_comes_with_its_usage_and_is_booked_at_claudes_prices(told: Told, relay: Relay):

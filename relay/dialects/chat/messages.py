@@ -71,17 +71,11 @@ def _as_items(content: Any, place: str) -> Any:
 
 
 def _as_item(part: Json, place: str) -> Json:
-    kind = needed(part, "type", str, place)
-    if kind == "image_url":
-        image = part.get("image_url")
-        # Some clients write the address itself.
-        address = image if isinstance(image, str) else needed(part, kind, dict, place).get("url")
-        told: Json = {"type": "input_image", "image_url": address}
-    elif kind == "file":
-        file = needed(part, "file", dict, place)
-        names = ("file_id", "file_data", "filename")
-        told = {"type": "input_file", **{name: file.get(name) for name in names}}
-    else:
+    if needed(part, "type", str, place) != "image_url":
         return part
+    image = part.get("image_url")
+    # Some clients write the address itself.
+    address = image if isinstance(image, str) else needed(part, "image_url", dict, place).get("url")
     marks = ("cache_control", "prompt_cache_breakpoint")
-    return {**told, **{name: part[name] for name in marks if name in part}}
+    kept = {name: part[name] for name in marks if name in part}
+    return {"type": "input_image", "image_url": address, **kept}

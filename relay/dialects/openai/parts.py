@@ -53,6 +53,8 @@ def _block(part: Json, place: str, said_by: str) -> Json | None:
             return _image(part, place)
         if kind == "input_file":
             return _file(part, place)
+        if kind == "file":
+            return _file(needed(part, "file", dict, place), below(place, "file"))
     who = {"system": "an instruction", "assistant": "the assistant"}.get(said_by, "a message")
     raise refusal(below(place, "type"), f"{kind} cannot stand in what {who} says to Claude.")
 
