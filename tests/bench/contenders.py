@@ -34,6 +34,8 @@ class Contender:
     """
 
     name = ""
+    path = "/v1/messages"
+    last_event = payloads.LAST_EVENT
     aside: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
@@ -58,6 +60,14 @@ class Contender:
         """What the contender's database has done so far; None where it has none."""
         return None
 
+    def request(self, *, chunks: int | None = None) -> bytes:
+        """The body that clients send; with `chunks`, for a stream of that many."""
+        return payloads.request(chunks=chunks)
+
+    def is_right(self, content: bytes) -> bool:
+        """Whether this is the answer that clients should get."""
+        return content == payloads.answer()
+
     def pids(self) -> tuple[set[int], set[int]]:
         """The contender's processes of now, and those counted apart."""
         found = {pid: name for root in self._roots for pid, name in tree(root).items()}
@@ -72,9 +82,9 @@ class Contender:
         headers["anthropic-version"] = "2023-06-01"
         async with httpx.AsyncClient(trust_env=False, timeout=_ANSWER_DEADLINE_S) as client:
             reply = await client.post(
-                self.requests_url + "/v1/messages", headers=headers, content=payloads.request()
+                self.requests_url + self.path, headers=headers, content=self.request()
             )
-        if reply.content != payloads.answer():
+        if not self.is_right(reply.content):
             raise StartError(f"answers {reply.status_code}: {reply.text[:200]}")
 
     def _serves(self, port: int, program: Program) -> None:

@@ -14,6 +14,7 @@ CHUNK_EVERY_S = 0.02
 # Where a chunk keeps the time of its sending, in nanoseconds of time.monotonic_ns.
 STAMP = re.compile(rb"sent at (\d+);")
 LAST_EVENT = b"event: message_stop\n"
+LAST_OF_CHAT = b"data: [DONE]"
 STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8")]
 JSON_HEADERS = [(b"content-type", b"application/json")]
 
@@ -34,6 +35,19 @@ def request(*, chunks: int | None = None) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
+def chat_request(*, chunks: int | None = None) -> bytes:
+    """The same request in OpenAI's words."""
+    asked = json.loads(request(chunks=chunks))
+    system = {"role": "system", "content": asked.pop("system")}
+    asked["messages"].insert(0, system)
+    return json.dumps(asked, separators=(",", ":")).encode()
+
+
+def answer_text() -> str:
+    """What the answer says."""
+    return (_SENTENCE * 11).strip()
+
+
 def chunks_wanted(body: bytes) -> int:
     """How many chunks a streaming request asks for: its max_tokens."""
     return int(json.loads(body)["max_tokens"])
@@ -43,7 +57,7 @@ def answer() -> bytes:
     """A Messages answer of about 1.1 KB."""
     message = {
         **_message(),
-        "content": [{"type": "text", "text": (_SENTENCE * 11).strip()}],
+        "content": [{"type": "text", "text": answer_text()}],
         "stop_reason": "end_turn",
         "usage": {"input_tokens": 412, "output_tokens": 180},
     }

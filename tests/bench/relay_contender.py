@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trio
 
+from tests.bench import payloads
 from tests.bench.contenders import Contender, StoreCounts
 from tests.bench.processes import Program, StartError
 from tests.bench.upstreams import Upstreams
@@ -49,11 +50,12 @@ class Relay(Contender):
         )
 
     async def _start(self, nursery: trio.Nursery, upstreams: Upstreams) -> None:
-        self._home = upstreams.folder / "relay"
+        self._home = upstreams.folder / type(self).__name__.lower()
         self._home.mkdir(mode=0o700)
         self._env = {**clean_env(), "RELAY_HOME": str(self._home)}
         command = [sys.executable, "relay.py", "serve", "--port", "0"]
-        program = await Program.start(nursery, "relay-serve", command, upstreams.folder, self._env)
+        log = f"{self._home.name}-serve"
+        program = await Program.start(nursery, log, command, upstreams.folder, self._env)
         self._roots = (program.pid,)
         await program.until(lambda: bool(_READY.search(program.log.read_text())))
         self.requests_url = self.streams_url = _READY.search(program.log.read_text())[1]
@@ -89,6 +91,21 @@ class Relay(Contender):
             reason = lines[-1] if lines else f"status {done.returncode}"
             raise StartError(f"relay {words[0]} {words[1]}: {reason}")
         raise StartError(f"relay {words[0]} {words[1]} took over {_COMMAND_DEADLINE_S:.0f} s")
+
+
+class ChatRelay(Relay):
+    """The same relay, asked in OpenAI's words: what the translation costs."""
+
+    name = "relay, chat"
+    path = "/openai/claude/v1/chat/completions"
+    last_event = payloads.LAST_OF_CHAT
+
+    def request(self, *, chunks: int | None = None) -> bytes:
+        return payloads.chat_request(chunks=chunks)
+
+    def is_right(self, content: bytes) -> bool:
+        told = json.loads(content)
+        return bool(told["choices"][0]["message"]["content"] == payloads.answer_text())
 
 
 async def _info(path: Path) -> dict[str, str]:

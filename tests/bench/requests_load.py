@@ -9,7 +9,6 @@ from pathlib import Path
 
 import trio
 
-from tests.bench import payloads
 from tests.bench.contenders import Contender, StoreCounts
 from tests.bench.processes import cpu_s
 
@@ -73,10 +72,10 @@ async def _wrk(contender: Contender, folder: Path, clients: int, seconds: int) -
     if binary is None:
         raise LoadError("there is no wrk (Debian's package of that name)")
     body = folder / "request.json"
-    body.write_bytes(payloads.request())
+    body.write_bytes(contender.request())
     command = [
         binary, "--threads", "1", "--connections", str(clients), "--duration", f"{seconds}s",
-        "--timeout", "10s", "--script", str(_SCRIPT), contender.requests_url + "/v1/messages",
+        "--timeout", "10s", "--script", str(_SCRIPT), contender.requests_url + contender.path,
     ]  # fmt: skip
     env = {**os.environ, "BENCH_BODY_FILE": str(body), "BENCH_KEY": contender.key}
     with trio.move_on_after(seconds + _SPARE_S):

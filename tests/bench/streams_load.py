@@ -54,6 +54,7 @@ class StreamsRound:
 class _Client:
     """One stream as its client sees it; the parser calls the on_… methods."""
 
+    last_event: bytes
     ttfb_s: float | None = None
     delays_ns: list[int] = field(default_factory=list)
     is_complete: bool = False
@@ -64,7 +65,7 @@ class _Client:
     def on_body(self, data: bytes) -> None:
         frames, _, self._tail = (self._tail + data).rpartition(b"\n\n")
         self.delays_ns += [self.now_ns - int(sent) for sent in payloads.STAMP.findall(frames)]
-        self.is_complete = self.is_complete or payloads.LAST_EVENT in frames
+        self.is_complete = self.is_complete or self.last_event in frames
 
     def on_message_complete(self) -> None:
         self.is_over = True
@@ -82,7 +83,7 @@ async def run(contender: Contender, shape: Shape) -> StreamsRound:
     """Open all streams of a shape on a contender and read them to their ends."""
     own, aside = contender.pids()
     own_before, aside_before = cpu_s(own), cpu_s(aside)
-    clients = [_Client() for _ in range(shape.streams)]
+    clients = [_Client(contender.last_event) for _ in range(shape.streams)]
     began = trio.current_time()
     with trio.move_on_after(shape.ideal_s + _SPARE_S), _no_collection():
         async with trio.open_nursery() as nursery:
@@ -119,8 +120,9 @@ def _no_collection():
 
 
 async def _read_stream(client: _Client, contender: Contender, chunks: int, start_at: float) -> None:
-    url = urlsplit(contender.streams_url + "/v1/messages")
-    request = _request(url.netloc, url.path, contender.key, chunks)
+    url = urlsplit(contender.streams_url + contender.path)
+    body = contender.request(chunks=chunks)
+    request = _request(url.netloc, url.path, contender.key, body)
     parser = httptools.HttpResponseParser(client)
     await trio.sleep_until(start_at)
     asked_at = trio.current_time()
@@ -136,8 +138,7 @@ async def _read_stream(client: _Client, contender: Contender, chunks: int, start
                 client.ttfb_s = trio.current_time() - asked_at
 
 
-def _request(host: str, path: str, key: str, chunks: int) -> bytes:
-    body = payloads.request(chunks=chunks)
+def _request(host: str, path: str, key: str, body: bytes) -> bytes:
     head = (
         f"POST {path} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\n"
         "anthropic-version: 2023-06-01\r\ncontent-type: application/json\r\n"
