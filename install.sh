@@ -1126,6 +1126,7 @@ switch() {
     status=$?
     set -e
     [[ $status -eq 0 ]] || fail "the way back failed as well; $opt/current/install.sh status tells what runs"
+    [[ $1 == "$(readlink "$opt/previous" || true)" ]] || run "remove $opt/$1" rm -rf "${opt:?}/$1"
     fail "release ${1#releases/} does not work here; release ${2#releases/} serves as before"
   fi
   trap - INT TERM HUP

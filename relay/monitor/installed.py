@@ -91,11 +91,13 @@ def release(version: str, running: Mapping[int, str], opt: Path = OPT) -> Iterat
         version: of the release in place.
         running: the version that each instance names, by port.
     """
-    there = [path.name for path in (opt / "releases").glob("[0-9]*")]
+    # A newer one that served before this is the one that somebody went back from.
+    before = (opt / "previous").resolve()
+    there = [path.name for path in (opt / "releases").glob("[0-9]*") if path.resolve() != before]
     newest = max(there, key=_order, default="")
     if newest and _order(newest) > _order(version):
         text = f"{version} is in place, and {newest} lies unpacked beside it."
-        mend = f"{opt}/releases/{newest}/install.sh, unless you went back on purpose"
+        mend = f"{opt}/releases/{newest}/install.sh upgrade"
         yield Finding("release", WARNING, text, mend)
     else:
         yield Finding("release", OK, f"{version} is in place.")

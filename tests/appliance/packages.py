@@ -22,6 +22,10 @@ class Source:
         )
         (folder / "gpg.key").write_text(self._gpg("--armor", "--export"))
 
+    def close(self) -> None:
+        """End what gpg started for itself."""
+        subprocess.run(["gpgconf", "--homedir", self._home, "--kill", "all"], check=True)
+
     def _gpg(self, *words: str, stdin: str = "") -> str:
         command = ["gpg", "--homedir", str(self._home), "--batch", "--quiet",
                    "--pinentry-mode", "loopback", *words]  # fmt: skip

@@ -29,6 +29,7 @@ def source(hub: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     yield one
     server.kill()
     server.communicate()
+    one.close()
 
 
 def install(machine: Machine, *options: str, key: str) -> str:

@@ -104,6 +104,7 @@ def test_a_release_that_does_not_work_goes_and_no_request_is_lost(
     assert "serves as before" in done.stdout
     assert versions(site) == [relay.__version__, relay.__version__]
     assert site.machine.run("readlink", "/opt/relay/current").stdout == before
+    assert "91.0" not in site.machine.run("ls", "/opt/relay/releases").stdout
     assert site.machine.run(INSTALL, "status").returncode == 0
 
 

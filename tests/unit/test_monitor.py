@@ -533,6 +533,9 @@ def test_an_older_release_in_place_and_an_instance_that_runs_another_are_named(t
 
     assert found("0.10.0") == {"release": "ok"}
     assert found("0.9.0") == {"release": "warning", "release 3000": "warning"}
+    # Whoever went back knows of the newer one.
+    (tmp_path / "previous").symlink_to("releases/0.10.0-bb")
+    assert found("0.9.0") == {"release": "ok", "release 3000": "warning"}
 
 
 def test_secrets_that_others_may_read_are_critical(tmp_path: Path):
