@@ -14,8 +14,11 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 RECOVERY = "/root/recovery.key"
 NEWEST = "ls -t /var/backups/relay/relay-*.tar.age | head -1"
-# Whatever a restore may touch.
-DATA = "find /var/lib/relay /var/lib/relay-redis /etc/relay -printf '%p %m %u %T@\\n' | sort"
+# Whatever a restore may touch, by what stays while a relay writes and the monitor notes its runs.
+DATA = (
+    "find /var/lib/relay /var/lib/relay-redis /etc/relay -not -name 'monitor.json*'"
+    " -printf '%p %i %m %u\\n' | sort; sha256sum /etc/relay/*"
+)
 
 
 @pytest.fixture(scope="module")
