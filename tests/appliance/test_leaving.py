@@ -27,7 +27,8 @@ def test_a_dry_run_on_a_new_machine_changes_nothing(fresh: Machine):
     before = fresh.shell(STATE).stdout
     said = fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", "--dry-run").stdout
 
-    assert "would install the packages caddy" in said
+    assert "would install the packages age" in said
+    assert "would install the package caddy" in said
     assert "would open port 2222 for SSH" in said
     assert "port 22 " not in said
     assert "changes would be made, and none was" in said
