@@ -106,6 +106,20 @@ def result(*blocks: Json, call_id: str = "call_1") -> Json:
     return {"type": "tool_result", "tool_use_id": call_id, "content": list(blocks)}
 
 
+BREAK = {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "30m"}}
+KEPT = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+BERN = {"type": "approximate", "city": "Bern", "region": "BE", "country": "CH",
+        "timezone": "Europe/Zurich"}  # fmt: skip
+SEARCHED = [
+    {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}},
+    {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [
+        {"type": "web_search_result", "url": "https://x.test", "title": "X",
+         "encrypted_content": "ec", "page_age": None}]},
+    {"type": "text", "text": "Found.", "citations": [
+        {"type": "web_search_result_location", "cited_text": "X", "title": "X",
+         "url": "https://x.test", "encrypted_index": "ei"}]},
+]  # fmt: skip
+SEARCHING = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
 HELLO = [user(text("hello"))]
 ASKED = [said("user", "weather?")]
 HAS_WEATHER = {"tools": [CLAUDE_WEATHER]}
@@ -206,11 +220,11 @@ CASES: list[tuple[str, Json, Json]] = [
         "search of the web",
         {"input": "hello", "max_tool_calls": 3, "tools": [
             {"type": "web_search", "filters": {"allowed_domains": ["x.test"]},
-             "user_location": {"type": "approximate", "city": "Bern", "country": "CH"}}]},
+             "user_location": BERN}]},
         {"messages": HELLO, "tools": [
             {"type": "web_search_20250305", "name": "web_search", "max_uses": 3,
              "allowed_domains": ["x.test"],
-             "user_location": {"type": "approximate", "city": "Bern", "country": "CH"}}]},
+             "user_location": BERN}]},
     ),
     ("search without the live web", {"input": "hello", "tools": [
         {"type": "web_search", "external_web_access": False}]}, {"messages": HELLO}),
@@ -243,11 +257,14 @@ CASES: list[tuple[str, Json, Json]] = [
         "output with an image, words before it",
         {"input": [*ASKED, calling(), said("user", "well?"), output([
             {"type": "input_text", "text": "see"},
-            {"type": "input_image", "detail": "auto", "image_url": "https://x.test/sky.png"}])],
+            {"type": "input_image", "detail": "auto", "image_url": "https://x.test/sky.png"},
+            {"type": "input_file", "file_url": "https://x.test/sky.pdf"}])],
          "tools": [WEATHER]},
         {"messages": [user(text("weather?")), assistant(using()), user(
             result(text("see"), {"type": "image", "source": {
-                "type": "url", "url": "https://x.test/sky.png"}}), text("well?"))],
+                "type": "url", "url": "https://x.test/sky.png"}}, {
+                    "type": "document", "source": {
+                        "type": "url", "url": "https://x.test/sky.pdf"}}), text("well?"))],
          **HAS_WEATHER},
     ),
     (
@@ -291,7 +308,13 @@ CASES: list[tuple[str, Json, Json]] = [
                    said("user", "go")]},
         {"messages": [user(text("weather?")), assistant(text("Hi.")), user(text("go"))]},
     ),
-    ("effort", {"input": "hello", "reasoning": {"effort": "high", "summary": "auto"}},
+    (
+        "a search brought back",
+        {"input": [*ASKED, reasoning({"type": "turn", "content": SEARCHED}), said("user", "so?")]},
+        {"messages": [user(text("weather?")), assistant(*SEARCHED), user(text("so?"))]},
+    ),
+    ("effort", {"input": "hello", "reasoning": {
+        "effort": "high", "summary": "auto", "context": "auto", "mode": "standard"}},
      {"messages": HELLO, "output_config": {"effort": "high"},
       "thinking": {"type": "adaptive", "display": "summarized"}}),
     ("no effort", {"input": "hello", "temperature": 0, "reasoning": {"effort": "none"}},
@@ -345,11 +368,117 @@ CASES: list[tuple[str, Json, Json]] = [
         "what changes nothing",
         {"input": "hello", "store": True, "truncation": "auto", "background": False,
          "prompt_cache_key": "k", "prompt_cache_retention": "24h", "top_logprobs": 0,
-         "include": ["reasoning.encrypted_content"], "stream_options": {}, "conversation": None,
+         "include": ["reasoning.encrypted_content"], "conversation": None,
+         "stream_options": {"include_obfuscation": True}, "access_programs": {"cyber": "a"},
+         "background_options": {"completion_window": "24h"}, "image": {"context_compression": "a"},
+         "context_management": [{"type": "compaction", "compact_threshold": 9}],
+         "prompt_cache_options": {"mode": "explicit", "ttl": "30m", "comparison_response_id": "a"},
          "previous_response_id": None, "client_metadata": {"a": 1}},
         {"messages": HELLO},
     ),
+    ("a stream", {"input": "hello", "stream": True}, {"messages": HELLO, "stream": True}),
+    ("the sources of a search", {"input": "hello", "include": ["web_search_call.action.sources"]},
+     {"messages": HELLO}),
+    (
+        "a conversation's name", {"input": "hello", "prompt_cache_key": "talk"}, {"messages": HELLO}
+    ),
+    (
+        "JSON by a schema that is described",
+        {"input": "hello", "text": {"verbosity": "low", "format": {
+            "type": "json_schema", "name": "w", "description": "The weather.",
+            "schema": {"type": "string"}}}},
+        {"messages": HELLO, "output_config": {"format": {"type": "json_schema", "schema": {
+            "type": "string", "description": "The weather."}}}},
+    ),
+    ("thinking shown, by the older word", {"input": "hello", "reasoning": {
+        "effort": "high", "generate_summary": "auto"}},
+     {"messages": HELLO, "output_config": {"effort": "high"},
+      "thinking": {"type": "adaptive", "display": "summarized"}}),
+    (
+        "files in a message",
+        {"input": [{"type": "message", "role": "user", "content": [
+            {"type": "input_file", "filename": "a.pdf", "detail": "high", **BREAK,
+             "file_data": f"data:application/pdf;base64,{PDF}"},
+            {"type": "input_image", "detail": "low", "image_url": "https://x.test/cat.png"},
+            {"type": "input_file", "file_url": "https://x.test/a.pdf"}]}]},
+        {"messages": [user(
+            {"type": "document", "title": "a.pdf", "source": {
+                "type": "base64", "media_type": "application/pdf", "data": PDF}, **KEPT},
+            {"type": "image", "source": {"type": "url", "url": "https://x.test/cat.png"}},
+            {"type": "document", "source": {"type": "url", "url": "https://x.test/a.pdf"}})]},
+    ),
+    (
+        "what an item says of itself",
+        {"input": [{"type": "message", "role": "user", "content": [
+                        {"type": "input_text", "text": "hello"}], "id": "msg_0", "phase": "a"},
+                   {**said("assistant", "Hi."), "phase": "final_answer"},
+                   {**reasoning(THINKING), "status": "completed",
+                    "summary": [{"type": "summary_text", "text": "Hm."}],
+                    "content": [{"type": "reasoning_text", "text": "Hm."}]},
+                   {"type": "web_search_call", "id": "ws_1", "status": "completed",
+                    "action": {"type": "search", "query": "a"}},
+                   calling(status="completed", caller={"type": "direct"}, **{"async": False}),
+                   {**output(), "id": "fco_1", "status": "completed", "name": "weather",
+                    "namespace": "a", "caller": {"type": "direct"}},
+                   {"type": "custom_tool_call", "id": "ctc_1", "call_id": "call_2", "name": "edit",
+                    "namespace": "n", "input": "x"},
+                   {"type": "custom_tool_call_output", "id": "cto_1", "call_id": "call_2",
+                    "output": "done"}],
+         "tools": [WEATHER]},
+        {"messages": [*HELLO, assistant(text("Hi."), THINKING, using()),
+                      user(result(text("sunny"))),
+                      assistant(using("n__edit", {"input": "x"}, "call_2")),
+                      user(result(text("done"), call_id="call_2"))], **HAS_WEATHER},
+    ),
+    (
+        "what Claude's answer said of its texts",
+        {"input": [said("user", "hello"), {**said("assistant"), "content": [
+            {"type": "output_text", "text": "Hi.", "logprobs": [], "annotations": [
+                {"type": "url_citation", "url": "https://x.test", "title": "X",
+                 "start_index": 0, "end_index": 3}]}]}, said("user", "go")]},
+        {"messages": [*HELLO, assistant(text("Hi.")), user(text("go"))]},
+    ),
+    (
+        "more tools on the way",
+        {"input": [said("user", "hello"), {
+            "type": "additional_tools", "id": "at_1", "role": "developer", "tools": [WEATHER]}]},
+        {"messages": HELLO, **HAS_WEATHER},
+    ),
+    (
+        "what OpenAI says of its tools",
+        {"input": "hello", "tools": [
+            {**WEATHER, "async": True, "allowed_callers": ["direct"], "defer_loading": True,
+             "output_schema": {"type": "string"}}]},
+        {"messages": HELLO, **HAS_WEATHER},
+    ),
+    (
+        "a search by a dated word",
+        {"input": "hello", "tools": [
+            {"type": "web_search_2025_08_26", "search_context_size": "high"}]},
+        {"messages": HELLO, "tools": [SEARCHING]},
+    ),
+    (
+        "a search by an older word",
+        {"input": "hello", "tools": [
+            {"type": "web_search_preview", "search_content_types": ["text"]}]},
+        {"messages": HELLO, "tools": [SEARCHING]},
+    ),
+    ("a search by the oldest word", {"input": "hello", "tools": [
+        {"type": "web_search_preview_2025_03_11"}]}, {"messages": HELLO, "tools": [SEARCHING]}),
 ]  # fmt: skip
+
+_ITEMS = (
+    "apply_patch_call", "apply_patch_call_output", "code_interpreter_call", "compaction",
+    "compaction_trigger", "computer_call", "computer_call_output", "configuration_update",
+    "file_search_call", "image_generation_call", "item_reference", "local_shell_call",
+    "local_shell_call_output", "mcp_approval_request", "mcp_approval_response", "mcp_call",
+    "mcp_list_tools", "program", "program_output", "shell_call", "shell_call_output",
+    "tool_search_call", "tool_search_output",
+)  # fmt: skip
+_TOOLS = (
+    "apply_patch", "code_interpreter", "computer", "computer_use_preview", "file_search",
+    "image_generation", "local_shell", "mcp", "programmatic_tool_calling", "shell", "tool_search",
+)  # fmt: skip
 
 # Name, request without the model, the path that the refusal begins with.
 REFUSED: list[tuple[str, Json, str]] = [
@@ -357,7 +486,6 @@ REFUSED: list[tuple[str, Json, str]] = [
     ("nothing said", {"input": ""}, "input"),
     ("an item that is no object", {"input": [1]}, "input[0]"),
     ("a role unknown", {"input": [{"role": "critic", "content": "a"}]}, "input[0].role"),
-    ("an item by its id", {"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),
     ("sound", {"input": [{"role": "user", "content": [{"type": "input_audio"}]}]},
      "input[0].content[0].type"),
     ("a file by its id", {"input": [{"role": "user", "content": [
@@ -380,8 +508,11 @@ REFUSED: list[tuple[str, Json, str]] = [
     ("a name that Claude does not take", {"input": "a", "tools": [
         {**WEATHER, "name": "we ather"}]}, "tools[0].name"),
     ("two tools of one name", {"input": "a", "tools": [WEATHER, WEATHER]}, "tools[1].name"),
-    ("a tool that is OpenAI's", {"input": "a", "tools": [{"type": "file_search"}]},
-     "tools[0].type"),
+    *((f"the item {kind}", {"input": [{"type": kind}]}, "input[0].type") for kind in _ITEMS),
+    *((f"the tool {kind}", {"input": "a", "tools": [{"type": kind}]}, "tools[0].type")
+      for kind in _TOOLS),
+    ("a server's tool chosen", {"input": "a", "tools": [WEATHER], "tool_choice": {
+        "type": "mcp", "server_label": "a"}}, "tool_choice.type"),
     ("a tool required of none", {"input": "a", "tool_choice": "required"}, "tool_choice"),
     ("a tool required that is not there", {"input": "a", "tools": [WEATHER], "tool_choice": {
         "type": "function", "name": "time"}}, "tool_choice"),

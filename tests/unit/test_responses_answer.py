@@ -1,7 +1,6 @@
 """Claude's answers become Response objects and events that OpenAI's own types accept."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from relay.dialects.responses.answer import Frame
 from relay.dialects.responses.custom import InputReader
 from relay.simulator import answers, events
 
+from .claude_answers import CITED, CLOSED, FOUND, PATCHED, SEARCH, USED, claude_events, message
 from .responses_corpus import (
     AGENTS,
     CASES,
@@ -29,37 +29,17 @@ from .responses_corpus import (
     THINKING,
     WEATHER,
     Json,
+    text,
 )
+from .spec_fields import check_known
 
 NOW = 1_800_000_000
 _event = pydantic.TypeAdapter(ResponseStreamEvent)
 _response = pydantic.TypeAdapter(Response)
 TOOLS = [WEATHER, PATCH, AGENTS]
+EDITORS = {"type": "namespace", "name": "n", "description": "Editors.",
+           "tools": [{"type": "custom", "name": "edit"}]}  # fmt: skip
 SEARCHING = [{"type": "web_search"}]
-USED = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Bern"}}
-PATCHED = {"type": "tool_use", "id": "toolu_2", "name": "apply_patch",
-           "input": {"input": 'say "hi"\n\U0001f600 \\ end'}}  # fmt: skip
-CLOSED = {"type": "tool_use", "id": "toolu_3", "name": "agents__close", "input": {}}
-CITED = {"type": "text", "text": "Rust 2.", "citations": [
-    {"type": "web_search_result_location", "cited_text": "Rust 2 is out", "title": "Rust",
-     "url": "https://rust.test/2", "encrypted_index": "ei"}]}  # fmt: skip
-SEARCH = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search",
-          "input": {"query": "rust"}}  # fmt: skip
-FOUND = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [
-    {"type": "web_search_result", "url": "https://rust.test/2", "title": "Rust",
-     "encrypted_content": "ec", "page_age": None}]}  # fmt: skip
-USAGE = {"input_tokens": 10, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 5,
-         "output_tokens": 7, "output_tokens_details": {"thinking_tokens": 3}}  # fmt: skip
-
-
-def text(words: str) -> Json:
-    return {"type": "text", "text": words}
-
-
-def message(*content: Json, stop_reason: str = "end_turn", **more: Any) -> Json:
-    return {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-opus-4-6-x",
-            "content": list(content), "stop_reason": stop_reason, "stop_sequence": None,
-            "usage": USAGE, **more}  # fmt: skip
 
 
 def frame_for(**fields: Any) -> Frame:
@@ -67,42 +47,6 @@ def frame_for(**fields: Any) -> Frame:
     # As a client's JSON would come: nothing that only Python has.
     asked = request.translate(parse(json.dumps(fields).encode()))
     return Frame("req_abc", asked, now=lambda: NOW)
-
-
-def claude_events(answer: Json, size: int = 3) -> Iterator[tuple[str, Json]]:
-    """A message as the API's events, its texts in deltas of `size` characters."""
-    started = {**answer, "content": [], "stop_reason": None}
-    started["usage"] = {**answer["usage"], "output_tokens": 1}
-    yield "message_start", {"message": started}
-    yield "ping", {}
-    for index, block in enumerate(answer["content"]):
-        begun, deltas = _taken_apart(block, size)
-        yield "content_block_start", {"index": index, "content_block": begun}
-        for delta in deltas:
-            yield "content_block_delta", {"index": index, "delta": delta}
-        yield "content_block_stop", {"index": index}
-    ended = {name: answer.get(name) for name in ("stop_reason", "stop_details")}
-    yield "message_delta", {"delta": ended, "usage": {"output_tokens": 7}}
-    yield "message_stop", {}
-
-
-def _taken_apart(block: Json, size: int) -> tuple[Json, list[Json]]:
-    def pieces(value: str, kind: str, name: str) -> list[Json]:
-        cut = [value[at : at + size] for at in range(0, len(value), size)]
-        return [{"type": kind, name: piece} for piece in cut]
-
-    kind = block["type"]
-    if kind == "text":
-        cited = [{"type": "citations_delta", "citation": one} for one in block.get("citations", ())]
-        return {"type": "text", "text": ""}, [*cited, *pieces(block["text"], "text_delta", "text")]
-    if kind == "thinking":
-        thought = pieces(block["thinking"], "thinking_delta", "thinking")
-        signed = {"type": "signature_delta", "signature": block["signature"]}
-        return {"type": "thinking", "thinking": "", "signature": ""}, [*thought, signed]
-    if kind in ("tool_use", "server_tool_use"):
-        written = json.dumps(block["input"]) if block["input"] else ""
-        return {**block, "input": {}}, pieces(written, "input_json_delta", "partial_json")
-    return block, []
 
 
 def streamed(frame: Frame, answer: Json, size: int = 3) -> list[Json]:
@@ -121,17 +65,6 @@ def parsed(out: bytes) -> list[Json]:
     assert framer.at_boundary
     assert all(event.decode() == data["type"] for event, data in found)
     return [data for _, data in found]
-
-
-def check_known(model: Any) -> None:
-    """No field anywhere that OpenAI's types do not have."""
-    if isinstance(model, list):
-        for one in model:
-            check_known(one)
-    if isinstance(model, pydantic.BaseModel):
-        assert not model.model_extra, (type(model), model.model_extra)
-        for name in type(model).model_fields:
-            check_known(getattr(model, name))
 
 
 def check_events(found: list[Json]) -> None:
@@ -164,6 +97,8 @@ ANSWERS: list[tuple[str, Json, Json]] = [
      message({**THINKING, "thinking": ""}, text("Hi."))),
     ("tools", {"tools": TOOLS, "reasoning": {"summary": "auto"}},
      message(THINKING, text("Let me."), USED, PATCHED, CLOSED, stop_reason="tool_use")),
+    ("a custom tool of a namespace", {"tools": [EDITORS]},
+     message({**PATCHED, "name": "n__edit"}, stop_reason="tool_use")),
     ("cut in a text", {}, message(text("Hello th"), stop_reason="max_tokens")),
     ("window full", {}, message(text("Hel"), stop_reason="model_context_window_exceeded")),
     ("cut in a call", {"tools": TOOLS}, message(text("Let me."), USED, stop_reason="max_tokens")),
@@ -328,6 +263,7 @@ def test_the_status_says_how_the_answer_ended(
 
 def test_the_response_repeats_what_was_asked() -> None:
     asked = {"instructions": "Be brief.", "metadata": {"a": "b"}, "temperature": 0.5, "user": "u",
+             "safety_identifier": "s",
              "tools": TOOLS, "tool_choice": "required", "parallel_tool_calls": False,
              "max_output_tokens": 100}  # fmt: skip
     response = stream.whole(frame_for(**asked), message())
@@ -338,7 +274,8 @@ def test_the_response_repeats_what_was_asked() -> None:
     )  # fmt: skip
 
 
-def test_an_error_in_the_stream_fails_the_response_and_is_raised_by_the_sdk() -> None:
+def broken_off() -> list[Json]:
+    """The events of an answer in which the upstream said that it broke off."""
     one = stream.Stream(frame_for())
     started = list(claude_events(message(text("Hello"))))[:4]
     out = b"".join(
@@ -346,13 +283,17 @@ def test_an_error_in_the_stream_fails_the_response_and_is_raised_by_the_sdk() ->
     )
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     out += one.event(b"error", json.dumps(error).encode())
+    assert one.event(b"message_stop", b"{}") == b""
+    return parsed(out)
 
-    found = parsed(out)
+
+def test_an_error_in_the_stream_fails_the_response_and_is_raised_by_the_sdk() -> None:
+    found = broken_off()
+
     check_events(found)
     assert types(found)[-2:] == ["failed", "error"]
     assert found[-2]["response"]["error"] == {"code": "server_error", "message": "Overloaded"}
     assert found[-1]["error"]["message"] == "Overloaded"
-    assert one.event(b"message_stop", b"{}") == b""
 
 
 def test_a_stream_that_breaks_off_before_it_began_says_only_that() -> None:

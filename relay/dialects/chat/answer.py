@@ -2,7 +2,7 @@
 
 import msgspec
 
-from relay.dialects.openai.answered import Frame, refused
+from relay.dialects.openai.answered import Frame, as_objects, refused
 from relay.dialects.openai.answered import usage as counted
 from relay.dialects.openai.fields import Json
 
@@ -24,12 +24,11 @@ def finish_reason(frame: Frame, stop_reason: str) -> str:
 def usage(figures: Json) -> Json:
     """OpenAI's usage: the prompt counts what was read from a cache and written to it."""
     known = counted(figures)
-    cached = known["input_tokens_details"]["cached_tokens"]
     return {
         "prompt_tokens": known["input_tokens"],
         "completion_tokens": known["output_tokens"],
         "total_tokens": known["total_tokens"],
-        "prompt_tokens_details": {"cached_tokens": cached},
+        "prompt_tokens_details": known["input_tokens_details"],
         "completion_tokens_details": known["output_tokens_details"],
     }
 
@@ -43,7 +42,7 @@ def head(frame: Frame, kind: str) -> Json:
 def whole(frame: Frame, message: Json) -> Json:
     """The chat completion of an answer that came whole."""
     frame.begin(message)
-    blocks = [block for block in message.get("content") or () if isinstance(block, dict)]
+    blocks = as_objects(message.get("content"))
     texts = [str(block.get("text") or "") for block in blocks if block.get("type") == "text"]
     calls = [block for block in blocks if block.get("type") == "tool_use"]
     stop_reason = str(message.get("stop_reason") or "")

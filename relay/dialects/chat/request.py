@@ -1,7 +1,7 @@
 """A request of the Chat Completions API as a request of the Messages API."""
 
 from relay.dialects import models
-from relay.dialects.chat import treatment
+from relay.dialects.chat import unable
 from relay.dialects.chat.messages import Chat
 from relay.dialects.openai import tools
 from relay.dialects.openai.asked import (
@@ -9,7 +9,7 @@ from relay.dialects.openai.asked import (
     JSON_ONLY,
     Choices,
     Translated,
-    closed,
+    json_schema,
     named_model,
     person,
     sampling,
@@ -38,7 +38,7 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     Raises:
         errors.BadRequest: it begins with the path of the field that cannot be taken.
     """
-    treatment.check(fields)
+    unable.check(fields)
     model = named_model(fields, choices)
     traits = models.traits(model)
     most = _most(fields) or traits.max_output
@@ -153,8 +153,7 @@ def _add_format(fields: Json, body: Json, system: list[Json]) -> None:
         system.append({"type": "text", "text": JSON_ONLY})
     elif kind == "json_schema":
         inner = needed(wanted, "json_schema", dict, place)
-        schema = needed(inner, "schema", dict, below(place, "json_schema"))
-        shape = {"type": "json_schema", "schema": closed(schema)}
+        shape = json_schema(inner, below(place, "json_schema"))
         body["output_config"] = {**body.get("output_config", {}), "format": shape}
 
 

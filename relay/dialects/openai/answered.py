@@ -47,6 +47,11 @@ def as_object(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
 
 
+def as_objects(value: Any) -> list[Json]:
+    """The objects that an answer holds at a place where a list of them belongs."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
 def refused(details: Any) -> str:
     """What is said where Claude declined to answer."""
     return str(as_object(details).get("explanation") or _DECLINED)
@@ -55,7 +60,7 @@ def refused(details: Any) -> str:
 def usage(figures: Json) -> Json:
     """OpenAI's usage: input counts what was read from a cache and written to it."""
     read, written, fresh, output = (
-        int(figures.get(name) or 0)
+        _count(figures, name)
         for name in (
             "cache_read_input_tokens",
             "cache_creation_input_tokens",
@@ -63,11 +68,16 @@ def usage(figures: Json) -> Json:
             "output_tokens",
         )
     )
-    details = figures.get("output_tokens_details") or {}
+    thought = _count(as_object(figures.get("output_tokens_details")), "thinking_tokens")
     return {
         "input_tokens": fresh + read + written,
         "input_tokens_details": {"cached_tokens": read, "cache_write_tokens": written},
         "output_tokens": output,
-        "output_tokens_details": {"reasoning_tokens": int(details.get("thinking_tokens") or 0)},
+        "output_tokens_details": {"reasoning_tokens": thought},
         "total_tokens": fresh + read + written + output,
     }
+
+
+def _count(figures: Json, name: str) -> int:
+    value = figures.get(name)
+    return value if type(value) is int and value >= 0 else 0

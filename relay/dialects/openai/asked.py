@@ -75,13 +75,25 @@ def named_model(fields: Json, choices: Choices) -> str:
     return model
 
 
-def closed(schema: Any) -> Any:
+def json_schema(wanted: Json, place: str) -> Json:
+    """Claude's form of an answer that keeps to a JSON schema.
+
+    Args:
+        wanted: holds the schema and perhaps a description of what it is for.
+    """
+    schema = _closed(needed(wanted, "schema", dict, place))
+    if description := given(wanted, "description", str, place):
+        schema.setdefault("description", description)
+    return {"type": "json_schema", "schema": schema}
+
+
+def _closed(schema: Any) -> Any:
     """A JSON schema whose objects say that they have no other properties, as Claude wants it."""
     if isinstance(schema, list):
-        return [closed(one) for one in schema]
+        return [_closed(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    done = {name: closed(value) for name, value in schema.items()}
+    done = {name: _closed(value) for name, value in schema.items()}
     if schema.get("type") == "object" and isinstance(schema.get("properties", {}), dict):
         done.setdefault("additionalProperties", False)
     return done

@@ -7,9 +7,6 @@ from relay import errors
 Json = dict[str, Any]
 T = TypeVar("T")
 
-# What becomes of a field.
-TRANSLATED, IGNORED, REFUSED = "translated", "ignored", "refused"
-
 _WORDS: dict[type, str] = {
     str: "a string",
     int: "a whole number",

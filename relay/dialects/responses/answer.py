@@ -52,7 +52,7 @@ class Frame(answered.Frame):
 
 def reasoning(item_id: str, block: Json | None, *, shown: bool) -> Json:
     """A reasoning item of a block of thinking; of none yet while the block is still coming."""
-    text = (block or {}).get("thinking")
+    text = str((block or {}).get("thinking") or "")
     summary = [{"type": "summary_text", "text": text}] if text and shown else []
     packed = carried.pack_block(block) if block else None
     return {"id": item_id, "type": "reasoning", "summary": summary, "encrypted_content": packed}

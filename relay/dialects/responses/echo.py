@@ -16,6 +16,7 @@ def echo(fields: Json, effort: str | None) -> Json:
         "previous_response_id": None,
         "prompt_cache_key": fields.get("prompt_cache_key"),
         "reasoning": {"effort": effort, "summary": reasoning.get("summary")},
+        "safety_identifier": fields.get("safety_identifier"),
         "temperature": _default(fields, "temperature", 1.0),
         "text": _text(fields),
         "tool_choice": fields.get("tool_choice") or "auto",

@@ -7,7 +7,7 @@ from relay.dialects.openai.asked import (
     JSON_ONLY,
     Choices,
     Translated,
-    closed,
+    json_schema,
     named_model,
     person,
     sampling,
@@ -15,9 +15,9 @@ from relay.dialects.openai.asked import (
     settle_cache_marks,
     tier,
 )
-from relay.dialects.openai.fields import Json, choice, given, needed, objects, refusal
+from relay.dialects.openai.fields import Json, choice, given, objects, refusal
 from relay.dialects.openai.tools import Toolbox
-from relay.dialects.responses import treatment
+from relay.dialects.responses import unable
 from relay.dialects.responses.echo import echo
 from relay.dialects.responses.items import Items
 
@@ -33,7 +33,7 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     Raises:
         errors.BadRequest: it begins with the path of the field that cannot be taken.
     """
-    treatment.check(fields)
+    unable.check(fields)
     model = named_model(fields, choices)
     traits = models.traits(model)
     most = given(fields, "max_output_tokens", int)
@@ -122,8 +122,7 @@ def _add_format(fields: Json, body: Json, system: list[Json]) -> None:
     if kind == "json_object":
         system.append({"type": "text", "text": JSON_ONLY})
     elif kind == "json_schema":
-        schema = needed(wanted, "schema", dict, "text.format")
-        shape = {"type": "json_schema", "schema": closed(schema)}
+        shape = json_schema(wanted, "text.format")
         body["output_config"] = {**body.get("output_config", {}), "format": shape}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from relay.dialects.openai.answered import as_object
+from relay.dialects.openai.answered import as_object, as_objects
 from relay.dialects.openai.fields import Json
 from relay.dialects.openai.tools import SEARCH
 from relay.dialects.responses import answer
@@ -108,7 +108,7 @@ class Stream:
         self._open.end()
         self._open.begin()
         self._open.text(str(block.get("text") or ""))
-        for citation in block.get("citations") or ():
+        for citation in as_objects(block.get("citations")):
             self._open.cite(citation)
 
     def _opened(self, kind: str, block: Json) -> Item | None:
@@ -219,7 +219,7 @@ def whole(frame: Frame, message: Json) -> Json:
     """The Response object of an answer that came whole."""
     stream = Stream(frame, is_mute=True)
     stream.start({"message": message})
-    for block in message.get("content") or ():
+    for block in as_objects(message.get("content")):
         stream.open({"content_block": block})
         stream.stop({})
     stream.ending({"delta": message})
@@ -250,7 +250,7 @@ class _Record:
                 self._parts.setdefault(name, []).append(more)
         if delta.citation:
             block = self.blocks[-1]
-            block["citations"] = [*(block.get("citations") or ()), delta.citation]
+            block["citations"] = [*as_objects(block.get("citations")), delta.citation]
             self.is_needed = True
 
     def stop(self) -> None:
