@@ -17,7 +17,7 @@ import trio
 from tests.bench import measure, table, together
 from tests.bench.contenders import Caddy, Contender, Direct, Hypercorn, Nginx
 from tests.bench.processes import StartError
-from tests.bench.relay_contender import ChatRelay, Relay
+from tests.bench.relay_contender import ChatRelay, Relay, ResponsesRelay
 from tests.bench.streams_load import Shape
 
 BARE = "bare answer"
@@ -37,6 +37,7 @@ def everyone() -> list[Contender]:
         Caddy(),
         Relay(),
         ChatRelay(),
+        ResponsesRelay(),
     ]
 
 

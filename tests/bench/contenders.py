@@ -30,12 +30,14 @@ class StoreCounts(NamedTuple):
 class Contender:
     """Something that takes requests at `requests_url` and streams at `streams_url`.
 
-    `key` is what clients send as x-api-key. Processes whose name is in `aside` are counted apart.
+    `key` is what clients send as x-api-key; `stamp` finds when each chunk was sent. Processes
+    whose name is in `aside` are counted apart.
     """
 
     name = ""
     path = "/v1/messages"
     last_event = payloads.LAST_EVENT
+    stamp = payloads.STAMP
     aside: frozenset[str] = frozenset()
 
     def __init__(self) -> None:

@@ -15,6 +15,9 @@ CHUNK_EVERY_S = 0.02
 STAMP = re.compile(rb"sent at (\d+);")
 LAST_EVENT = b"event: message_stop\n"
 LAST_OF_CHAT = b"data: [DONE]"
+LAST_OF_RESPONSES = b"event: response.completed\n"
+# Its later events say the whole text again.
+STAMP_OF_RESPONSES = re.compile(rb'"delta":"sent at (\d+);')
 STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8")]
 JSON_HEADERS = [(b"content-type", b"application/json")]
 
@@ -40,6 +43,15 @@ def chat_request(*, chunks: int | None = None) -> bytes:
     asked = json.loads(request(chunks=chunks))
     system = {"role": "system", "content": asked.pop("system")}
     asked["messages"].insert(0, system)
+    return json.dumps(asked, separators=(",", ":")).encode()
+
+
+def responses_request(*, chunks: int | None = None) -> bytes:
+    """The same request in the words of OpenAI's newer API."""
+    asked = json.loads(request(chunks=chunks))
+    asked["instructions"] = asked.pop("system")
+    asked["input"] = asked.pop("messages")
+    asked["max_output_tokens"] = asked.pop("max_tokens")
     return json.dumps(asked, separators=(",", ":")).encode()
 
 

@@ -108,6 +108,22 @@ class ChatRelay(Relay):
         return bool(told["choices"][0]["message"]["content"] == payloads.answer_text())
 
 
+class ResponsesRelay(Relay):
+    """The same relay, asked in the words of OpenAI's newer API."""
+
+    name = "relay, responses"
+    path = "/openai/claude/v1/responses"
+    last_event = payloads.LAST_OF_RESPONSES
+    stamp = payloads.STAMP_OF_RESPONSES
+
+    def request(self, *, chunks: int | None = None) -> bytes:
+        return payloads.responses_request(chunks=chunks)
+
+    def is_right(self, content: bytes) -> bool:
+        told = json.loads(content)
+        return bool(told["output"][0]["content"][0]["text"] == payloads.answer_text())
+
+
 async def _info(path: Path) -> dict[str, str]:
     """Redis' own statistics."""
     data = b""

@@ -7,6 +7,7 @@ the row `direct` shows how much that is).
 import contextlib
 import gc
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from math import ceil
@@ -55,6 +56,7 @@ class _Client:
     """One stream as its client sees it; the parser calls the on_… methods."""
 
     last_event: bytes
+    stamp: re.Pattern[bytes]
     ttfb_s: float | None = None
     delays_ns: list[int] = field(default_factory=list)
     is_complete: bool = False
@@ -64,7 +66,7 @@ class _Client:
 
     def on_body(self, data: bytes) -> None:
         frames, _, self._tail = (self._tail + data).rpartition(b"\n\n")
-        self.delays_ns += [self.now_ns - int(sent) for sent in payloads.STAMP.findall(frames)]
+        self.delays_ns += [self.now_ns - int(sent) for sent in self.stamp.findall(frames)]
         self.is_complete = self.is_complete or self.last_event in frames
 
     def on_message_complete(self) -> None:
@@ -83,7 +85,7 @@ async def run(contender: Contender, shape: Shape) -> StreamsRound:
     """Open all streams of a shape on a contender and read them to their ends."""
     own, aside = contender.pids()
     own_before, aside_before = cpu_s(own), cpu_s(aside)
-    clients = [_Client(contender.last_event) for _ in range(shape.streams)]
+    clients = [_Client(contender.last_event, contender.stamp) for _ in range(shape.streams)]
     began = trio.current_time()
     with trio.move_on_after(shape.ideal_s + _SPARE_S), _no_collection():
         async with trio.open_nursery() as nursery:

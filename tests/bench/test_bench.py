@@ -109,7 +109,7 @@ def test_a_quick_run_has_figures_for_every_contender() -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     rows = {row["name"]: row for row in json.loads(done.stdout)}
     proxies = {"bare answer", "bare httpx", "nginx", "caddy"}
-    assert {"direct", *proxies, "relay", "relay, chat"} == rows.keys()
+    assert {"direct", *proxies, "relay", "relay, chat", "relay, responses"} == rows.keys()
     for row in rows.values():
         assert [(one["clients"], one["errors"]) for one in row["requests"]] == [(32, 0)]
         assert [one["completed"] for one in row["streams"]] == [10]
