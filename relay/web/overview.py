@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import trio
 from quart import Response
 
-from relay.web.spent import last_day
+from relay.web import charts
 from relay.web.visit import Visit
 
 _EVERY_S = 2.0
@@ -16,7 +16,7 @@ _SILENCE_S = 20.0
 
 async def page(visit: Visit) -> Response:
     snapshot = await visit.shared.live.snapshot()
-    return visit.page("overview.html", now=snapshot, hours=await last_day(visit))
+    return visit.page("overview.html", now=snapshot, drawn=await charts.of_last_day(visit))
 
 
 async def stream(visit: Visit) -> Response:

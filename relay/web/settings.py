@@ -3,12 +3,18 @@
 from quart import Response
 
 from relay import usage
-from relay.settings import shown
+from relay.settings import ShownSetting, shown
 from relay.web.visit import Visit
 
 
 async def page(visit: Visit) -> Response:
-    return visit.page("settings.html", rows=shown(visit.ctx.settings), home=visit.ctx.settings.home)
+    """All settings by the section of relay.toml; those of the environment alone come last."""
+    rows = shown(visit.ctx.settings)
+    groups: dict[str, list[ShownSetting]] = {}
+    for row in sorted(rows, key=lambda one: one.name.isupper()):
+        section = "" if row.name.isupper() else row.name.partition(".")[0]
+        groups.setdefault(section, []).append(row)
+    return visit.page("settings.html", groups=groups, home=visit.ctx.settings.home)
 
 
 async def prices(visit: Visit) -> Response:

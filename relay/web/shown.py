@@ -35,8 +35,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "money": money, "number": number, "short": short, "when": when, "listed": listed,
-        "tone": tone, "coded": coded, "browser": browser,
+        "money": money, "dollars": dollars, "number": number, "short": short, "when": when,
+        "listed": listed, "tone": tone, "coded": coded, "browser": browser,
     }  # fmt: skip
     made.tests["moment"] = lambda value: isinstance(value, datetime)
     return made
@@ -49,6 +49,11 @@ def money(micros: object) -> Markup:
     return Markup('<data value="{0}" title="${0}">${1}</data>').format(
         f"{amount:.6f}", f"{amount:,.{places}f}"
     )
+
+
+def dollars(micros: int) -> str:
+    """Micro-dollars in as few digits as tell them, for the axis of a chart."""
+    return f"${Decimal(micros) / 1_000_000:,f}"
 
 
 def number(value: object) -> str:

@@ -1,13 +1,10 @@
 """Usage of any period by any of its dimensions: a chart, a table, and both as files."""
 
-import dataclasses
 import json
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from quart import Response
 
-from relay.store import COUNTERS
 from relay.usage import (
     BY,
     Archive,
@@ -19,34 +16,22 @@ from relay.usage import (
     saved_by_cache,
     spreadsheet,
 )
+from relay.web import charts
+from relay.web.charts import Charts
 from relay.web.files import download
 from relay.web.visit import Visit
 
 _USUAL_SINCE, _USUAL_BY = "today", "key"
 _MOST_SHOWN = 500
-# Longer periods are drawn by day.
-_HOURS_UP_TO = timedelta(days=3)
-_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Bar:
-    """A part of a chart: what it stands for, and two figures with their heights up to 100."""
-
-    label: str
-    requests: int
-    cost_micros: int
-    requests_high: float
-    cost_high: float
 
 
 async def page(visit: Visit) -> Response:
     try:
-        found, bars = await _found(visit), await _bars_asked(visit)
+        found, drawn = await _found(visit), await _drawn(visit)
         saved = await _saved(visit)
     except UsageProblem as problem:
-        return _page(visit, None, (), problem=str(problem))
-    return _page(visit, found, bars, saved)
+        return _page(visit, None, None, problem=str(problem))
+    return _page(visit, found, drawn, saved)
 
 
 async def _saved(visit: Visit) -> int:
@@ -59,7 +44,7 @@ async def _saved(visit: Visit) -> int:
 
 
 def _page(
-    visit: Visit, found: Report | None, bars: Sequence[Bar], saved: int = 0, problem: str = ""
+    visit: Visit, found: Report | None, drawn: Charts | None, saved: int = 0, problem: str = ""
 ) -> Response:
     named = spreadsheet.fields(found) if found else []
     return visit.page(
@@ -68,7 +53,7 @@ def _page(
         found=found,
         fields=[name for name in named if not name.endswith("_id")],
         rows=found.rows[:_MOST_SHOWN] if found else (),
-        bars=bars,
+        drawn=drawn,
         saved_micros=saved,
         asked=_asked(visit),
         problem=problem,
@@ -97,47 +82,10 @@ async def _found(visit: Visit) -> Report:
     return await report(visit.ctx.store, ask, Archive(visit.ctx.settings.usage_folder))
 
 
-async def _bars_asked(visit: Visit) -> Sequence[Bar]:
+async def _drawn(visit: Visit) -> Charts:
     asked = _asked(visit)
     since, until = _period(asked)
-    return await _bars(visit, since, until, asked["model"])
-
-
-async def last_day(visit: Visit) -> Sequence[Bar]:
-    """The last 24 hours by hour."""
-    now = datetime.now(UTC)
-    return await _bars(visit, now.replace(minute=0, second=0, microsecond=0) - 23 * _HOUR, None)
-
-
-async def _bars(
-    visit: Visit, since: datetime, until: datetime | None, model: str = ""
-) -> Sequence[Bar]:
-    """The sums over time, those of hours or days without any request among them."""
-    end = until or datetime.now(UTC)
-    is_by_hour = end - since <= _HOURS_UP_TO
-    by, step, form = ("hour", _HOUR, "%Y-%m-%dT%H") if is_by_hour else ("day", _DAY, "%Y-%m-%d")
-    archive = Archive(visit.ctx.settings.usage_folder)
-    found = await report(visit.ctx.store, Ask(since, until, (by,), model=model), archive)
-    figures = {getattr(row, by): row.counters for row in found.rows}
-    labels = []
-    at = found.since
-    while at < found.until:
-        labels.append(f"{at:{form}}")
-        at += step
-    none = dict.fromkeys(COUNTERS, 0)
-    told = [(label, figures.get(label, none)) for label in labels]
-    most_requests = max((one["requests"] for _, one in told), default=0) or 1
-    most_cost = max((one["cost_micros"] for _, one in told), default=0) or 1
-    return [
-        Bar(
-            label.replace("T", " ") + (":00" if is_by_hour else ""),
-            one["requests"],
-            one["cost_micros"],
-            round(100 * one["requests"] / most_requests, 1),
-            round(100 * one["cost_micros"] / most_cost, 1),
-        )
-        for label, one in told
-    ]
+    return await charts.of_period(visit, since, until, asked["model"])
 
 
 async def as_csv(visit: Visit) -> Response:
@@ -145,7 +93,7 @@ async def as_csv(visit: Visit) -> Response:
     try:
         text = spreadsheet.as_csv(await _found(visit))
     except UsageProblem as problem:
-        return _page(visit, None, (), problem=str(problem))
+        return _page(visit, None, None, problem=str(problem))
     return download(text, "text/csv", "relay-usage.csv")
 
 
@@ -154,6 +102,6 @@ async def as_json(visit: Visit) -> Response:
     try:
         told = spreadsheet.as_json(await _found(visit))
     except UsageProblem as problem:
-        return _page(visit, None, (), problem=str(problem))
+        return _page(visit, None, None, problem=str(problem))
     text = json.dumps(told, indent=1, ensure_ascii=False, default=str)
     return download(text, "application/json", "relay-usage.json")

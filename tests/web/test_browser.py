@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import trio
 from anthropic import Anthropic, APIStatusError, DefaultHttpxClient
@@ -312,8 +314,28 @@ async def fill_in(socket: Path, account_id: str, webhook_id: str) -> None:
                       "until": ""}  # fmt: skip
             parts = [part for pair in fields.items() for part in pair]
             await opened._db.call("XADD", store.name("states"), "*", *parts)
+        await fill_past(opened._db, now)
         letter = json.dumps(dead_letter("1-1"))
         await opened._db.call("RPUSH", store.name("webhook_dead", webhook_id), letter)
+
+
+async def fill_past(db: Any, now: datetime) -> None:
+    """Usage of the hours and days before: what was used in this hour, more or less often."""
+    month = store.name("series", f"{now:%Y-%m}")
+    series = await db.hash(month)
+    cells = await db.call("HGETALL", store.name("count_hour", f"{now:%Y-%m-%dT%H}"))
+    hours = [("count_hour", now - timedelta(hours=ago), "%Y-%m-%dT%H") for ago in range(1, 72)]
+    days = [("count_day", now - timedelta(days=ago), "%Y-%m-%d") for ago in range(1, 40)]
+    for kind, at, form in hours + days:
+        # Busy by day and on weekdays, as people are.
+        times = (8 - abs(at.hour - 13) if kind == "count_hour" else 40) * (1 + at.weekday() % 5)
+        other = store.name("series", f"{at:%Y-%m}")
+        if other != month:
+            await db.call("HSET", other, *[part for pair in series.items() for part in pair])
+        for number, packed in zip(cells[::2], cells[1::2], strict=True):
+            amounts = [max(times, 0) * one for one in msgspec.msgpack.decode(packed)]
+            counted = store.name(kind, f"{at:{form}}")
+            await db.call("HSET", counted, number, msgspec.msgpack.encode(amounts))
 
 
 @pytest.fixture(scope="module")
@@ -376,6 +398,7 @@ def filled(home: Home, url: str, upstream: str) -> dict[str, str]:
         "requests-found": "/web/requests?key=kim&status=200",
         "requests": "/web/requests",
         "usage": "/web/usage?by=key&and=model",
+        "usage-month": "/web/usage?since=30d&by=day",
         "usage-none": "/web/usage?since=2026-01&until=2026-01",
         "request": request[0],
         "audit": "/web/audit",
