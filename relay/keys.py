@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from relay import limits, rules
+from relay import limits, rules, versions
 from relay.audit import Audit
 from relay.errors import Unauthorized, UnknownKey
 from relay.store import Store
@@ -94,6 +94,11 @@ class Key:
             and owner in ("", self.owner)
             and (not tag or tag in self.tags)
         )
+
+    @property
+    def version(self) -> str:
+        """A word that changes with every setting."""
+        return versions.version_of(self.to_json())
 
     def to_json(self) -> dict[str, object]:
         """The key as programs are told of it, on the command line and by the API."""
@@ -252,24 +257,42 @@ class Keys:
                 return key
         raise KeyProblem(f"There is no key with the name or id {name_or_id}.")
 
-    async def set_enabled(self, name_or_id: str, *, enabled: bool) -> Key:
-        """A disabled key stops at its next request."""
+    async def set_enabled(self, name_or_id: str, *, enabled: bool, seen: str = "") -> Key:
+        """A disabled key stops at its next request; see edit() for `seen`."""
         key = await self.find(name_or_id)
-        await self._store.keys.change(key.id, {"enabled": "1" if enabled else "0"})
+        await self._write(key.id, _checked({"enabled": enabled}), seen)
         return await self._changed("key.enable" if enabled else "key.disable", key)
 
-    async def edit(self, name_or_id: str, **changes: object) -> Key:
+    async def edit(self, name_or_id: str, *, seen: str = "", **changes: object) -> Key:
         """Change a key's settings; what is not named stays.
 
         Args:
-            changes: name, models, groups, note, owner, tags, expires_at, shows_account, the fields
-                of Limits, and budget_mode; budgets are US dollars by period.
+            seen: the version of the key that is to be changed; empty for any.
+            changes: name, enabled, models, groups, note, owner, tags, expires_at, shows_account,
+                the fields of Limits, and budget_mode; budgets are US dollars by period.
+
+        Raises:
+            Changed: there is another version by now.
         """
         key = await self.find(name_or_id)
+        if seen and not changes:
+            changes = {"enabled": key.enabled}
         if changes.get("name", key.name) != key.name:
             await self._check_unused(str(changes["name"]))
-        await self._store.keys.change(key.id, _checked(changes))
+        await self._write(key.id, _checked(changes), seen)
         return await self._changed("key.edit", key)
+
+    async def _write(self, key_id: str, fields: Mapping[str, str], seen: str) -> None:
+        table = self._store.keys
+        if not seen:
+            await table.change(key_id, fields)
+            return
+        await versions.write(
+            seen,
+            lambda: table.read(key_id),
+            lambda kept: _key(key_id, dict(kept)).version,
+            lambda field, before: table.swap(key_id, field, before, fields),
+        )
 
     async def _changed(self, action: str, before: Key) -> Key:
         """The key as it is now; its change is kept."""
@@ -333,6 +356,7 @@ def may_use(models: Sequence[str], model: str) -> bool:
 
 _RULES: Mapping[str, Callable[..., dict[str, str]]] = {
     "name": lambda value: {"name": rules.name(value)},
+    "enabled": lambda value: {"enabled": "1" if value else "0"},
     "prefix": lambda value: {"prefix": _prefix(value)},
     "models": lambda value: {"models": rules.globs(value)},
     "groups": lambda value: {"groups": rules.words(value)},

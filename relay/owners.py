@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from relay import limits, rules
+from relay import limits, rules, versions
 from relay.audit import Audit
 from relay.store import Store
 from relay.vault import Vault
@@ -20,6 +20,11 @@ class Owner:
     name: str
     budgets: Mapping[str, str]
 
+    @property
+    def version(self) -> str:
+        """A word that changes with the budgets."""
+        return versions.version_of(self.budgets)
+
 
 class Owners:
     """Sets and lists owners' budgets; a key names its owner whether they have any or not."""
@@ -28,8 +33,17 @@ class Owners:
         self._store = store
         self._audit = Audit(store, vault)
 
-    async def set(self, name: str, amounts: Mapping[str, object], mode: str = "") -> Owner:
-        """Give an owner these budgets instead of those before; none takes them away."""
+    async def set(
+        self, name: str, amounts: Mapping[str, object], mode: str = "", *, seen: str = ""
+    ) -> Owner:
+        """Give an owner these budgets instead of those before; none takes them away.
+
+        Args:
+            seen: the version of the owner that is to be changed; empty for any.
+
+        Raises:
+            Changed: there is another version by now.
+        """
         try:
             kept = limits.budgets(amounts, mode)
         except ValueError as rule:
@@ -38,11 +52,24 @@ class Owners:
             owner = rules.words([name])
         except ValueError as rule:
             raise OwnerProblem(str(rule), "name") from None
-        await self._store.owners.save(owner, kept)
+        if seen:
+            table = self._store.owners
+            await versions.write(
+                seen,
+                lambda: table.read(owner),
+                lambda fields: _owner(owner, fields.get("budgets", "")).version,
+                lambda field, before: table.swap(owner, field, before, kept),
+            )
+        else:
+            await self._store.owners.save(owner, kept)
         await self._audit.note("owner.set", name, None, {"budgets": limits.shown(kept)})
-        return Owner(name, limits.shown(kept))
+        return _owner(owner, kept)
 
     async def list(self) -> Sequence[Owner]:
         """Every owner who has ever had budgets, by name."""
         found = await self._store.owners.all()
-        return [Owner(name, limits.shown(budgets)) for name, budgets in sorted(found.items())]
+        return [_owner(name, budgets) for name, budgets in sorted(found.items())]
+
+
+def _owner(name: str, budgets: str) -> Owner:
+    return Owner(name, limits.shown(budgets))

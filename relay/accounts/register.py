@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from relay import versions
 from relay.accounts import values
 from relay.accounts.kinds import KIND_NAMES, Kept, Kind
 from relay.accounts.values import Account, AccountProblem, Credential
@@ -151,8 +152,22 @@ class Accounts:
         await self._audit.note("account.add", name, None, values.settings(account))
         return account
 
-    async def edit(self, name_or_id: str, **changes: object) -> Account:
-        """Change settings, or replace the secret or the proxy; what is not named stays."""
+    async def edit(
+        self,
+        name_or_id: str,
+        *,
+        seen: str = "",
+        enabled: bool | None = None,
+        **changes: object,
+    ) -> Account:
+        """Change settings, or replace the secret or the proxy; what is not named stays.
+
+        Args:
+            seen: the version of the account that is to be changed; empty for any.
+
+        Raises:
+            Changed: there is another version by now.
+        """
         found = await self.find(name_or_id)
         secrets: dict[str, str] = {
             name: str(changes.pop(name)) for name in ("secret", "proxy") if name in changes
@@ -169,11 +184,25 @@ class Accounts:
         after = {**before, **fields}
         fields["models"] = values.served_models(after)
         self._check(found.id, after)
-        await self._store.accounts.save(found.id, fields)
-        if "secret" in secrets:
+        if enabled is not None:
+            fields["enabled"] = "1" if enabled else "0"
+        await self._write(found.id, fields, seen)
+        if "secret" in secrets or (enabled and not found.enabled):
             await self._store.accounts.reset(found.id)
         replaced = {"replaced": sorted(secrets)} if secrets else {}
         return await self._changed("account.edit", found, replaced)
+
+    async def _write(self, account_id: str, fields: Mapping[str, str], seen: str) -> None:
+        table = self._store.accounts
+        if not seen:
+            await table.save(account_id, fields)
+            return
+        await versions.write(
+            seen,
+            lambda: table.read(account_id),
+            lambda kept: self._account(account_id, kept).version,
+            lambda field, before: table.swap(account_id, field, before, fields),
+        )
 
     async def _changed(
         self, action: str, before: Account, more: Mapping[str, object] | None = None
@@ -212,10 +241,14 @@ class Accounts:
                 return account
         raise AccountProblem(f"There is no account with the name or id {name_or_id}.")
 
-    async def set_enabled(self, name_or_id: str, *, enabled: bool) -> Account:
-        """A disabled account gets no new requests; running ones end in peace."""
+    async def set_enabled(self, name_or_id: str, *, enabled: bool, seen: str = "") -> Account:
+        """A disabled account gets no new requests; running ones end in peace.
+
+        Args:
+            seen: see edit().
+        """
         account = await self.find(name_or_id)
-        await self._store.accounts.save(account.id, {"enabled": "1" if enabled else "0"})
+        await self._write(account.id, {"enabled": "1" if enabled else "0"}, seen)
         if enabled:
             await self._store.accounts.reset(account.id)
         return await self._changed("account.enable" if enabled else "account.disable", account)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from relay import limits, rules
+from relay import limits, rules, versions
 
 AUTH_HEADERS = ("x-api-key", "bearer")
 USUAL_PRIORITY = 50
@@ -74,6 +74,11 @@ class Account:
     budgets: Mapping[str, str]
     headroom: float | None
     created_at: datetime
+
+    @property
+    def version(self) -> str:
+        """A word that changes with every setting."""
+        return versions.version_of(settings(self))
 
 
 # What an account is set to be, in contrast to what has become of it.

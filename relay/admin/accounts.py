@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from relay import errors
 from relay.accounts import Account as AccountValue
-from relay.accounts import AccountProblem, TestResult, values
+from relay.accounts import AccountProblem, TestResult
 from relay.admin.fields import (
     Budgets,
     Globs,
@@ -22,7 +22,7 @@ from relay.admin.fields import (
     must_exist,
     wrong_fields,
 )
-from relay.admin.routing import Call, In, Out, Page, PageQuery, camel, given, page, version_of
+from relay.admin.routing import Call, In, Out, Page, PageQuery, camel, given, page
 from relay.oauth import code_in
 from relay.upstream import UpstreamError
 
@@ -149,12 +149,8 @@ async def _account(call: Call, account: AccountValue) -> Account:
     told = {name: getattr(account, name) for name in account.__slots__}
     told["options"] = {camel(name): text for name, text in account.options.items()}
     told["open_requests"] = await call.ctx.store.accounts.open_leases(account.id)
-    told["version"] = _version(account)
+    told["version"] = account.version
     return msgspec.convert({camel(name): value for name, value in told.items()}, Account)
-
-
-def _version(account: AccountValue) -> str:
-    return version_of(values.settings(account))
 
 
 async def _found(call: Call, account: str) -> AccountValue:
@@ -209,13 +205,15 @@ async def add(call: Call) -> Account:
 async def edit(call: Call, account: str) -> Account:
     body: AccountEdit = call.body
     found = await _found(call, account)
-    call.check_version(_version(found))
     settings = _settings(body)
+    enabled = body.enabled if isinstance(body.enabled, bool) else None
     with wrong_fields(_NAMES):
-        if settings:
-            found = await call.ctx.accounts.edit(found.id, **settings)
-        if isinstance(body.enabled, bool) and body.enabled != found.enabled:
-            found = await call.ctx.accounts.set_enabled(found.id, enabled=body.enabled)
+        if enabled is not None and not settings:
+            found = await call.ctx.accounts.set_enabled(found.id, enabled=enabled, seen=call.seen)
+        else:
+            found = await call.ctx.accounts.edit(
+                found.id, seen=call.seen, enabled=enabled, **settings
+            )
     return await _account(call, found)
 
 

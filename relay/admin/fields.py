@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from relay import errors, rules
 from relay.admin.routing import In, camel
+from relay.versions import Changed
 
 Moment = Annotated[datetime, Meta(tz=True)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -57,6 +58,10 @@ def wrong_fields(names: Mapping[str, str]) -> Iterator[None]:
     """
     try:
         yield
+    except Changed:
+        raise errors.Stale(
+            "It was changed since it was read. Read it again, and send its version as If-Match."
+        ) from None
     except rules.Problem as problem:
         if not problem.field:
             raise errors.Conflict(str(problem)) from None

@@ -20,7 +20,7 @@ from relay.admin.fields import (
     must_exist,
     wrong_fields,
 )
-from relay.admin.routing import Call, In, Out, Page, PageQuery, given, page, version_of
+from relay.admin.routing import Call, In, Out, Page, PageQuery, given, page
 from relay.keys import Key as KeyValue
 from relay.keys import KeyProblem
 from relay.owners import Owner as OwnerValue
@@ -188,12 +188,8 @@ class OwnerSet(In):
 
 
 def _key(key: KeyValue, text: str = "") -> Key:
-    told = {**key.to_json(), "version": _version(key)}
+    told = {**key.to_json(), "version": key.version}
     return msgspec.convert({**told, "key": text}, MadeKey) if text else msgspec.convert(told, Key)
-
-
-def _version(key: KeyValue) -> str:
-    return version_of(key.to_json())
 
 
 async def _found(call: Call, key: str) -> KeyValue:
@@ -284,13 +280,14 @@ async def create(call: Call) -> Key:
 async def edit(call: Call, key: str) -> Key:
     body: KeyEdit = call.body
     found = await _found(call, key)
-    call.check_version(_version(found))
     settings = _settings(call, body)
     with wrong_fields(_NAMES):
-        if settings:
-            found = await call.ctx.keys.edit(found.id, **settings)
-        if isinstance(body.enabled, bool) and body.enabled != found.enabled:
-            found = await call.ctx.keys.set_enabled(found.id, enabled=body.enabled)
+        if isinstance(body.enabled, bool) and not settings:
+            found = await call.ctx.keys.set_enabled(found.id, enabled=body.enabled, seen=call.seen)
+        else:
+            if isinstance(body.enabled, bool):
+                settings["enabled"] = body.enabled
+            found = await call.ctx.keys.edit(found.id, seen=call.seen, **settings)
     return _key(found)
 
 
@@ -317,7 +314,7 @@ async def _owner(call: Call, owner: OwnerValue) -> Owner:
         name=owner.name,
         budgets=dict(owner.budgets),
         used=await budgets_used(call, [budgets.of_owner(owner.name)]),
-        version=version_of(owner.budgets),
+        version=owner.version,
     )
 
 
@@ -340,8 +337,9 @@ async def owner(call: Call, owner: str) -> Owner:
 
 async def set_owner(call: Call, owner: str) -> Owner:
     body: OwnerSet = call.body
-    if before := (await _owners(call)).get(owner):
-        call.check_version(version_of(before.budgets))
+    is_new = owner not in await _owners(call)
     with wrong_fields({"name": "owner"}):
-        made = await call.ctx.owners.set(owner, *amounts(body.budgets, body.budget_mode))
+        made = await call.ctx.owners.set(
+            owner, *amounts(body.budgets, body.budget_mode), seen="" if is_new else call.seen
+        )
     return await _owner(call, made)

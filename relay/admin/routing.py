@@ -1,6 +1,5 @@
 """What a route is, and what its function is handed."""
 
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
@@ -106,12 +105,10 @@ class Call:
     def ctx(self) -> Context:
         return self.shared.ctx
 
-    def check_version(self, now: str) -> None:
-        """Refuse a change of another version than the one that is there now."""
-        if self.match not in ("", "*", now):
-            raise errors.Stale(
-                "It was changed since it was read. Read it again, and send its version as If-Match."
-            )
+    @property
+    def seen(self) -> str:
+        """The version that is to be changed; empty for any."""
+        return "" if self.match == "*" else self.match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,12 +171,6 @@ def page(items: Sequence[T], query: PageQuery, id_of: Callable[[T], str]) -> Pag
     part = list(items[start : start + query.limit])
     more = start + query.limit < len(items)
     return Page(data=part, next=id_of(part[-1]) if more else None)
-
-
-def version_of(settings: object) -> str:
-    """A word that changes whenever what a person set does."""
-    text = msgspec.json.encode(settings, order="deterministic", enc_hook=str)
-    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def given(body: In) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class AccountTable:
     async def swap(
         self, account_id: str, field: str, before: str, fields: Mapping[str, str]
     ) -> bool:
-        """Write `fields` of an account if its `field` still is `before`."""
+        """Write `fields` of an account if its `field` still is `before`, empty for none."""
         args = [field, before, *flat(fields)]
         done = bool(await self._db.run("swap", [name("account", account_id)], args))
         await self._db.fsync()

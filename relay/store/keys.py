@@ -44,6 +44,13 @@ class KeyTable:
         await self._db.call("HSET", name("key", key_id), *flat(fields))
         await self._db.fsync()
 
+    async def swap(self, key_id: str, field: str, before: str, fields: Mapping[str, str]) -> bool:
+        """Write `fields` of a key if its `field` still is `before`, empty for none."""
+        args = [field, before, *flat(fields)]
+        done = bool(await self._db.run("swap", [name("key", key_id)], args))
+        await self._db.fsync()
+        return done
+
     async def rotate(self, key_id: str, fields: Mapping[str, str]) -> None:
         """Give a key a new hash; `fields` say which one it had and until when that is good."""
         await self._db.call("HSET", NAMES["key_by_hash"], fields["hash"], key_id)

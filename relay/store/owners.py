@@ -15,6 +15,16 @@ class OwnerTable:
         await self._db.call("SADD", NAMES["owners"], owner)
         await self._db.fsync()
 
+    async def read(self, owner: str) -> dict[str, str]:
+        return await self._db.hash(name("owner", owner))
+
+    async def swap(self, owner: str, field: str, before: str, budgets: str) -> bool:
+        """Write an owner's budgets if their `field` still is `before`, empty for none."""
+        args = [field, before, "budgets", budgets]
+        done = bool(await self._db.run("swap", [name("owner", owner)], args))
+        await self._db.fsync()
+        return done
+
     async def all(self) -> dict[str, str]:
         """Every owner's budgets, by name."""
         found = {}

@@ -10,6 +10,7 @@ from relay import budgets
 from relay.accounts import KIND_NAMES, Account, AccountProblem, TestResult
 from relay.upstream import UpstreamError
 from relay.usage import Ask, report
+from relay.versions import Changed
 from relay.web import forms, timeline
 from relay.web.switches import switching
 from relay.web.visit import Visit
@@ -117,7 +118,12 @@ async def edit_page(visit: Visit, account_id: str) -> Response:
 async def edit(visit: Visit, account_id: str) -> Response:
     account = await visit.ctx.accounts.find(account_id)
     try:
-        await visit.ctx.accounts.edit(account.id, **forms.account_settings(visit, account.kind))
+        settings = forms.account_settings(visit, account.kind)
+        await visit.ctx.accounts.edit(account.id, seen=visit.given("version"), **settings)
+    except Changed:
+        account = await visit.ctx.accounts.find(account_id)
+        fields = forms.account_fields(account, "")
+        return _form(visit, account, account.kind, fields, forms.changed_meanwhile(visit))
     except AccountProblem as problem:
         fields = forms.sent(visit, forms.account_fields(account, ""))
         return _form(visit, account, account.kind, fields, str(problem))

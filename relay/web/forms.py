@@ -17,6 +17,11 @@ _FEDERATION = (
 )  # fmt: skip
 
 
+def changed_meanwhile(visit: Visit) -> str:
+    """What is said where a form was opened before somebody else's change."""
+    return visit.text("Somebody has changed this since you opened it. These are the newest values.")
+
+
 def several(text: str) -> list[str]:
     """Words with commas or line ends between them."""
     return [one.strip() for one in re.split(r"[,\n]", text) if one.strip()]

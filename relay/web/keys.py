@@ -7,6 +7,7 @@ from quart import Response
 from relay import usage
 from relay.keys import USUAL_PREFIX, Key, KeyProblem
 from relay.selfservice import limits_used
+from relay.versions import Changed
 from relay.web import forms
 from relay.web.switches import switching
 from relay.web.visit import Visit, whole
@@ -113,7 +114,10 @@ async def edit_page(visit: Visit, key_id: str) -> Response:
 async def edit(visit: Visit, key_id: str) -> Response:
     key = await visit.ctx.keys.find(key_id)
     try:
-        await visit.ctx.keys.edit(key.id, **forms.key_settings(visit))
+        await visit.ctx.keys.edit(key.id, seen=visit.given("version"), **forms.key_settings(visit))
+    except Changed:
+        key = await visit.ctx.keys.find(key_id)
+        return _form(visit, key, forms.key_fields(key), forms.changed_meanwhile(visit))
     except KeyProblem as problem:
         return _form(visit, key, forms.sent(visit, forms.key_fields(key)), str(problem))
     return visit.redirect(f"/web/keys/{key.id}", "saved")

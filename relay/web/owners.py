@@ -7,6 +7,7 @@ from quart import Response
 from relay import budgets
 from relay.budgets import Budget
 from relay.owners import Owner, OwnerProblem
+from relay.versions import Changed
 from relay.web import forms
 from relay.web.visit import Visit
 
@@ -79,7 +80,10 @@ async def _show(
 
 async def save(visit: Visit, name: str) -> Response:
     try:
-        await visit.ctx.owners.set(name, *forms.owner_budgets(visit))
+        seen = visit.given("version")
+        await visit.ctx.owners.set(name, *forms.owner_budgets(visit), seen=seen)
+    except Changed:
+        return await _show(visit, name, problem=forms.changed_meanwhile(visit))
     except OwnerProblem as problem:
         return await _show(visit, name, forms.sent(visit, forms.owner_fields(None)), str(problem))
     return visit.redirect(f"/web/owners/{name}", "saved")

@@ -7,7 +7,12 @@ from relay.web.visit import Visit
 
 
 async def listing(visit: Visit) -> Response:
-    return visit.page("sessions.html", sessions=await visit.ctx.users.all_sessions())
+    return await _page(visit)
+
+
+async def _page(visit: Visit, problem: str = "") -> Response:
+    sessions = await visit.ctx.users.all_sessions()
+    return visit.page("sessions.html", 422 if problem else 200, sessions=sessions, problem=problem)
 
 
 async def close(visit: Visit) -> Response:
@@ -17,7 +22,9 @@ async def close(visit: Visit) -> Response:
 
 
 async def close_all(visit: Visit) -> Response:
-    """Sign everybody out everywhere, this browser as well."""
+    """Sign everybody out everywhere, this browser as well, once the own name was typed."""
+    if visit.given("confirm") != visit.who.user.name:
+        return await _page(visit, visit.text("The name is not right; nobody was signed out."))
     await visit.ctx.users.sign_everybody_out()
     response = visit.redirect("/web/sign-in", "everybody_out")
     forget_cookie(visit, response)

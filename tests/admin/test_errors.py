@@ -1,6 +1,8 @@
 """What is wrong is named with its field, and refused before anything was done."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -153,6 +155,43 @@ async def test_nobody_overwrites_what_somebody_else_changed_meanwhile(api: Api):
             assert late.status_code == 412
             assert (await client.get(path)).json()["note"] == "one"
             assert (await client.patch(path, json={"note": "three"})).is_success
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "body"),
+    [
+        ("/keys/alice", "PATCH", {"dailyLimit": 0}),
+        ("/keys/alice", "PATCH", {"enabled": False}),
+        ("/accounts/main", "PATCH", {"weight": 0}),
+        ("/accounts/main", "PATCH", {"enabled": False}),
+        ("/owners/team", "PUT", {"budgets": {"daily": 0}}),
+    ],
+)
+async def test_of_many_who_change_one_version_at_one_time_one_does(
+    api: Api, path: str, method: str, body: dict[str, Any]
+):
+    await api.relay.ctx.owners.set("team", {"daily": "1"})
+    statuses = []
+    async with api.client() as client, trio.open_nursery() as nursery:
+        match = {"if-match": (await client.get(path)).headers["etag"]}
+
+        async def change(number: int) -> None:
+            told = json.loads(json.dumps(body).replace("0", str(number)))
+            response = await client.request(method, path, json=told, headers=match)
+            statuses.append(response.status_code)
+
+        for number in range(10, 20):
+            nursery.start_soon(change, number)
+    assert sorted(statuses) == [200] + [412] * 9
+
+
+async def test_another_write_to_an_account_is_no_change_of_its_settings(api: Api):
+    (account,) = await api.relay.ctx.accounts.list()
+    async with api.client() as client:
+        match = {"if-match": (await client.get("/accounts/main")).headers["etag"]}
+        await api.relay.ctx.store.accounts.save(account.id, {"token_renew_at": "1"})
+        edited = await client.patch("/accounts/main", json={"note": "one"}, headers=match)
+    assert edited.status_code == 200
 
 
 async def test_a_change_goes_on_to_its_end_when_whoever_asked_has_gone(api: Api):

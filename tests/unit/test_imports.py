@@ -32,6 +32,7 @@ ROWS = (
     {"usage", "alerts", "audit", "limits", "refusals", "settlements", "waiting"},
     {"store", "redis_child"},
     {
+        "versions",
         "passwords",
         "redis_link",
         "call",

@@ -103,6 +103,35 @@ async def test_a_key_is_made_used_seen_changed_rotated_and_deleted(console: Cons
         assert [one.name for one in await console.relay.ctx.keys.list()] == ["alice"]
 
 
+async def test_a_form_that_was_opened_before_somebody_elses_change_undoes_nothing(
+    console: Console,
+):
+    ctx = console.relay.ctx
+    ((key,), (account,)) = (await ctx.keys.list(), await ctx.accounts.list())
+    owner = await ctx.owners.set("team", {"daily": "1"})
+    forms = {
+        f"/web/keys/{key.id}/edit": {"name": "alice", "note": "mine", "version": key.version},
+        f"/web/accounts/{account.id}/edit": {
+            "name": "main", "kind": "api_key", "base_url": account.base_url, "auth": "x-api-key",
+            "note": "mine", "version": account.version,
+        },
+        "/web/owners/team": {"budget_daily": "5", "version": owner.version},
+    }  # fmt: skip
+    await ctx.keys.edit(key.id, note="theirs")
+    await ctx.accounts.edit(account.id, note="theirs")
+    await ctx.owners.set("team", {"daily": "2"})
+    async with console.signed_in("operator") as person:
+        for path, fields in forms.items():
+            page = await person.post(path, **fields)
+            assert page.status_code == 422, path
+            assert "Somebody has changed this since you opened it" in page.text
+            newest = re.search(r'name="version" value="(\w+)"', page.text)
+            assert newest
+            again = await person.post(path, **{**fields, "version": newest[1]})
+            assert again.status_code == 303, again.text
+    assert (await ctx.keys.find("alice")).note == "mine"
+
+
 @pytest.mark.parametrize(
     ("fields", "word"),
     [

@@ -67,6 +67,26 @@ async def test_a_route_lets_in_its_role_and_greater_ones_alone(console: Console,
             assert is_refused(response) == (not may), (role, response.status_code)
 
 
+DESTROYS = ("/delete", "/remove", "/sessions/close-all")
+# It asks for the password instead, or ends the person's own sessions alone.
+ASKS_OTHERWISE = {"/web/own/second-factor/remove", "/web/own/sessions/close-all"}
+
+
+@pytest.mark.parametrize(
+    "route",
+    [one for one in ROUTES if one.path.endswith(DESTROYS) and one.path not in ASKS_OTHERWISE],
+    ids=lambda route: route.name,
+)
+async def test_what_destroys_wants_a_name_to_be_typed(console: Console, route: Route):
+    await console.relay.ctx.users.add("somebody", PASSWORD, "viewer")
+    page = await answer(console, route, "admin")
+
+    assert page.status_code == 422
+    assert "The name is not right" in page.text
+    assert len(await console.relay.ctx.users.all_sessions()) == 1
+    assert await path_of(console, route)
+
+
 def test_a_route_names_a_role_that_there_is_and_stands_once():
     assert {route.role for route in ROUTES} <= {PUBLIC, *ROLES}
     assert len({route.name for route in ROUTES}) == len(ROUTES)

@@ -120,7 +120,7 @@ async def test_an_admin_sees_every_session_and_ends_one_or_all(console: Console)
         await admin.post("/web/sessions/close", user="viewer", session=session.id)
         assert (await other.get("/web")).status_code == 303
         assert (await admin.get("/web")).status_code == 200
-        out = await admin.post("/web/sessions/close-all")
+        out = await admin.post("/web/sessions/close-all", confirm="admin")
         assert out.headers["location"] == "/web/sign-in?done=everybody_out"
         assert await console.relay.ctx.users.all_sessions() == []
 
