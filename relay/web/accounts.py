@@ -70,7 +70,7 @@ async def add(visit: Visit) -> Response:
         account = await visit.ctx.accounts.add(kind=kind, **forms.account_settings(visit, kind))
     except AccountProblem as problem:
         fields = forms.sent(visit, forms.account_fields(None, ""))
-        return _form(visit, None, kind, fields, str(problem))
+        return _form(visit, None, kind, fields, visit.told(problem))
     return visit.redirect(f"/web/accounts/{account.id}", "added")
 
 
@@ -126,7 +126,7 @@ async def edit(visit: Visit, account_id: str) -> Response:
         return _form(visit, account, account.kind, fields, forms.changed_meanwhile(visit))
     except AccountProblem as problem:
         fields = forms.sent(visit, forms.account_fields(account, ""))
-        return _form(visit, account, account.kind, fields, str(problem))
+        return _form(visit, account, account.kind, fields, visit.told(problem))
     return visit.redirect(f"/web/accounts/{account.id}", "saved")
 
 
@@ -136,7 +136,9 @@ async def test(visit: Visit, account_id: str) -> Response:
         with trio.fail_after(_TEST_DEADLINE_S):
             tested = await visit.ctx.accounts.test(account_id, visit.ctx.upstreams)
     except (UpstreamError, trio.TooSlowError) as error:
-        tested = TestResult(False, None, str(error) or visit.text("It did not answer in time."))
+        tested = TestResult(
+            False, None, visit.told(error) or visit.text("It did not answer in time.")
+        )
     return await _show(visit, account_id, tested=tested)
 
 
@@ -160,5 +162,5 @@ async def remove(visit: Visit, account_id: str) -> Response:
     try:
         await visit.ctx.accounts.remove(account.id, patience_s=_REMOVE_PATIENCE_S)
     except AccountProblem as problem:
-        return await _show(visit, account_id, str(problem))
+        return await _show(visit, account_id, visit.told(problem))
     return visit.redirect("/web/accounts", "removed")

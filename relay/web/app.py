@@ -136,7 +136,7 @@ async def _answered(visit: Visit, route: Route, parts: dict[str, str]) -> Respon
     except HTTPException as error:
         return visit.problem(error.code or 400, error.name, error.description or "")
     except _PROBLEMS as error:
-        return visit.problem(400, visit.text("That cannot be done"), str(error))
+        return visit.problem(400, visit.text("That cannot be done"), visit.told(error))
     except RedisAway:
         return visit.problem(
             503,

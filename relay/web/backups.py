@@ -54,7 +54,7 @@ async def _done(
         with trio.fail_after(_DEADLINE_S):
             made = await do(visit.ctx.settings, visit.ctx.store)
     except BackupProblem as problem:
-        return await _listing(visit, problem=str(problem))
+        return await _listing(visit, problem=visit.told(problem))
     except trio.TooSlowError:
         told = visit.text("It took over a quarter of an hour and was given up.")
         return await _listing(visit, problem=told)

@@ -88,7 +88,9 @@ def _moment(text: str) -> datetime | None:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
-        raise KeyProblem("expires_at: use a date and a time such as 2027-01-31 12:00.") from None
+        raise KeyProblem(
+            "expires_at: use a date and a time such as 2027-01-31 12:00.", "expires_at"
+        ) from None
 
 
 def key_fields(key: Key | None) -> dict[str, Any]:

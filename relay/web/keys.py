@@ -73,7 +73,7 @@ async def create(visit: Visit) -> Response:
         prefix = visit.given("prefix") or USUAL_PREFIX
         key, text = await visit.ctx.keys.create(prefix=prefix, **given)
     except KeyProblem as problem:
-        return _form(visit, None, forms.sent(visit, forms.key_fields(None)), str(problem))
+        return _form(visit, None, forms.sent(visit, forms.key_fields(None)), visit.told(problem))
     return _shown_once(visit, key, text)
 
 
@@ -119,7 +119,7 @@ async def edit(visit: Visit, key_id: str) -> Response:
         key = await visit.ctx.keys.find(key_id)
         return _form(visit, key, forms.key_fields(key), forms.changed_meanwhile(visit))
     except KeyProblem as problem:
-        return _form(visit, key, forms.sent(visit, forms.key_fields(key)), str(problem))
+        return _form(visit, key, forms.sent(visit, forms.key_fields(key)), visit.told(problem))
     return visit.redirect(f"/web/keys/{key.id}", "saved")
 
 

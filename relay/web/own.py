@@ -45,7 +45,7 @@ async def password(visit: Visit) -> Response:
     try:
         await users.set_password(name, visit.form.get("password", ""))
     except UserProblem as problem:
-        return await _page(visit, 422, str(problem))
+        return await _page(visit, 422, visit.told(problem))
     token = await users.open_session(visit.who.user, visit.way.address, visit.who.agent)
     response = visit.redirect("/web/own", "password")
     give_cookie(visit, response, token)
@@ -92,7 +92,7 @@ async def confirm_second_factor(visit: Visit) -> Response:
             visit.who.user.name, secret, visit.given("code")
         )
     except UserProblem as problem:
-        return _offer(visit, secret, offer, 422, str(problem))
+        return _offer(visit, secret, offer, 422, visit.told(problem))
     return visit.page("recovery_codes.html", codes=codes)
 
 

@@ -47,7 +47,9 @@ async def save_new(visit: Visit) -> Response:
     try:
         owner = await visit.ctx.owners.set(visit.given("name"), *forms.owner_budgets(visit))
     except OwnerProblem as problem:
-        return await _listing(visit, forms.sent(visit, forms.owner_fields(None)), str(problem))
+        return await _listing(
+            visit, forms.sent(visit, forms.owner_fields(None)), visit.told(problem)
+        )
     return visit.redirect(f"/web/owners/{owner.name}", "saved")
 
 
@@ -85,5 +87,7 @@ async def save(visit: Visit, name: str) -> Response:
     except Changed:
         return await _show(visit, name, problem=forms.changed_meanwhile(visit))
     except OwnerProblem as problem:
-        return await _show(visit, name, forms.sent(visit, forms.owner_fields(None)), str(problem))
+        return await _show(
+            visit, name, forms.sent(visit, forms.owner_fields(None)), visit.told(problem)
+        )
     return visit.redirect(f"/web/owners/{name}", "saved")

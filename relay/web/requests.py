@@ -27,7 +27,7 @@ async def listing(visit: Visit) -> Response:
     try:
         found = await _search(visit, _wanted(asked), before)
     except UsageProblem as problem:
-        return _page(visit, asked, Found(()), before, str(problem))
+        return _page(visit, asked, Found(()), before, visit.told(problem))
     return _page(visit, asked, found, before)
 
 

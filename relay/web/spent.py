@@ -30,7 +30,7 @@ async def page(visit: Visit) -> Response:
         found, drawn = await _found(visit), await _drawn(visit)
         saved = await _saved(visit)
     except UsageProblem as problem:
-        return _page(visit, None, None, problem=str(problem))
+        return _page(visit, None, None, problem=visit.told(problem))
     return _page(visit, found, drawn, saved)
 
 
@@ -93,7 +93,7 @@ async def as_csv(visit: Visit) -> Response:
     try:
         text = spreadsheet.as_csv(await _found(visit))
     except UsageProblem as problem:
-        return _page(visit, None, None, problem=str(problem))
+        return _page(visit, None, None, problem=visit.told(problem))
     return download(text, "text/csv", "relay-usage.csv")
 
 
@@ -102,6 +102,6 @@ async def as_json(visit: Visit) -> Response:
     try:
         told = spreadsheet.as_json(await _found(visit))
     except UsageProblem as problem:
-        return _page(visit, None, None, problem=str(problem))
+        return _page(visit, None, None, problem=visit.told(problem))
     text = json.dumps(told, indent=1, ensure_ascii=False, default=str)
     return download(text, "application/json", "relay-usage.json")

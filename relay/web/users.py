@@ -23,7 +23,7 @@ async def add(visit: Visit) -> Response:
     try:
         user = await visit.ctx.users.add(visit.given("name"), password, visit.given("role"))
     except UserProblem as problem:
-        return await _listing(visit, str(problem))
+        return await _listing(visit, visit.told(problem))
     return visit.redirect(f"/web/users/{user.name}", "added")
 
 
@@ -43,7 +43,7 @@ async def role(visit: Visit, name: str) -> Response:
     try:
         await visit.ctx.users.set_role(name, visit.given("role"))
     except UserProblem as problem:
-        return await _show(visit, name, str(problem))
+        return await _show(visit, name, visit.told(problem))
     return visit.redirect(f"/web/users/{name}", "saved")
 
 
@@ -52,7 +52,7 @@ async def password(visit: Visit, name: str) -> Response:
     try:
         await visit.ctx.users.set_password(name, visit.form.get("password", ""))
     except UserProblem as problem:
-        return await _show(visit, name, str(problem))
+        return await _show(visit, name, visit.told(problem))
     return visit.redirect(f"/web/users/{name}", "saved")
 
 
@@ -65,7 +65,7 @@ async def disable(visit: Visit, name: str) -> Response:
     try:
         await visit.ctx.users.set_enabled(name, enabled=False)
     except UserProblem as problem:
-        return await _show(visit, name, str(problem))
+        return await _show(visit, name, visit.told(problem))
     return visit.redirect(f"/web/users/{name}", "disabled")
 
 
@@ -88,5 +88,5 @@ async def remove(visit: Visit, name: str) -> Response:
     try:
         await visit.ctx.users.remove(name)
     except UserProblem as problem:
-        return await _show(visit, name, str(problem))
+        return await _show(visit, name, visit.told(problem))
     return visit.redirect("/web/users", "removed")

@@ -12,6 +12,7 @@ from werkzeug.datastructures import MultiDict
 
 import relay
 from relay.context import Context
+from relay.rules import Problem
 from relay.users import ROLES, Session
 from relay.web.access import Way, local_path
 from relay.web.language import Language
@@ -75,6 +76,12 @@ class Visit:
         """A text in the person's language."""
         return self.language.text(english, **values)
 
+    def told(self, problem: Exception | str) -> str:
+        """What went wrong, in the person's language, with the field's name before it."""
+        if isinstance(problem, Problem) and problem.rule != str(problem):
+            return f"{problem.field}: {self.language.told(problem.rule)}"
+        return self.language.told(str(problem))
+
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
         """A page, or a part of one, made from a template."""
         page = self.rendered(template, **values)
@@ -84,6 +91,7 @@ class Visit:
         """The text of a template."""
         return self.shared.templates.get_template(template).render(
             t=self.text,
+            told=self.told,
             visit=self,
             roles=ROLES,
             version=relay.__version__,

@@ -1,6 +1,7 @@
 """The console's languages: nothing that a page says is missing in one, and nothing is left over."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -9,11 +10,15 @@ import pytest
 import relay.web
 from relay.accounts import KIND_NAMES
 from relay.accounts.values import _ADVICE
+from relay.lease import Lease
 from relay.limits import PERIODS
 from relay.users import ROLES
 from relay.web.language import Language, chosen, load
 from relay.web.visit import _DONE
 
+from . import sentences
+
+CHOOSE = Path(relay.web.__file__).parents[1] / "lua" / "choose.lua"
 FOLDER = Path(relay.web.__file__).parent
 LANGUAGES = load()
 # What pages put together from a word of the program.
@@ -27,6 +32,12 @@ BUILT = {
     "by a person", "its token has run out", "not signed in yet",
     "expired", "warning", "critical", "unseen",
 }  # fmt: skip
+# Sentences that are not made where they are told: why an account was chosen, why others were not.
+UNRAISED = {
+    *re.findall(r'return "(.*)"', inspect.getsource(Lease.reason)),
+    *set(re.findall(r"nil, a\[1\], '(\w+)'", CHOOSE.read_text())) - BUILT,
+    "It cannot be reached.",
+}
 
 
 def said() -> set[str]:
@@ -54,6 +65,27 @@ def fields(text: str) -> set[str]:
 @pytest.mark.parametrize("language", [one for one in LANGUAGES.values() if one.code != "en"])
 def test_a_language_says_all_that_the_pages_say_and_no_more(language: Language):
     assert set(language.texts) == said()
+
+
+@pytest.mark.parametrize("language", [one for one in LANGUAGES.values() if one.code != "en"])
+def test_a_language_says_each_sentence_of_the_program_and_no_more(language: Language):
+    assert set(language.sentences) == sentences.templates() | UNRAISED
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        ("There is no code in it.", "코드가 들어 있지 않습니다."),
+        ("There is a key named a.b* already.", "a.b* 이름의 키가 이미 있습니다."),
+        ("'x' is not a whole number from 0 to 9.", "'x'은(는) 0에서 9 사이의 정수가 아닙니다."),
+        ("'a' is not a base URL: Port {1}.", "'a'은(는) API 주소가 아닙니다: Port {1}."),
+        ("disabled", "중지됨"),
+        ("Nobody wrote this.", "Nobody wrote this."),
+    ],
+)
+def test_a_sentence_is_found_by_its_words_around_what_it_names(sentence: str, told: str):
+    assert LANGUAGES["ko"].told(sentence) == told
+    assert LANGUAGES["en"].told(sentence) == sentence
 
 
 def test_english_has_a_text_for_each_word_of_the_program_and_no_more():

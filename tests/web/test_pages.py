@@ -103,6 +103,16 @@ async def test_a_key_is_made_used_seen_changed_rotated_and_deleted(console: Cons
         assert [one.name for one in await console.relay.ctx.keys.list()] == ["alice"]
 
 
+async def test_what_went_wrong_is_told_in_the_persons_language(console: Console):
+    async with console.signed_in("operator") as person:
+        person.client.headers["accept-language"] = "ko"
+        taken = await person.post("/web/keys/new", name="alice")
+        assert "name: There" not in taken.text
+        assert "alice 이름의 키가 이미 있습니다." in taken.text
+        wrong = await person.post("/web/keys/new", name="bob", daily="many")
+        assert "daily: &#39;many&#39;은(는) 0에서 1000000000 사이의 정수가 아닙니다." in wrong.text
+
+
 async def test_a_form_that_was_opened_before_somebody_elses_change_undoes_nothing(
     console: Console,
 ):
