@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from ..process.conftest import UPSTREAM_KEY, Home, line_with
-from .conftest import NODE_MODULES, needed, node
+from .installed import NODE_MODULES, needed, node
 
 
 def fixture(words: str, response: dict[str, Any], match: Any = None, **how: Any) -> dict[str, Any]:

@@ -1,17 +1,16 @@
 """The real Codex CLI, from npm, through the relay to an upstream that we did not write."""
 
 import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..process.conftest import ROOT
-from .aimock import Aimock, fixture, saying, started
-from .conftest import MACHINE, NODE_MODULES, Home, Relay, Upstream, needed, run, serve
+from .aimock import fixture, saying
+from .documented import documented
+from .installed import MACHINE, NODE_MODULES, needed, run
+from .relays import Relay, Upstream
 
 pytestmark = pytest.mark.npm
 
@@ -31,31 +30,6 @@ FIXTURES = [
         {"hasToolResult": False},
     ),
 ]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    one = Home(tmp_path_factory.mktemp("codex"))
-    yield one
-    one.end()
-
-
-@pytest.fixture(scope="module")
-def aimock(home: Home) -> Aimock:
-    return started(home, FIXTURES)
-
-
-@pytest.fixture(scope="module")
-def before_aimock(home: Home, aimock: Aimock) -> Relay:
-    """A relay whose upstream is aimock."""
-    return serve(home, aimock.url)
-
-
-def documented_config() -> str:
-    """The configuration that the documentation tells people to write."""
-    page = (ROOT / "docs" / "openai-responses.md").read_text()
-    (config,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    return str(config)
 
 
 @dataclass
@@ -83,8 +57,7 @@ class Codex:
         (program,) = needed(package).glob("vendor/*/bin/codex")
         home = self.folder / ".codex"
         home.mkdir()
-        url = self.relay.url.removesuffix("/api")
-        config = documented_config().replace("http://127.0.0.1:3000", url)
+        config = documented("openai-responses.md", "toml", "model_provider", self.relay)
         (home / "config.toml").write_text(config)
         # The command is the test's own, and sandboxes do not nest everywhere.
         unboxed = "--dangerously-bypass-approvals-and-sandbox"
