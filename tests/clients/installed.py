@@ -23,12 +23,17 @@ def node() -> str:
     return str(needed(NODE_MODULES / f"node-{MACHINE}" / "bin" / "node"))
 
 
+def environment(folder: Path, **env: str) -> dict[str, str]:
+    """Nothing of this environment but PATH, and a home of the client's own."""
+    return {"PATH": os.environ["PATH"], "HOME": str(folder), **env}
+
+
 def run(command: Sequence[str], folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a client to its end, with nothing of this environment but PATH."""
+    """Run a client to its end."""
     return subprocess.run(
         command,
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), **env},
+        env=environment(folder, **env),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ import trio
 
 from relay import simulator, store
 
-from ..process.conftest import DEADLINE_S, UPSTREAM_KEY, Home
+from ..process.conftest import DEADLINE_S, UPSTREAM_KEY, Home, wait_until
 
 NO_DRAIN = "[server]\ndrainLead = 0\ndrainTimeout = 1000\n"
 
@@ -96,6 +96,12 @@ class Upstream:
         """The one request whose body has these words."""
         (found,) = (one for one in self.journal() if words.encode() in one.body)
         return found
+
+    def wait_for(self, words: str) -> simulator.Received:
+        """The same, as soon as it is there."""
+        asked = words.encode()
+        wait_until(words, lambda: any(asked in one.body for one in self.journal()))
+        return self.received(words)
 
     def wait_until_left(self, received: simulator.Received) -> None:
         """Wait until the connection of a request that was being answered is closed."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ..process.conftest import ROOT
-from .aimock import Aimock, fixture, saying
+from .aimock import CUT, TOO_LARGE, Aimock, fixture, saying
 from .installed import MACHINE, NODE_MODULES, needed, run
 from .relays import Relay
 
@@ -24,10 +24,6 @@ pytestmark = pytest.mark.npm
 # The promise: a key that is wrong is told at once, not after minutes of retries.
 FAILS_WITHIN_S = 10.0
 NOTE = "the word is marzipan\n"
-# Slowly, so that what comes before the cut is on its way when the connection goes.
-CUT = {"chunkSize": 5, "latency": 20, "truncateAfterChunks": 5}
-# Neither tried again by the client nor moved on from by the relay.
-TOO_LARGE = {"error": {"type": "request_too_large", "message": "No more of this."}, "status": 413}
 CALL_OF_TOOL = {"name": "Bash", "arguments": {"command": "tr a-z A-Z < note.txt"}}
 
 
