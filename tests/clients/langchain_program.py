@@ -48,7 +48,7 @@ def chat(key: str = KEY, **options: Any) -> ChatOpenAI:
     return ChatOpenAI(base_url=sys.argv[1], api_key=key, use_responses_api=IS_RESPONSES, **asked)
 
 
-def invoke() -> Told:
+def create() -> Told:
     model = chat(include_response_headers=True)
     headers = {"anthropic-sim-usage": json.dumps(USAGE)}
     answer = model.invoke(
@@ -70,7 +70,7 @@ def stream() -> Told:
     return {
         "pieces": [chunk.text for chunk in chunks],
         "final": whole.text,
-        "usage": whole.usage_metadata,
+        "output_tokens": whole.usage_metadata["output_tokens"],
     }
 
 
@@ -169,6 +169,6 @@ def leaving() -> Told:
 
 if __name__ == "__main__":
     play((
-        invoke, stream, tools, streamed_tools, image, parsed, at_once, wrong_key, unknown_model,
+        create, stream, tools, streamed_tools, image, parsed, at_once, wrong_key, unknown_model,
         rate_limited, error_event, cut_stream, leaving,
     ))  # fmt: skip

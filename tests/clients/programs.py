@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .installed import needed, node, run
 from .relays import Relay, Upstream
 
@@ -61,6 +63,11 @@ PROGRAMS: dict[str, Callable[[], Command]] = {
     "langchain-responses": partial(langchain, "langchain_program"),
     "langchain-chat": partial(langchain, "langchain_program"),
 }
+# For a fixture's params.
+EVERY_PROGRAM = [
+    pytest.param(name, marks=[pytest.mark.npm] if name.endswith("typescript") else [])
+    for name in PROGRAMS
+]
 
 
 def told_by(name: str, relay: Relay, folder: Path) -> Told:

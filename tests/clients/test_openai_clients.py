@@ -2,21 +2,30 @@
 
 import pytest
 
-from .programs import PROGRAMS, Played, Told
+from .programs import EVERY_PROGRAM, Played, Told
 from .relays import Relay, Upstream
 
 # One process plays all scenarios of a client, which takes seconds.
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=[pytest.mark.npm] if name.endswith("typescript") else [])
-        for name in PROGRAMS
-    ]
-)
+@pytest.fixture(params=EVERY_PROGRAM)
 def told(request: pytest.FixtureRequest, played: Played) -> Told:
     return played(request.param)
+
+
+def test_a_stream_comes_piece_by_piece_and_adds_up(told: Told):
+    stream = told["stream"]
+    # Some tell of the answer's begin and end by pieces without text.
+    assert len([piece for piece in stream["pieces"] if piece]) == 4
+    assert "".join(stream["pieces"]) == stream["final"] == "Simulated answer to: tell me"
+    assert stream["output_tokens"] == 7
+
+
+def test_a_tool_is_called_and_its_result_taken(told: Told):
+    tools = told["tools"]
+    assert (tools["name"], tools["arguments"]) == ("shout", {"text": "please use tool"})
+    assert tools["text"] == "Simulated answer to: go on"
 
 
 def test_an_image_reaches_claude(told: Told, upstream: Upstream):

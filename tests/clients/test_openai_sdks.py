@@ -53,12 +53,9 @@ def test_as_a_response_an_answer_comes_with_its_usage_and_is_booked_at_claudes_p
     assert record["cost_micros"] == 100 * 5 + 900 * 0.5 + 200 * 25
 
 
-def test_as_a_response_a_stream_comes_piece_by_piece_and_adds_up(responses: Told):
-    stream = responses["stream"]
-    assert len(stream["pieces"]) == 4
-    assert "".join(stream["pieces"]) == stream["final"] == "Simulated answer to: tell me"
-    assert stream["output_tokens"] == 7
-    assert (stream["types"][0], stream["types"][-1]) == ("response.created", "response.completed")
+def test_as_a_response_a_stream_begins_and_ends_with_the_response(responses: Told):
+    types = responses["stream"]["types"]
+    assert (types[0], types[-1]) == ("response.created", "response.completed")
 
 
 def test_as_a_response_a_streams_events_are_numbered(responses: Told):
@@ -70,13 +67,8 @@ def test_as_a_response_thinking_is_a_reasoning_item_with_its_summary(responses: 
     assert responses["thinking"] == {"kinds": ["reasoning", "message"], "summary": ["Let me see."]}
 
 
-def test_as_a_response_a_tool_is_called_and_its_result_taken(responses: Told):
-    assert responses["tools"] == {
-        "kinds": ["reasoning", "message", "function_call"],
-        "name": "shout",
-        "arguments": {"text": "please use tool"},
-        "text": "Simulated answer to: go on",
-    }
+def test_as_a_response_a_call_comes_after_what_was_thought_and_said(responses: Told):
+    assert responses["tools"]["kinds"] == ["reasoning", "message", "function_call"]
 
 
 def test_as_a_response_claude_gets_its_thinking_back_with_the_tools_result(
@@ -126,14 +118,6 @@ def test_in_a_chat_an_answer_comes_with_its_usage_and_is_booked_at_claudes_price
     assert record["cost_micros"] == 100 * 5 + 900 * 0.5 + 200 * 25
 
 
-def test_in_a_chat_a_stream_comes_piece_by_piece_and_adds_up(chat: Told):
-    stream = chat["stream"]
-    # The first chunk, which tells the role, has an empty text.
-    assert len([piece for piece in stream["pieces"] if piece]) == 4
-    assert "".join(stream["pieces"]) == stream["final"] == "Simulated answer to: tell me"
-    assert stream["output_tokens"] == 7
-
-
 def test_in_a_chat_chunks_are_of_one_answer_and_tell_its_usage_only_when_asked(
     chat: Told,
 ):
@@ -144,13 +128,10 @@ def test_in_a_chat_what_was_thought_stands_beside_the_answer(chat: Told):
     assert chat["thinking"] == {"thought": "Let me see."}
 
 
-def test_in_a_chat_a_tool_is_called_and_its_result_taken(chat: Told, upstream: Upstream):
-    assert chat["tools"] == {
-        "finish": "tool_calls",
-        "name": "shout",
-        "arguments": {"text": "please use tool"},
-        "text": "Simulated answer to: go on",
-    }
+def test_in_a_chat_an_answer_ends_with_its_calls_and_a_result_names_its_call(
+    chat: Told, upstream: Upstream
+):
+    assert chat["tools"]["finish"] == "tool_calls"
     _, turn, result = chat.sent("DONE", upstream)["messages"]
     assert result["content"][0]["tool_use_id"] == turn["content"][-1]["id"]
 
