@@ -39,3 +39,16 @@ def run(command: Sequence[str], folder: Path, **env: str) -> subprocess.Complete
         text=True,
         timeout=2 * DEADLINE_S,
     )
+
+
+def begin(command: Sequence[str], folder: Path, **env: str) -> subprocess.Popen[str]:
+    """Start a client; the caller ends it."""
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment(folder, **env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )

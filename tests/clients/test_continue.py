@@ -16,7 +16,7 @@ import pytest
 from ..process.conftest import DEADLINE_S
 from .aimock import CUT, TOO_LARGE, fixture, saying
 from .documented import documented
-from .installed import NODE_MODULES, environment, needed, node, run
+from .installed import NODE_MODULES, begin, needed, node, run
 from .relays import Relay, Upstream
 
 pytestmark = [pytest.mark.npm, pytest.mark.slow]
@@ -80,16 +80,8 @@ class Continue:
     def ask(self, words: str, key: str, *options: str) -> subprocess.CompletedProcess[str]:
         return run(self.command(words, *options), self.folder, RELAY_KEY=key, **OFFLINE)
 
-    def start(self, words: str, key: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self.command(words),
-            cwd=self.folder,
-            env=environment(self.folder, RELAY_KEY=key, **OFFLINE),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def begin(self, words: str, key: str) -> subprocess.Popen[str]:
+        return begin(self.command(words), self.folder, RELAY_KEY=key, **OFFLINE)
 
 
 @pytest.fixture
@@ -197,10 +189,10 @@ def test_a_stream_that_breaks_is_asked_for_again(continue_: Continue):
 def leaver(simulated: Continue) -> Iterator[subprocess.Popen[str]]:
     """One that is in the middle of an answer of twenty seconds."""
     simulated.configure(SLOWLY)
-    process = simulated.start("leave continued", simulated.relay.key("continue-leaving"))
+    process = simulated.begin("leave continued", simulated.relay.key("continue-leaving"))
     yield process
     process.kill()
-    process.communicate()
+    process.wait()
 
 
 def test_stopping_it_ends_the_upstreams_work_and_books_the_floor(
@@ -208,7 +200,7 @@ def test_stopping_it_ends_the_upstreams_work_and_books_the_floor(
 ):
     received = upstream.wait_for("leave continued")
     leaver.terminate()
-    leaver.communicate(timeout=DEADLINE_S)
+    leaver.wait(DEADLINE_S)
     upstream.wait_until_left(received)
     (record,) = relay.records("continue-leaving")
     (attempt,) = record["attempts"]
