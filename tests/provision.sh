@@ -75,15 +75,15 @@ need_npm_packages() {
   cp tests/npm/package-lock.json "$stamp"
 }
 
-# The older generation of the Python SDK, in a folder that its tests put on PYTHONPATH.
-need_older_sdk() {
-  local folder=${RELAY_VENV:-$PWD/.venv}/older-sdk
-  if cmp --silent tests/clients/older-sdk.txt "$folder/installed.txt"; then
+# need_python_folder NAME   The packages of tests/clients/NAME.txt, in a folder that the tests put on
+# PYTHONPATH: they do not get on with what the tests themselves run on.
+need_python_folder() {
+  local wanted=tests/clients/$1.txt folder=${RELAY_VENV:-$PWD/.venv}/$1
+  if cmp --silent "$wanted" "$folder/installed.txt"; then
     return
   fi
-  say "installing the older Anthropic SDK"
+  say "installing the Python packages of $wanted"
   rm -rf "$folder"
-  hush python -m pip install --disable-pip-version-check --target "$folder" \
-    --requirement tests/clients/older-sdk.txt
-  cp tests/clients/older-sdk.txt "$folder/installed.txt"
+  hush python -m pip install --disable-pip-version-check --target "$folder" --requirement "$wanted"
+  cp "$wanted" "$folder/installed.txt"
 }

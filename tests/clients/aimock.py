@@ -9,7 +9,12 @@ from typing import Any
 import httpx
 
 from ..process.conftest import UPSTREAM_KEY, Home, line_with
-from .conftest import NODE_MODULES, needed, node
+from .installed import NODE_MODULES, needed, node
+
+# Slowly, so that what comes before the cut is on its way when the connection goes.
+CUT = {"chunkSize": 5, "latency": 20, "truncateAfterChunks": 5}
+# Neither tried again by the client nor moved on from by the relay.
+TOO_LARGE = {"error": {"type": "request_too_large", "message": "No more of this."}, "status": 413}
 
 
 def fixture(words: str, response: dict[str, Any], match: Any = None, **how: Any) -> dict[str, Any]:

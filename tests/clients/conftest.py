@@ -1,155 +1,14 @@
 """Real clients against a relay that runs as a process of its own."""
 
-import json
-import os
-import platform
-import subprocess
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any
+import functools
+from collections.abc import Iterator
 
 import pytest
-import trio
 
-from relay import simulator, store
-
-from ..process.conftest import DEADLINE_S, ROOT, UPSTREAM_KEY, Home
-
-NODE_MODULES = ROOT / "tests" / "npm" / "node_modules"
-# As npm names this machine.
-MACHINE = {"x86_64": "linux-x64", "aarch64": "linux-arm64"}.get(platform.machine(), "unknown")
-NO_DRAIN = "[server]\ndrainLead = 0\ndrainTimeout = 1000\n"
-
-
-def needed(path: Path) -> Path:
-    """A file that tests/run --all installs."""
-    assert path.exists(), f"{path} is missing; tests/run --all installs it"
-    return path
-
-
-def node() -> str:
-    return str(needed(NODE_MODULES / f"node-{MACHINE}" / "bin" / "node"))
-
-
-def run(command: Sequence[str], folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a client to its end, with nothing of this environment but PATH."""
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), **env},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=2 * DEADLINE_S,
-    )
-
-
-@dataclass
-class Relay:
-    """A relay that serves; `url` is the base URL that clients are given."""
-
-    home: Home
-    url: str
-
-    def key(self, name: str) -> str:
-        """A new key's text."""
-        made = self.home.json("key", "create", "--name", name)
-        assert isinstance(made, dict)
-        return str(made["key"])
-
-    def usage(self, key_name: str) -> dict[str, dict[str, int]]:
-        """Today's counters of one key, by model, as `relay usage` tells them."""
-        report: Any = self.home.json("usage")
-        return {
-            row["model"]: row["counters"] for row in report["rows"] if row["key_name"] == key_name
-        }
-
-    def records(
-        self, key_name: str, is_enough: Callable[[list[dict[str, Any]]], bool] = bool
-    ) -> list[dict[str, Any]]:
-        """A key's usage records, the oldest first, as soon as they are enough."""
-        return trio.run(self._records, key_name, is_enough)
-
-    async def _records(
-        self, key_name: str, is_enough: Callable[[list[dict[str, Any]]], bool]
-    ) -> list[dict[str, Any]]:
-        socket = Path(self.home.env["RELAY_HOME"], "redis.sock")
-        async with store.opened(f"unix://{socket}") as opened:
-            with trio.fail_after(DEADLINE_S):
-                while True:
-                    newest = [json.loads(one) for one in await opened.usage.records(1000)]
-                    found = [one for one in reversed(newest) if one["key_name"] == key_name]
-                    if is_enough(found):
-                        return found
-                    await trio.sleep(0.05)
-
-    def log(self) -> list[str]:
-        """The lines of the relay's log."""
-        return Path(self.home.env["RELAY_HOME"], "logs", "relay.log").read_text().splitlines()
-
-
-class Upstream:
-    """The simulator in a thread, so that a test that is no trio task can look at its journal."""
-
-    def __init__(self) -> None:
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=trio.run, args=(self._run,))
-
-    async def _run(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        async with trio.open_nursery() as nursery:
-            self._scope = nursery.cancel_scope
-            serve = partial(simulator.serve, api_keys=frozenset({UPSTREAM_KEY}))
-            self._simulator: simulator.Simulator = await nursery.start(serve)
-            self._started.set()
-
-    def start(self) -> None:
-        self._thread.start()
-        assert self._started.wait(DEADLINE_S), "the simulator did not start"
-
-    @property
-    def base_url(self) -> str:
-        return self._simulator.base_url
-
-    def stop(self) -> None:
-        trio.from_thread.run_sync(self._scope.cancel, trio_token=self._token)
-        self._thread.join()
-
-    def journal(self) -> list[simulator.Received]:
-        """All requests until now, the oldest first."""
-        return list(self._simulator.requests)
-
-    def received(self, words: str) -> simulator.Received:
-        """The one request whose body has these words."""
-        (found,) = (one for one in self.journal() if words.encode() in one.body)
-        return found
-
-    def wait_until_left(self, received: simulator.Received) -> None:
-        """Wait until the connection of a request that was being answered is closed."""
-
-        async def wait() -> None:
-            with trio.fail_after(DEADLINE_S):
-                await received.closed.wait()
-
-        trio.from_thread.run(wait, trio_token=self._token)
-
-
-def serve(home: Home, upstream_url: str) -> Relay:
-    """A relay with one account at the upstream."""
-    folder = Path(home.env["RELAY_HOME"])
-    folder.mkdir()
-    (folder / "relay.toml").write_text(NO_DRAIN)
-    home.env["LOG_TO_FILE"] = "true"
-    process, url = home.serve()
-    assert process.stdout is not None
-    # A full pipe would stop it.
-    threading.Thread(target=process.stdout.read, daemon=True).start()
-    home.relay("account", "add", "main", "--base-url", upstream_url, "--secret-file", "-",
-               stdin=UPSTREAM_KEY + "\n")  # fmt: skip
-    return Relay(home, f"{url}/api")
+from ..process.conftest import Home
+from .aimock import Aimock, started
+from .programs import Played, told_by
+from .relays import Relay, Upstream, serve
 
 
 @pytest.fixture(scope="session")
@@ -168,3 +27,28 @@ def relay(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield serve(home, upstream.base_url)
     finally:
         home.end()
+
+
+@pytest.fixture(scope="session")
+def played(relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """What a program sees before the simulator, by its name; each is run once."""
+    return functools.cache(lambda name: told_by(name, relay, tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="module")
+def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    one = Home(tmp_path_factory.mktemp("module"))
+    yield one
+    one.end()
+
+
+@pytest.fixture(scope="module")
+def aimock(module_home: Home, request: pytest.FixtureRequest) -> Aimock:
+    """An aimock that answers by the module's FIXTURES."""
+    return started(module_home, request.module.FIXTURES)
+
+
+@pytest.fixture(scope="module")
+def before_aimock(module_home: Home, aimock: Aimock) -> Relay:
+    """A relay whose upstream is that aimock."""
+    return serve(module_home, aimock.url)

@@ -2,18 +2,26 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .conftest import Relay, Upstream, node, run
+import pytest
+
+from .installed import needed, node, run
+from .relays import Relay, Upstream
 
 HERE = Path(__file__).parent
+LANGCHAIN = Path(sys.prefix, "langchain")
+
+Command = tuple[list[str], dict[str, str]]
 
 
 @dataclass
 class Told:
-    """What the programs of one language saw, and the names of their keys."""
+    """What a program saw, its name, and its key; `name` and `name`-leaving are its keys' names."""
 
     name: str
     key: str
@@ -30,17 +38,43 @@ class Told:
         return body
 
 
-def told_by(program: str, language: str, relay: Relay, folder: Path) -> Told:
-    """What a program of the openai SDK sees at a relay.
+Played = Callable[[str], Told]
 
-    Args:
-        program: the name of its files, one for each language.
-        language: python or typescript.
-    """
-    name = f"{program}-{language}"
+
+def python(program: str) -> Command:
+    return [sys.executable, str(HERE / f"{program}.py")], {}
+
+
+def typescript(program: str) -> Command:
+    return [node(), str(HERE / f"{program}.mjs")], {}
+
+
+def langchain(program: str) -> Command:
+    needed(LANGCHAIN / "langchain_openai")
+    return python(program)[0], {"PYTHONPATH": str(LANGCHAIN)}
+
+
+# The command, to which the base URL and the last word of the name are added.
+PROGRAMS: dict[str, Callable[[], Command]] = {
+    "responses-python": partial(python, "responses_sdk"),
+    "responses-typescript": partial(typescript, "responses_sdk"),
+    "chat-python": partial(python, "chat_sdk"),
+    "chat-typescript": partial(typescript, "chat_sdk"),
+    "langchain-responses": partial(langchain, "langchain_program"),
+    "langchain-chat": partial(langchain, "langchain_program"),
+}
+# For a fixture's params.
+EVERY_PROGRAM = [
+    pytest.param(name, marks=[pytest.mark.npm] if name.endswith("typescript") else [])
+    for name in PROGRAMS
+]
+
+
+def told_by(name: str, relay: Relay, folder: Path) -> Told:
+    """What one of the PROGRAMS sees at a relay."""
     keys = {"KEY": relay.key(name), "LEAVING_KEY": relay.key(f"{name}-leaving")}
+    command, env = PROGRAMS[name]()
     base_url = f"{relay.url.removesuffix('/api')}/openai/claude/v1"
-    interpreter, ending = (sys.executable, "py") if language == "python" else (node(), "mjs")
-    done = run([interpreter, str(HERE / f"{program}.{ending}"), base_url], folder, **keys)
+    done = run([*command, base_url, name.rpartition("-")[2]], folder, **keys, **env)
     assert done.returncode == 0, done.stderr
     return Told(name, keys["KEY"], json.loads(done.stdout))

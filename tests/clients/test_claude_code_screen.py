@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from ..process.conftest import DEADLINE_S
-from .conftest import Relay
-from .test_claude_code import aimock, claude_folder, home, relay
-
-__all__ = ["aimock", "home", "relay"]
+from .aimock import fixture, saying
+from .relays import Relay
+from .test_claude_code import claude_folder
 
 pytestmark = pytest.mark.npm
 
 PROMPT = "\N{HEAVY RIGHT-POINTING ANGLE QUOTATION MARK ORNAMENT}"
+FIXTURES = [fixture("spend much", saying("Spent.", 500_000, 10))]
 
 
 @dataclass
@@ -95,19 +95,21 @@ class Person:
 
 
 def test_it_shows_how_full_the_budget_is_and_the_dollars(
-    terminal: Terminal, relay: Relay, tmp_path: Path
+    terminal: Terminal, before_aimock: Relay, tmp_path: Path
 ):
     person = Person(terminal)
-    person.start(tmp_path, relay, relay.key("screen"))
+    person.start(tmp_path, before_aimock, before_aimock.key("screen"))
     person.says("spend much")
     terminal.wait_for(lambda screen: "Spent." in screen)
-    (record,) = relay.records("screen")
+    (record,) = before_aimock.records("screen")
     limit = round(record["cost_micros"] / 0.82)
-    relay.home.relay("key", "edit", "screen", "--budget-monthly", f"{limit / 1_000_000:.6f}")
+    before_aimock.home.relay(
+        "key", "edit", "screen", "--budget-monthly", f"{limit / 1_000_000:.6f}"
+    )
 
     person.says("spend much")
     terminal.wait_for(lambda screen: re.search("used 8[12]% of your usage credits", screen))
-    relay.records("screen", lambda found: len(found) == 2)
+    before_aimock.records("screen", lambda found: len(found) == 2)
 
     person.says("/usage")
     spent = (

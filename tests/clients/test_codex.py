@@ -1,7 +1,8 @@
 """The real Codex CLI, from npm, through the relay to an upstream that we did not write."""
 
+import base64
 import json
-import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from ..process.conftest import ROOT
-from .aimock import Aimock, fixture, saying, started
-from .conftest import MACHINE, NODE_MODULES, Home, Relay, Upstream, needed, run, serve
+from ..process.conftest import DEADLINE_S
+from .aimock import TOO_LARGE, fixture, saying
+from .documented import documented
+from .installed import MACHINE, NODE_MODULES, begin, needed, run
+from .relays import Relay, Upstream
 
 pytestmark = pytest.mark.npm
 
@@ -30,32 +33,23 @@ FIXTURES = [
         },
         {"hasToolResult": False},
     ),
+    fixture("say much", TOO_LARGE),
 ]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    one = Home(tmp_path_factory.mktemp("codex"))
-    yield one
-    one.end()
-
-
-@pytest.fixture(scope="module")
-def aimock(home: Home) -> Aimock:
-    return started(home, FIXTURES)
-
-
-@pytest.fixture(scope="module")
-def before_aimock(home: Home, aimock: Aimock) -> Relay:
-    """A relay whose upstream is aimock."""
-    return serve(home, aimock.url)
-
-
-def documented_config() -> str:
-    """The configuration that the documentation tells people to write."""
-    page = (ROOT / "docs" / "openai-responses.md").read_text()
-    (config,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    return str(config)
+CITY = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+# Unlike most, Codex looks into it.
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQ"
+    "DwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+)
+# Otherwise it tries again whatever was refused, for six seconds.
+ONCE = ("-c", "model_providers.relay.stream_max_retries=0")
+# As the configuration gives headers to its last provider.
+SLOWLY = 'http_headers = { anthropic-sim-chunks = "1000", anthropic-sim-delay-ms = "20" }\n'
 
 
 @dataclass
@@ -78,27 +72,42 @@ class Codex:
     folder: Path
     relay: Relay
 
-    def ask(self, words: str, key: str, *options: str) -> Said:
-        package = NODE_MODULES / "@openai" / f"codex-{MACHINE}"
-        (program,) = needed(package).glob("vendor/*/bin/codex")
+    def configure(self, more: str = "") -> None:
         home = self.folder / ".codex"
         home.mkdir()
-        url = self.relay.url.removesuffix("/api")
-        config = documented_config().replace("http://127.0.0.1:3000", url)
-        (home / "config.toml").write_text(config)
+        config = documented("openai-responses.md", "toml", "model_provider", self.relay)
+        (home / "config.toml").write_text(config + more)
+
+    def command(self, words: str, *options: str) -> list[str]:
+        package = NODE_MODULES / "@openai" / f"codex-{MACHINE}"
+        (program,) = needed(package).glob("vendor/*/bin/codex")
         # The command is the test's own, and sandboxes do not nest everywhere.
         unboxed = "--dangerously-bypass-approvals-and-sandbox"
-        command = [str(program), "exec", "--json", "--skip-git-repo-check", unboxed]
-        done = run([*command, *options, words], self.folder, RELAY_KEY=key)
+        # The words come before options that take any number of values.
+        return [str(program), "exec", "--json", "--skip-git-repo-check", unboxed, words, *options]
+
+    def ask(self, words: str, key: str, *options: str) -> Said:
+        done = run(self.command(words, *options), self.folder, RELAY_KEY=key)
         lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
         return Said(
             done.returncode, [json.loads(line) for line in lines], done.stdout + done.stderr
         )
 
+    def begin(self, words: str, key: str) -> subprocess.Popen[str]:
+        return begin(self.command(words), self.folder, RELAY_KEY=key)
+
 
 @pytest.fixture
 def codex(tmp_path: Path, before_aimock: Relay) -> Codex:
-    return Codex(tmp_path, before_aimock)
+    one = Codex(tmp_path, before_aimock)
+    one.configure()
+    return one
+
+
+@pytest.fixture
+def simulated(tmp_path: Path, relay: Relay) -> Codex:
+    """The same before the simulator, and not yet configured."""
+    return Codex(tmp_path, relay)
 
 
 def test_it_prints_the_answer_and_the_relay_books_it(codex: Codex):
@@ -125,13 +134,14 @@ def test_the_tool_loop_runs_the_tool_and_books_both_turns(codex: Codex):
     assert session == said.events[0]["thread_id"]
 
 
-def test_the_second_turn_grows_the_first(tmp_path: Path, relay: Relay, upstream: Upstream):
+def test_the_second_turn_grows_the_first(simulated: Codex, upstream: Upstream):
     """Claude's cache and its check of its own thinking want the beginning unchanged.
 
     The simulator's tool is the words as a command, which there is not; Codex tells it that.
     """
     words = "use tool marzipan"
-    said = Codex(tmp_path, relay).ask(words, relay.key("codex"))
+    simulated.configure()
+    said = simulated.ask(words, simulated.relay.key("codex"))
     assert said.status == 0, said.output
     bodies = [json.loads(one.body) for one in upstream.journal() if words.encode() in one.body]
     first, second = bodies
@@ -145,6 +155,56 @@ def test_the_second_turn_grows_the_first(tmp_path: Path, relay: Relay, upstream:
 
 
 def test_a_wrong_key_is_told(codex: Codex):
-    said = codex.ask("say hello", "sk-relay-" + "x" * 43)
+    said = codex.ask("say hello", "sk-relay-" + "x" * 43, *ONCE)
     assert said.status != 0
     assert "Invalid API key" in said.output
+
+
+def test_an_image_reaches_claude(simulated: Codex, upstream: Upstream):
+    simulated.configure()
+    (simulated.folder / "pixel.png").write_bytes(base64.b64decode(PIXEL))
+    said = simulated.ask("what is drawn here", simulated.relay.key("drawn"), "--image", "pixel.png")
+    assert said.of("agent_message")[0]["text"].endswith("what is drawn here"), said.output
+    sent = json.loads(upstream.received("what is drawn here").body)
+    images = [
+        block["source"] for block in sent["messages"][-1]["content"] if block["type"] == "image"
+    ]
+    assert images == [{"type": "base64", "media_type": "image/png", "data": PIXEL}]
+
+
+def test_an_answer_by_a_schema_is_asked_for(simulated: Codex, upstream: Upstream):
+    simulated.configure()
+    (simulated.folder / "city.json").write_text(json.dumps(CITY))
+    said = simulated.ask("tell a city", simulated.relay.key("city"), "--output-schema", "city.json")
+    assert said.status == 0, said.output
+    sent = json.loads(upstream.received("tell a city").body)
+    assert sent["output_config"]["format"] == {"type": "json_schema", "schema": CITY}
+
+
+def test_an_error_of_the_upstream_is_told(codex: Codex):
+    said = codex.ask("say much", codex.relay.key("much"), *ONCE)
+    assert said.status != 0
+    assert "No more of this." in said.output
+
+
+@pytest.fixture
+def leaver(simulated: Codex) -> Iterator[subprocess.Popen[str]]:
+    """One that is in the middle of an answer of twenty seconds."""
+    simulated.configure(SLOWLY)
+    process = simulated.begin("leave codex", simulated.relay.key("codex-leaving"))
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_stopping_it_ends_the_upstreams_work_and_books_the_floor(
+    leaver: subprocess.Popen[str], relay: Relay, upstream: Upstream
+):
+    received = upstream.wait_for("leave codex")
+    leaver.terminate()
+    leaver.wait(DEADLINE_S)
+    upstream.wait_until_left(received)
+    (record,) = relay.records("codex-leaving")
+    (attempt,) = record["attempts"]
+    assert attempt["is_estimated"]
+    assert attempt["tokens"]["output"] < 1000

@@ -1,107 +1,42 @@
 """The openai SDKs through the relay: the Responses API and Chat Completions, in two languages.
 
-responses_sdk and chat_sdk act out the scenarios and tell what the program saw; here it is judged.
+responses_sdk and chat_sdk act out the scenarios and tell what the program saw; here is judged what
+test_openai_clients.py does not judge for every client.
 """
-
-import functools
-from collections.abc import Callable
 
 import pytest
 
-from .conftest import Relay, Upstream
-from .programs import Told, told_by
+from .programs import Played, Told
+from .relays import Relay, Upstream
 
 # One process plays all scenarios of a language, which takes seconds.
 pytestmark = pytest.mark.slow
 
-Played = Callable[[str, str], Told]
 
-
-@pytest.fixture(
-    scope="module", params=["python", pytest.param("typescript", marks=pytest.mark.npm)]
-)
+@pytest.fixture(params=["python", pytest.param("typescript", marks=pytest.mark.npm)])
 def language(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
-def played(relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """What a program sees, by its name and language; each is run once."""
-
-    @functools.cache
-    def play(program: str, language: str) -> Told:
-        return told_by(program, language, relay, tmp_path_factory.mktemp(program))
-
-    return play
-
-
 @pytest.fixture
 def responses(played: Played, language: str) -> Told:
-    return played("responses_sdk", language)
+    return played(f"responses-{language}")
 
 
 @pytest.fixture
 def chat(played: Played, language: str) -> Told:
-    return played("chat_sdk", language)
+    return played(f"chat-{language}")
 
 
-@pytest.fixture(params=["responses_sdk", "chat_sdk"])
+@pytest.fixture(params=["responses", "chat"])
 def told(request: pytest.FixtureRequest, played: Played, language: str) -> Told:
-    return played(request.param, language)
-
-
-def test_an_image_reaches_claude(told: Told, upstream: Upstream):
-    assert told["image"]["text"].startswith("Simulated answer to: what is this")
-    (message,) = told.sent("what is this", upstream)["messages"]
-    assert message["content"][1]["source"]["media_type"] == "image/png"
-
-
-def test_an_answer_by_a_schema_is_parsed(told: Told, upstream: Upstream):
-    assert told["parsed"] == {"city": {"name": "Bern", "inhabitants": 146000}}
-    asked = told.sent("a city", upstream)
-    assert set(asked["output_config"]["format"]["schema"]["required"]) == {"name", "inhabitants"}
-
-
-def test_a_wrong_key_is_an_authentication_error(told: Told):
-    error = told["wrong_key"]
-    assert "AuthenticationError" in error["classes"]
-    assert error["request_id"].startswith("req_")
-
-
-def test_an_unknown_model_is_not_found(told: Told):
-    error = told["unknown_model"]
-    assert "NotFoundError" in error["classes"]
-    assert "gpt-of-old" in error["message"]
-
-
-def test_a_rate_limit_of_the_upstream_keeps_its_class(told: Told):
-    error = told["rate_limited"]
-    assert "RateLimitError" in error["classes"]
-    assert "Slowly." in error["message"]
+    return played(f"{request.param}-{language}")
 
 
 def test_an_error_within_a_stream_is_raised(told: Told):
     error = told["error_event"]
     assert "APIError" in error["classes"]
     assert "Busy." in error["message"]
-
-
-def test_a_cut_stream_is_no_answer(told: Told):
-    assert told["cut_stream"].keys() == {"raised"}
-
-
-def test_leaving_mid_stream_ends_the_upstreams_work_and_books_the_floor(
-    told: Told, relay: Relay, upstream: Upstream
-):
-    upstream.wait_until_left(upstream.received(f"leave {told.key[-9:]}"))
-    assert told["leaving"]["first"].startswith("Simulated answer")
-    (record,) = relay.records(f"{told.name}-leaving")
-    assert record["attempts"][0]["is_estimated"]
-    assert 0 < record["attempts"][0]["tokens"]["output"] < 1000
-
-
-def test_several_at_one_time_are_answered_each(told: Told):
-    assert told["at_once"]["texts"] == [f"Simulated answer to: no. {n}" for n in range(3)]
 
 
 def test_as_a_response_an_answer_comes_with_its_usage_and_is_booked_at_claudes_prices(
@@ -118,12 +53,9 @@ def test_as_a_response_an_answer_comes_with_its_usage_and_is_booked_at_claudes_p
     assert record["cost_micros"] == 100 * 5 + 900 * 0.5 + 200 * 25
 
 
-def test_as_a_response_a_stream_comes_piece_by_piece_and_adds_up(responses: Told):
-    stream = responses["stream"]
-    assert len(stream["pieces"]) == 4
-    assert "".join(stream["pieces"]) == stream["final"] == "Simulated answer to: tell me"
-    assert stream["output_tokens"] == 7
-    assert (stream["types"][0], stream["types"][-1]) == ("response.created", "response.completed")
+def test_as_a_response_a_stream_begins_and_ends_with_the_response(responses: Told):
+    types = responses["stream"]["types"]
+    assert (types[0], types[-1]) == ("response.created", "response.completed")
 
 
 def test_as_a_response_a_streams_events_are_numbered(responses: Told):
@@ -135,13 +67,8 @@ def test_as_a_response_thinking_is_a_reasoning_item_with_its_summary(responses: 
     assert responses["thinking"] == {"kinds": ["reasoning", "message"], "summary": ["Let me see."]}
 
 
-def test_as_a_response_a_tool_is_called_and_its_result_taken(responses: Told):
-    assert responses["tools"] == {
-        "kinds": ["reasoning", "message", "function_call"],
-        "name": "shout",
-        "arguments": {"text": "please use tool"},
-        "text": "Simulated answer to: go on",
-    }
+def test_as_a_response_a_call_comes_after_what_was_thought_and_said(responses: Told):
+    assert responses["tools"]["kinds"] == ["reasoning", "message", "function_call"]
 
 
 def test_as_a_response_claude_gets_its_thinking_back_with_the_tools_result(
@@ -191,14 +118,6 @@ def test_in_a_chat_an_answer_comes_with_its_usage_and_is_booked_at_claudes_price
     assert record["cost_micros"] == 100 * 5 + 900 * 0.5 + 200 * 25
 
 
-def test_in_a_chat_a_stream_comes_piece_by_piece_and_adds_up(chat: Told):
-    stream = chat["stream"]
-    # The first chunk, which tells the role, has an empty text.
-    assert len([piece for piece in stream["pieces"] if piece]) == 4
-    assert "".join(stream["pieces"]) == stream["final"] == "Simulated answer to: tell me"
-    assert stream["output_tokens"] == 7
-
-
 def test_in_a_chat_chunks_are_of_one_answer_and_tell_its_usage_only_when_asked(
     chat: Told,
 ):
@@ -209,13 +128,10 @@ def test_in_a_chat_what_was_thought_stands_beside_the_answer(chat: Told):
     assert chat["thinking"] == {"thought": "Let me see."}
 
 
-def test_in_a_chat_a_tool_is_called_and_its_result_taken(chat: Told, upstream: Upstream):
-    assert chat["tools"] == {
-        "finish": "tool_calls",
-        "name": "shout",
-        "arguments": {"text": "please use tool"},
-        "text": "Simulated answer to: go on",
-    }
+def test_in_a_chat_an_answer_ends_with_its_calls_and_a_result_names_its_call(
+    chat: Told, upstream: Upstream
+):
+    assert chat["tools"]["finish"] == "tool_calls"
     _, turn, result = chat.sent("DONE", upstream)["messages"]
     assert result["content"][0]["tool_use_id"] == turn["content"][-1]["id"]
 

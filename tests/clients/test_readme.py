@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import NODE_MODULES, ROOT, Relay, node, run
+from ..process.conftest import ROOT
+from .installed import NODE_MODULES, node, run
+from .relays import Relay
 
 README = (ROOT / "README.md").read_text()
 CURLS = [

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Relay, Upstream, needed, node, run
+from .installed import needed, node, run
+from .relays import Relay, Upstream
 
 # One process an SDK plays all its scenarios, which takes seconds.
 pytestmark = pytest.mark.slow

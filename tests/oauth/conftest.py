@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ..clients.conftest import NODE_MODULES, needed, node
+from ..clients.installed import NODE_MODULES, needed, node
 from ..process.conftest import DEADLINE_S, line_with
 
 PROGRAM = Path(__file__).parent / "server.mjs"

@@ -12,7 +12,7 @@ import trio
 
 from relay import backup
 
-from ..clients.conftest import NODE_MODULES, needed, node
+from ..clients.installed import NODE_MODULES, needed, node
 from .conftest import Console
 from .test_pages import PAGES, ids, used
 
