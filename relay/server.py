@@ -150,9 +150,10 @@ async def serve(
         # Here, so that no other command waits for what only pages need.
         if settings.web_enabled:
             from relay.admin import AdminApi
-            from relay.web import console
+            from relay.web import Live, console
 
-            app = App(ctx, console(ctx, stop), AdminApi(ctx))
+            live = Live(ctx)
+            app = App(ctx, console(ctx, live, stop), AdminApi(ctx, live))
         else:
             app = App(ctx)
         nursery.start_soon(jobs.run, jobs.table(ctx))

@@ -35,12 +35,16 @@ class _Nothing(In):
 
 
 class AdminApi:
-    """The API of one process."""
+    """The API of one process.
 
-    def __init__(self, ctx: Context) -> None:
+    Args:
+        live: the relay's state, which the console shows as well.
+    """
+
+    def __init__(self, ctx: Context, live: Live) -> None:
         self._shared = Shared(
             ctx=ctx,
-            live=Live(ctx),
+            live=live,
             searching=trio.CapacityLimiter(_SEARCHES_AT_ONCE),
             document=msgspec.json.encode(described(ROUTES)),
         )

@@ -5,5 +5,6 @@ by itself: it calls the functions that the command line calls.
 """
 
 from relay.web.app import console
+from relay.web.overview_data import Live
 
-__all__ = ["console"]
+__all__ = ["Live", "console"]

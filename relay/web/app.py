@@ -59,10 +59,11 @@ log = logging.getLogger("relay.web")
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-def console(ctx: Context, stop: trio.Event) -> Application:
+def console(ctx: Context, live: Live, stop: trio.Event) -> Application:
     """The console as an ASGI application for every path under /web.
 
     Args:
+        live: the relay's state, which the admin API tells as well.
         stop: ends what streams.
     """
     shared = Shared(
@@ -70,7 +71,7 @@ def console(ctx: Context, stop: trio.Event) -> Application:
         templates=shown.environment(),
         languages=language.load(),
         files=static_files.load(),
-        live=Live(ctx),
+        live=live,
         stop=stop,
         searching=trio.CapacityLimiter(_SEARCHES_AT_ONCE),
     )
