@@ -1,6 +1,7 @@
 """Relays as processes of their own, and the simulator as their upstream."""
 
 import json
+import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,3 +127,23 @@ def serve(home: Home, upstream_url: str) -> Relay:
     home.relay("account", "add", "main", "--base-url", upstream_url, "--secret-file", "-",
                stdin=UPSTREAM_KEY + "\n")  # fmt: skip
     return Relay(home, f"{url}/api")
+
+
+def stopped_midway(process: subprocess.Popen[str], words: str, upstream: Upstream) -> None:
+    """End a program in the middle of the answer to these words; the upstream sees it go."""
+    try:
+        received = upstream.wait_for(words)
+        process.terminate()
+        process.wait(DEADLINE_S)
+    finally:
+        process.kill()
+        process.wait()
+    upstream.wait_until_left(received)
+
+
+def assert_only_the_floor_is_booked(relay: Relay, key: str) -> None:
+    """The one record of a key is of an answer that was left: booked by what had come of it."""
+    (record,) = relay.records(key)
+    (attempt,) = record["attempts"]
+    assert attempt["is_estimated"]
+    assert attempt["tokens"]["output"] < 1000

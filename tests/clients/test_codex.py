@@ -3,18 +3,16 @@
 import base64
 import json
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..process.conftest import DEADLINE_S
 from .aimock import TOO_LARGE, fixture, saying
 from .documented import documented
 from .installed import MACHINE, NODE_MODULES, begin, needed, run
-from .relays import Relay, Upstream
+from .relays import Relay, Upstream, assert_only_the_floor_is_booked, stopped_midway
 
 pytestmark = pytest.mark.npm
 
@@ -187,24 +185,10 @@ def test_an_error_of_the_upstream_is_told(codex: Codex):
     assert "No more of this." in said.output
 
 
-@pytest.fixture
-def leaver(simulated: Codex) -> Iterator[subprocess.Popen[str]]:
-    """One that is in the middle of an answer of twenty seconds."""
-    simulated.configure(SLOWLY)
-    process = simulated.begin("leave codex", simulated.relay.key("codex-leaving"))
-    yield process
-    process.kill()
-    process.wait()
-
-
 def test_stopping_it_ends_the_upstreams_work_and_books_the_floor(
-    leaver: subprocess.Popen[str], relay: Relay, upstream: Upstream
+    simulated: Codex, upstream: Upstream
 ):
-    received = upstream.wait_for("leave codex")
-    leaver.terminate()
-    leaver.wait(DEADLINE_S)
-    upstream.wait_until_left(received)
-    (record,) = relay.records("codex-leaving")
-    (attempt,) = record["attempts"]
-    assert attempt["is_estimated"]
-    assert attempt["tokens"]["output"] < 1000
+    simulated.configure(SLOWLY)
+    leaving = simulated.begin("leave codex", simulated.relay.key("codex-leaving"))
+    stopped_midway(leaving, "leave codex", upstream)
+    assert_only_the_floor_is_booked(simulated.relay, "codex-leaving")

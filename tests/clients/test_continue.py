@@ -6,18 +6,16 @@ counts.
 
 import json
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..process.conftest import DEADLINE_S
 from .aimock import CUT, TOO_LARGE, fixture, saying
 from .documented import documented
 from .installed import NODE_MODULES, begin, needed, node, run
-from .relays import Relay, Upstream
+from .relays import Relay, Upstream, assert_only_the_floor_is_booked, stopped_midway
 
 pytestmark = [pytest.mark.npm, pytest.mark.slow]
 
@@ -185,24 +183,10 @@ def test_a_stream_that_breaks_is_asked_for_again(continue_: Continue):
     assert whole["error"] == ""
 
 
-@pytest.fixture
-def leaver(simulated: Continue) -> Iterator[subprocess.Popen[str]]:
-    """One that is in the middle of an answer of twenty seconds."""
-    simulated.configure(SLOWLY)
-    process = simulated.begin("leave continued", simulated.relay.key("continue-leaving"))
-    yield process
-    process.kill()
-    process.wait()
-
-
 def test_stopping_it_ends_the_upstreams_work_and_books_the_floor(
-    leaver: subprocess.Popen[str], relay: Relay, upstream: Upstream
+    simulated: Continue, upstream: Upstream
 ):
-    received = upstream.wait_for("leave continued")
-    leaver.terminate()
-    leaver.wait(DEADLINE_S)
-    upstream.wait_until_left(received)
-    (record,) = relay.records("continue-leaving")
-    (attempt,) = record["attempts"]
-    assert attempt["is_estimated"]
-    assert attempt["tokens"]["output"] < 1000
+    simulated.configure(SLOWLY)
+    leaving = simulated.begin("leave continued", simulated.relay.key("continue-leaving"))
+    stopped_midway(leaving, "leave continued", upstream)
+    assert_only_the_floor_is_booked(simulated.relay, "continue-leaving")

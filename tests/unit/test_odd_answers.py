@@ -83,11 +83,29 @@ def test_a_whole_answer(frame: Callable[[], Any], whole: Callable[[Any, Json], J
     kind.model_validate_json(json.dumps(whole(frame(), said)), strict=True)
 
 
-@pytest.mark.parametrize(
+ODD = [
+    (b"content_block_delta", b"{}"),
+    (b"content_block_start", b"[]"),
+    (b"new", b"{}"),
+    (b"content_block_start", b"{}"),
+    (b"message_delta", b"{"),
+    (b"message_stop", b"{}"),
+]
+STREAMS = pytest.mark.parametrize(
     "make",
     [lambda: chat_stream.Stream(of_chat()), lambda: responses_stream.Stream(of_responses())],
     ids=["chat", "responses"],
 )
+
+
+@STREAMS
+def test_events_that_cannot_be_read_are_passed_over(make: Callable[[], Any]):
+    stream = make()
+
+    assert [stream.event(*event) for event in ODD] == [b""] * len(ODD)
+
+
+@STREAMS
 @given(said=st.lists(_events, max_size=8))
 @settings(max_examples=200, deadline=None)
 def test_events(make: Callable[[], Any], said: list[tuple[bytes, Json]]):

@@ -303,20 +303,6 @@ def test_a_stream_that_breaks_off_before_it_began_says_only_that() -> None:
     check_events(found)
 
 
-def test_events_that_cannot_be_read_are_passed_over() -> None:
-    one = stream.Stream(frame_for())
-    odd = [
-        (b"content_block_delta", b"{}"),
-        (b"content_block_start", b"[]"),
-        (b"new", b"{}"),
-        (b"content_block_start", b"{}"),
-        (b"message_delta", b"{"),
-        (b"message_stop", b"{}"),
-    ]
-
-    assert [one.event(*event) for event in odd] == [b""] * len(odd)
-
-
 _words = st.text(min_size=1, max_size=12)
 _block = st.one_of(
     st.builds(text, _words),
