@@ -244,7 +244,7 @@ async def status(call: Call) -> Status:
             for one in now.slow.near
         ],
         speed=Speed(count=speed.count, p50_ms=speed.p50_ms, p99_ms=speed.p99_ms),
-        backup=dict(now.slow.backup),
+        backup={name: note for name, note in now.slow.backup.items() if name != "kept"},
         monitor=msgspec.convert(now.slow.monitor, MonitorRun | None, from_attributes=True),
     )
 
@@ -362,8 +362,9 @@ def _backup(made: Made, *, is_known: bool = True) -> Backup:
 
 async def backups(call: Call) -> Page[Backup]:
     query: PageQuery = call.query
-    kept = await trio.to_thread.run_sync(backup.kept, call.ctx.settings)
-    found = [_backup(one, is_known=False) for one in kept]
+    notes = await call.ctx.store.upkeep.backup_notes()
+    _, made = await trio.to_thread.run_sync(backup.listed, call.ctx.settings, notes)
+    found = [_backup(one, is_known=False) for one in made]
     return page(found, query, lambda one: one.file)
 
 

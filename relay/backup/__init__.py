@@ -5,7 +5,7 @@ It is encrypted to this machine's key, for drills, and to the recovery key that 
 """
 
 from relay.backup.archive import BackupProblem
-from relay.backup.backups import Made, backup, drill, kept, proven
+from relay.backup.backups import Made, backup, drill, kept, listed, proven
 from relay.backup.identities import make_identities
 from relay.backup.restoring import Restored, restore
 
@@ -16,6 +16,7 @@ __all__ = [
     "backup",
     "drill",
     "kept",
+    "listed",
     "make_identities",
     "proven",
     "restore",

@@ -8,11 +8,12 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import trio
 
 import relay
@@ -72,6 +73,8 @@ async def backup(settings: Settings, opened: Store, *, for_good: bool = False) -
         await _copy_on(settings.backup_copy_command, target)
         made = Made(target, target.stat().st_size, now, counts.keys, counts.accounts)
         await opened.upkeep.note_backup("made", _iso(now), str(target))
+        told = [{"file": one.file, "size": one.size, "time": one.time} for one in kept(settings)]
+        await opened.upkeep.note_kept(msgspec.json.encode(told, enc_hook=str).decode())
         return made
 
 
@@ -137,6 +140,30 @@ async def check(
             raise BackupProblem(f"{file} gives {counts}, and it should give {manifest.counts}.")
         await snapshot.open_a_secret(proof, archive.secrets_in(unpacked / SECRETS))
     return manifest
+
+
+def listed(settings: Settings, notes: Mapping[str, str]) -> tuple[Path, Sequence[Made]]:
+    """The folder of the backups, and those in it, newest first.
+
+    An installed machine makes them as root, in a folder that only root may look into: there they
+    are those that were noted at the last one.
+
+    Args:
+        notes: of UpkeepTable.backup_notes().
+    """
+    last = Path(notes["made_file"]) if "made_file" in notes else None
+    if last is None or last.parent == settings.backup_folder:
+        return settings.backup_folder, kept(settings)
+    try:
+        told = msgspec.json.decode(notes.get("kept", "[]"))
+        return last.parent, msgspec.convert(told, list[Made], dec_hook=_path)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        # Another version's.
+        return last.parent, ()
+
+
+def _path(kind: type[Path], text: str) -> Path:
+    return kind(text)
 
 
 def kept(settings: Settings) -> Sequence[Made]:

@@ -69,8 +69,12 @@ class UpkeepTable:
         """Keep that a backup was `made` or `drilled`, when (ISO, UTC) and which file."""
         await self._db.call("HSET", NAMES["backup"], what, when, f"{what}_file", file)
 
+    async def note_kept(self, kept: str) -> None:
+        """Keep which backups there are (JSON), for those who may not look into their folder."""
+        await self._db.call("HSET", NAMES["backup"], "kept", kept)
+
     async def backup_notes(self) -> dict[str, str]:
-        """When a backup was last made and drilled, and which."""
+        """When a backup was last made and drilled, and which; and which are `kept`, as JSON."""
         return await self._db.hash(NAMES["backup"])
 
     async def figures(self) -> dict[str, str]:

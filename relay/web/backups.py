@@ -1,7 +1,6 @@
 """Backups: which there are, making one now, and trying out that the newest can be restored."""
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import trio
 from quart import Response
@@ -21,15 +20,15 @@ async def listing(visit: Visit) -> Response:
 
 async def _listing(visit: Visit, said: str = "", problem: str = "") -> Response:
     notes = await visit.ctx.store.upkeep.backup_notes()
-    last = Path(notes["made_file"]) if "made_file" in notes else None
+    settings = visit.ctx.settings
+    folder, made = await trio.to_thread.run_sync(backup.listed, settings, notes)
     return visit.page(
         "backups.html",
         422 if problem else 200,
         notes=notes,
-        # An installed machine makes them as root, in a folder that only root may look into.
-        elsewhere=last if last and last.parent != visit.ctx.settings.backup_folder else None,
-        made=await trio.to_thread.run_sync(backup.kept, visit.ctx.settings),
-        folder=visit.ctx.settings.backup_folder,
+        made=made,
+        folder=folder,
+        is_here=folder == settings.backup_folder,
         said=said,
         problem=problem,
     )

@@ -1,5 +1,6 @@
 """Pages that tell how the relay fares: the overview, searches, webhooks, backups, settings."""
 
+import dataclasses
 import html
 import json
 import re
@@ -92,10 +93,17 @@ async def test_a_backup_is_made_tried_out_and_listed(console: Console):
             "backup.drill", "backup.make",
         ]  # fmt: skip
         assert "Last backup" in (await person.get("/web")).text
-        elsewhere = "/var/backups/relay/relay-1.tar.age"
-        await console.relay.ctx.store.upkeep.note_backup("made", "2026-01-02T03:04:05", elsewhere)
+
+
+async def test_a_machines_backups_which_root_makes_are_listed(console: Console, tmp_path: Path):
+    ctx = console.relay.ctx
+    roots = dataclasses.replace(ctx.settings, backup_folder=tmp_path / "roots")
+    backup.make_identities(roots)
+    made = await backup.backup(roots, ctx.store)
+    async with console.signed_in() as person:
         page = (await person.get("/web/backups")).text
-        assert "/var/backups/relay" in page
+        assert made.file.name in page
+        assert str(tmp_path / "roots") in page
         assert "Make one now" not in page
 
 
