@@ -1,0 +1,246 @@
+"""Keys as they are kept: who may use the relay.
+
+A key itself is shown once, when it is made; Redis holds a keyed hash of it. Authentication
+only finds out whose key it is: whether that key may do what it asks is decided by the
+admission script, on the state of that moment.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from relay import versions
+from relay.audit import Audit
+from relay.errors import Unauthorized, UnknownKey
+from relay.keys import values
+from relay.keys.values import USUAL_PREFIX, Key, KeyProblem
+from relay.store import Store
+from relay.vault import Vault, new_id, new_key
+
+_CACHE_SIZE = 4096
+_UNKNOWN_LIVES_S = 2.0
+
+NO_KEY = "No API key. Send the relay's key as `Authorization: Bearer …` or as `x-api-key`."
+INVALID_KEY = "Invalid API key. Ask whoever runs this relay for a key of your own."
+TWO_KEYS = "Two different API keys in one request. Send one of them only."
+DISABLED_KEY = "This API key is disabled."
+
+
+def expired_key(when: datetime) -> str:
+    """The sentence about a key that expired at `when` (UTC)."""
+    return f"This API key expired at {when:%Y-%m-%d %H:%M} UTC."
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRef:
+    """A key that was presented: its id, and the hash that admission checks again."""
+
+    id: str
+    hash: str
+
+
+class Keys:
+    """Makes, reads and changes keys; knows a presented one by its hash."""
+
+    def __init__(self, store: Store, vault: Vault) -> None:
+        self._store = store
+        self._vault = vault
+        self._audit = Audit(store, vault)
+        self._ids: OrderedDict[str, tuple[str | None, float]] = OrderedDict()
+
+    async def authenticate(self, headers: Sequence[tuple[bytes, bytes]]) -> KeyRef:
+        """Whose key the request carries.
+
+        Raises:
+            Unauthorized: there is none, or there are two different ones.
+            UnknownKey: it is nobody's.
+        """
+        key_hash = self._vault.key_hash(presented(headers))
+        key_id = await self._id_of(key_hash)
+        if key_id is None:
+            raise UnknownKey(INVALID_KEY, key_hash)
+        return KeyRef(key_id, key_hash)
+
+    async def _id_of(self, key_hash: str) -> str | None:
+        cached = self._ids.get(key_hash)
+        now = time.monotonic()
+        if cached and (cached[0] is not None or cached[1] > now):
+            return cached[0]
+        key_id = await self._store.keys.id_of_hash(key_hash)
+        self._ids[key_hash] = (key_id, now + _UNKNOWN_LIVES_S)
+        if len(self._ids) > _CACHE_SIZE:
+            self._ids.popitem(last=False)
+        return key_id
+
+    async def check(self, ref: KeyRef) -> Key:
+        """The key's state of this moment, for calls that need no admission.
+
+        Raises:
+            Unauthorized: it is unknown, disabled or expired.
+        """
+        fields = await self._store.keys.read(ref.id)
+        if not fields or not values.is_hash_of(fields, ref.hash):
+            self.forget(ref)
+            raise Unauthorized(INVALID_KEY)
+        key = values.key(ref.id, fields)
+        if not key.enabled:
+            raise Unauthorized(DISABLED_KEY)
+        if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
+            raise Unauthorized(expired_key(key.expires_at))
+        return key
+
+    def forget(self, ref: KeyRef) -> None:
+        """Admission did not know this key: ask Redis again next time."""
+        self._ids.pop(ref.hash, None)
+
+    async def create(
+        self,
+        name: str,
+        *,
+        models: Sequence[str] = (),
+        expires_at: datetime | None = None,
+        groups: Sequence[str] = (),
+        shows_account: bool = False,
+        note: str = "",
+        prefix: str = USUAL_PREFIX,
+        **settings: object,
+    ) -> tuple[Key, str]:
+        """A new key and its secret text, which cannot be read again.
+
+        Args:
+            name: unique among keys, one line.
+            models: globs of the models it may use; none means all.
+            expires_at: UTC; from then on it is refused.
+            groups: only accounts of one of these serve it; none means every account.
+            shows_account: answers carry the serving account's name.
+            prefix: how the key's text begins.
+            settings: what else a key has, see edit().
+        """
+        kept = values.checked(
+            {"name": name, "models": models, "groups": groups, "note": note, "prefix": prefix}
+            | settings
+        )
+        await self._check_unused(name)
+        text = new_key(prefix)
+        key_id = new_id("key")
+        fields = {
+            **kept,
+            "hint": values.hint(text, prefix),
+            "hash": self._vault.key_hash(text),
+            "enabled": "1",
+            "created_at": str(int(datetime.now(UTC).timestamp() * 1000)),
+            **values.checked({"expires_at": expires_at, "shows_account": shows_account}),
+        }
+        await self._store.keys.add(key_id, fields)
+        key = values.key(key_id, fields)
+        await self._audit.note("key.create", name, None, key.to_json())
+        return key, text
+
+    async def list(self) -> Sequence[Key]:
+        """All keys, oldest first."""
+        keys = []
+        for key_id in await self._store.keys.ids():
+            fields = await self._store.keys.read(key_id)
+            if fields:
+                keys.append(values.key(key_id, fields))
+        return sorted(keys, key=lambda key: (key.created_at, key.id))
+
+    async def find(self, name_or_id: str) -> Key:
+        """The key with this id or name; KeyProblem when there is none."""
+        for key in await self.list():
+            if name_or_id in (key.id, key.name):
+                return key
+        raise KeyProblem(f"There is no key with the name or id {name_or_id}.")
+
+    async def set_enabled(self, name_or_id: str, *, enabled: bool, seen: str = "") -> Key:
+        """A disabled key stops at its next request; see edit() for `seen`."""
+        key = await self.find(name_or_id)
+        await self._write(key.id, values.checked({"enabled": enabled}), seen)
+        return await self._changed("key.enable" if enabled else "key.disable", key)
+
+    async def edit(self, name_or_id: str, *, seen: str = "", **changes: object) -> Key:
+        """Change a key's settings; what is not named stays.
+
+        Args:
+            seen: the version of the key that is to be changed; empty for any.
+            changes: name, enabled, models, groups, note, owner, tags, expires_at, shows_account,
+                the fields of Limits, and budget_mode; budgets are US dollars by period.
+
+        Raises:
+            Changed: there is another version by now.
+        """
+        key = await self.find(name_or_id)
+        if seen and not changes:
+            changes = {"enabled": key.enabled}
+        if changes.get("name", key.name) != key.name:
+            await self._check_unused(str(changes["name"]))
+        await self._write(key.id, values.checked(changes), seen)
+        return await self._changed("key.edit", key)
+
+    async def _write(self, key_id: str, fields: Mapping[str, str], seen: str) -> None:
+        table = self._store.keys
+        if not seen:
+            await table.change(key_id, fields)
+            return
+        await versions.write(
+            seen,
+            lambda: table.read(key_id),
+            lambda kept: values.key(key_id, dict(kept)).version,
+            lambda field, before: table.swap(key_id, field, before, fields),
+        )
+
+    async def _changed(self, action: str, before: Key) -> Key:
+        """The key as it is now; its change is kept."""
+        after = await self.find(before.id)
+        await self._audit.note(action, before.name, before.to_json(), after.to_json())
+        return after
+
+    async def _check_unused(self, name: str) -> None:
+        if any(key.name == name for key in await self.list()):
+            raise KeyProblem(f"There is a key named {name} already.", "name")
+
+    async def delete(self, name_or_id: str) -> Key:
+        """Remove a key for good; its usage stays on the books."""
+        key = await self.find(name_or_id)
+        fields = await self._store.keys.read(key.id)
+        hashes = [fields[name] for name in ("hash", "hash_before") if fields.get(name)]
+        await self._store.keys.remove(key.id, hashes)
+        await self._audit.note("key.delete", key.name, key.to_json())
+        return key
+
+    async def rotate(self, name_or_id: str, grace_s: float) -> tuple[Key, str]:
+        """A new secret text for a key; the one before is good for `grace_s` more seconds.
+
+        Of an earlier rotation, what was good before that ends now.
+        """
+        key = await self.find(name_or_id)
+        before = (await self._store.keys.read(key.id))["hash"]
+        text = new_key(key.prefix)
+        fields = {
+            "hash": self._vault.key_hash(text),
+            "hint": values.hint(text, key.prefix),
+            "hash_before": before,
+            "hash_before_until": str(round((time.time() + grace_s) * 1000)),
+        }
+        await self._store.keys.rotate(key.id, fields)
+        return await self._changed("key.rotate", key), text
+
+
+def presented(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """The one key that a request's headers carry, as text; Unauthorized otherwise."""
+    found: set[bytes] = set()
+    for name, value in headers:
+        if name == b"x-api-key":
+            found.add(value.strip())
+        elif name == b"authorization":
+            scheme, _, credential = value.strip().partition(b" ")
+            if scheme.lower() == b"bearer":
+                found.add(credential.strip())
+    found.discard(b"")
+    if not found:
+        raise Unauthorized(NO_KEY)
+    if len(found) > 1:
+        raise Unauthorized(TWO_KEYS)
+    return found.pop().decode("latin-1")
