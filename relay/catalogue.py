@@ -10,6 +10,7 @@ from relay import errors, exchange
 from relay.call import Call
 from relay.client import Client
 from relay.context import Context
+from relay.delivery import collect
 from relay.headers import answer_headers
 from relay.keys import may_use
 from relay.upstream import Reply
@@ -57,7 +58,7 @@ async def _answer(ctx: Context, client: Client, target: bytes, tell: Tell) -> No
     call = Call("models", "GET", target)
 
     async def deliver(reply: Reply) -> None:
-        body = await exchange.collect(reply, _MOST_BYTES)
+        body = await collect(reply, _MOST_BYTES)
         headers = answer_headers(client, lease, reply)
         if reply.status == 200:
             body = tell(body, lease.account.key_models)

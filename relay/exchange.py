@@ -1,12 +1,11 @@
-"""The way of one request: authenticate, read, admit, send, stream, settle.
+"""The way of one request: authenticate, read, admit, send, deliver, settle.
 
-The only room that knows both the client and the upstream. Bytes pass as they came; usage is
-read on the side. Whatever happens, the lease's own exit settles it.
+With delivery.py, by which the answer goes on to the client, the only room that knows both the
+client and the upstream. Whatever happens, the lease's own exit settles it.
 """
 
 import contextlib
 import random
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +13,9 @@ from functools import partial
 import msgspec
 import trio
 
-from relay import balancer, errors, limits
+from relay import balancer, delivery, errors, limits
 from relay.balancer import Verdict
-from relay.call import Call, Dialect, Meter, Reader
+from relay.call import Call, Dialect, Reader
 from relay.client import Client
 from relay.context import Context
 from relay.headers import answer_headers, upstream_headers, value_of
@@ -27,9 +26,7 @@ from relay.store import Caller
 from relay.upstream import Reply, UpstreamError, UpstreamTimeoutError
 
 _MOST_REFUSAL_BYTES = 4 * 1024 * 1024
-_MOST_ANSWER_BYTES = 64 * 1024 * 1024
 REFUSED = "credential_refused"
-BROKEN_OFF = "The upstream's answer broke off. What has come so far is not the whole answer."
 
 
 async def authenticated(ctx: Context, client: Client) -> KeyRef:
@@ -60,7 +57,7 @@ async def relay(
     client.trail.model = call.model
     async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
         lease.dialect = dialect.name
-        deliver = partial(_deliver, ctx, client, dialect, lease)
+        deliver = partial(delivery.deliver, ctx, client, dialect, lease)
         await forward(ctx, client, lease, call.body, deliver, plain=dialect.retells)
 
 
@@ -136,17 +133,17 @@ async def _attempt(
             if reply.status < 400:
                 await deliver(reply)
                 return None
-            refusal = await collect(reply, _MOST_REFUSAL_BYTES)
+            refusal = await delivery.collect(reply, _MOST_REFUSAL_BYTES)
             verdict = balancer.of_reply(reply.status, reply.headers, refusal, call.model)
             return _Failure(verdict, reply.status, answer_headers(client, lease, reply), refusal)
     except UpstreamError as error:
         if client.status is not None:
             raise
-        lease.error = _word_for(error)
+        lease.error = delivery.word_for(error)
         client.trail.error = f"{lease.error}: {error.reason}"
         was_timeout = isinstance(error, UpstreamTimeoutError)
         verdict = balancer.of_break(call, was_timeout=was_timeout, has_left=not error.never_left)
-        return _Failure(verdict, *errors.response(own_error(error), client.request_id))
+        return _Failure(verdict, *errors.response(delivery.own_error(error), client.request_id))
     except errors.RelayError as error:
         if client.status is not None or (lease.status or 500) < 300:
             raise
@@ -167,20 +164,6 @@ def _as_mapped(lease: Lease, body: bytes) -> bytes:
     return body[:start] + msgspec.json.encode(target) + body[end:]
 
 
-async def _deliver(
-    ctx: Context, client: Client, dialect: Dialect, lease: Lease, reply: Reply
-) -> None:
-    """Pass a model's answer on as it arrives, and read its usage on the side."""
-    stream = lease.call.stream
-    lease.meter = meter = dialect.meter(reply.status, reply.headers, stream=stream)
-    if stream and reply.status == 200:
-        await _stream(ctx, client, dialect, lease, reply, meter)
-    elif dialect.retells:
-        await _retell(ctx, client, dialect, lease, reply, meter)
-    else:
-        await _pass_body(ctx, client, lease, reply, meter)
-
-
 @contextlib.asynccontextmanager
 async def outcome(ctx: Context, client: Client, lease: Lease) -> AsyncIterator[None]:
     """Note how a lease's request ended, settle it, and turn an upstream's failure into ours."""
@@ -189,10 +172,10 @@ async def outcome(ctx: Context, client: Client, lease: Lease) -> AsyncIterator[N
     try:
         yield
     except UpstreamError as error:
-        lease.error = _word_for(error)
+        lease.error = delivery.word_for(error)
         client.trail.error = f"{lease.error}: {error.reason}"
         if client.status is None:
-            raise own_error(error) from None
+            raise delivery.own_error(error) from None
     except trio.Cancelled:
         lease.error = lease.error or ("client_gone" if client.is_gone else "shutdown")
         raise
@@ -261,112 +244,6 @@ def _note_answer(client: Client, lease: Lease, reply: Reply) -> None:
         raise errors.Unavailable(lease.credential.sentence)
 
 
-async def _stream(
-    ctx: Context, client: Client, dialect: Dialect, lease: Lease, reply: Reply, meter: Meter
-) -> None:
-    # Without a length that pings and an error event of ours would break.
-    headers = [
-        header for header in answer_headers(client, lease, reply) if header[0] != b"content-length"
-    ]
-    await client.start(reply.status, headers)
-    # Push the head out: the first event may be long in coming.
-    await client.write(b"")
-    try:
-        while data := await _next_chunk(ctx, client, dialect, reply, meter):
-            if lease.first_byte_at is None:
-                lease.first_byte_at = time.monotonic()
-            meter.feed(data)
-            if meter.has_ended:
-                lease.error = "" if meter.is_complete else "error_event"
-                # Before the client can see the end: its next request must find its slot free.
-                await ctx.leases.settle(lease)
-            if piece := dialect.retold(meter, data):
-                await client.write(piece)
-    except UpstreamError as error:
-        lease.error = _word_for(error)
-        client.trail.error = f"{lease.error}: {error.reason}"
-        await _break_off(client, dialect, meter, own_error(error))
-        return
-    meter.finish()
-    if meter.has_begun and not meter.has_ended:
-        # Clients take a clean end for success, so an end that is none must not look like one.
-        lease.error = "upstream_cut"
-        await _break_off(client, dialect, meter, errors.BadGateway(BROKEN_OFF))
-        return
-    await ctx.leases.settle(lease)
-    await client.end()
-
-
-async def _next_chunk(
-    ctx: Context, client: Client, dialect: Dialect, reply: Reply, meter: Meter
-) -> bytes:
-    """The stream's next bytes, with pings while it is silent where they do no harm."""
-    every_s = ctx.settings.ping_interval_s
-    waited_s = 0.0
-    while True:
-        with trio.move_on_after(every_s):
-            return await reply.receive()
-        waited_s += every_s
-        if waited_s >= ctx.settings.silence_timeout_s:
-            raise UpstreamTimeoutError("body", f"nothing came for {waited_s:.0f} s")
-        if meter.at_boundary:
-            await client.write(dialect.ping)
-
-
-async def _break_off(
-    client: Client, dialect: Dialect, meter: Meter, error: errors.RelayError
-) -> None:
-    """End a broken stream so that no client takes it for whole.
-
-    Between two events an error event says so. Inside one nothing can be said any more: the
-    answer is left unended, which the listener turns into an aborted connection.
-    """
-    if meter.at_boundary:
-        await client.end(dialect.error_frame(error, client.request_id))
-
-
-async def _pass_body(
-    ctx: Context, client: Client, lease: Lease, reply: Reply, meter: Reader | None
-) -> None:
-    """Pass a body on, its last piece only once the lease is settled.
-
-    The head waits for what follows the first piece: a short answer that breaks off can then
-    still be answered with a proper error.
-    """
-    headers = answer_headers(client, lease, reply)
-    held = b""
-    while data := await reply.receive():
-        if lease.first_byte_at is None:
-            lease.first_byte_at = time.monotonic()
-        if meter is not None:
-            meter.feed(data)
-        if held:
-            if client.status is None:
-                await client.start(reply.status, headers)
-            await client.write(held)
-        held = data
-    if meter is not None:
-        meter.finish()
-    await ctx.leases.settle(lease)
-    if client.status is None:
-        await client.start(reply.status, headers)
-    await client.end(held)
-
-
-async def _retell(
-    ctx: Context, client: Client, dialect: Dialect, lease: Lease, reply: Reply, meter: Meter
-) -> None:
-    """Answer with a whole answer in the dialect's own words."""
-    body = await collect(reply, _MOST_ANSWER_BYTES)
-    lease.first_byte_at = time.monotonic()
-    meter.feed(body)
-    meter.finish()
-    told = dialect.retold_whole(body)
-    await ctx.leases.settle(lease)
-    kept = [pair for pair in answer_headers(client, lease, reply) if pair[0] != b"content-length"]
-    await client.answer(reply.status, [*kept, (b"content-length", b"%d" % len(told))], told)
-
-
 async def pass_through(
     ctx: Context,
     client: Client,
@@ -379,35 +256,7 @@ async def pass_through(
         outcome(ctx, client, lease),
         answered(ctx, client, lease, body, plain=reader is not None) as reply,
     ):
-        await _pass_body(ctx, client, lease, reply, reader)
-
-
-async def collect(reply: Reply, most_bytes: int) -> bytes:
-    """A whole answer that the relay has to read; UpstreamError when it is too large."""
-    parts: list[bytes] = []
-    size = 0
-    while data := await reply.receive():
-        size += len(data)
-        if size > most_bytes:
-            raise UpstreamError("body", f"its answer is over {most_bytes} bytes")
-        parts.append(data)
-    return b"".join(parts)
-
-
-def own_error(error: UpstreamError) -> errors.RelayError:
-    """What a client is told when its account's upstream fails."""
-    if isinstance(error, UpstreamTimeoutError):
-        return errors.GatewayTimeout(
-            "The upstream did not answer in time. The request may have been carried out."
-        )
-    if error.stage == "connect":
-        return errors.BadGateway("The upstream cannot be reached. Nothing was sent.")
-    return errors.BadGateway(BROKEN_OFF)
-
-
-def _word_for(error: UpstreamError) -> str:
-    word = "timeout" if isinstance(error, UpstreamTimeoutError) else "failed"
-    return f"upstream_{error.stage}_{word}"
+        await delivery.pass_body(ctx, client, lease, reply, reader)
 
 
 def _fill_in(client: Client, lease: Lease) -> None:

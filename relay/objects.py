@@ -16,14 +16,8 @@ from relay import batches, errors
 from relay.call import Call
 from relay.client import Client
 from relay.context import Context
-from relay.exchange import (
-    answered,
-    authenticated,
-    caller_of,
-    collect,
-    outcome,
-    pass_through,
-)
+from relay.delivery import collect
+from relay.exchange import answered, authenticated, caller_of, outcome, pass_through
 from relay.headers import answer_headers
 from relay.keys import KeyRef
 from relay.lease import Lease

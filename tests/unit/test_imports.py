@@ -23,6 +23,7 @@ ROWS = (
     {"batches"},
     {"dialects.messages"},
     {"exchange", "dialects.meters"},
+    {"delivery"},
     {"context", "headers"},
     {"leases"},
     {"lease"},

@@ -1,0 +1,168 @@
+"""An answer on its way to the client: passed on byte for byte, or told in another API's words.
+
+Usage is read on the side. A stream is settled before the client can see its end, and one that
+breaks off is never taken for whole.
+"""
+
+import time
+
+import trio
+
+from relay import errors
+from relay.call import Dialect, Meter, Reader
+from relay.client import Client
+from relay.context import Context
+from relay.headers import answer_headers
+from relay.lease import Lease
+from relay.upstream import Reply, UpstreamError, UpstreamTimeoutError
+
+_MOST_ANSWER_BYTES = 64 * 1024 * 1024
+BROKEN_OFF = "The upstream's answer broke off. What has come so far is not the whole answer."
+
+
+async def deliver(
+    ctx: Context, client: Client, dialect: Dialect, lease: Lease, reply: Reply
+) -> None:
+    """Pass a model's answer on as it arrives, and read its usage on the side."""
+    stream = lease.call.stream
+    lease.meter = meter = dialect.meter(reply.status, reply.headers, stream=stream)
+    if stream and reply.status == 200:
+        await _stream(ctx, client, dialect, lease, reply, meter)
+    elif dialect.retells:
+        await _retell(ctx, client, dialect, lease, reply, meter)
+    else:
+        await pass_body(ctx, client, lease, reply, meter)
+
+
+async def _stream(
+    ctx: Context, client: Client, dialect: Dialect, lease: Lease, reply: Reply, meter: Meter
+) -> None:
+    # Without a length that pings and an error event of ours would break.
+    headers = [
+        header for header in answer_headers(client, lease, reply) if header[0] != b"content-length"
+    ]
+    await client.start(reply.status, headers)
+    # Push the head out: the first event may be long in coming.
+    await client.write(b"")
+    try:
+        while data := await _next_chunk(ctx, client, dialect, reply, meter):
+            if lease.first_byte_at is None:
+                lease.first_byte_at = time.monotonic()
+            meter.feed(data)
+            if meter.has_ended:
+                lease.error = "" if meter.is_complete else "error_event"
+                # Before the client can see the end: its next request must find its slot free.
+                await ctx.leases.settle(lease)
+            if piece := dialect.retold(meter, data):
+                await client.write(piece)
+    except UpstreamError as error:
+        lease.error = word_for(error)
+        client.trail.error = f"{lease.error}: {error.reason}"
+        await _break_off(client, dialect, meter, own_error(error))
+        return
+    meter.finish()
+    if meter.has_begun and not meter.has_ended:
+        # Clients take a clean end for success, so an end that is none must not look like one.
+        lease.error = "upstream_cut"
+        await _break_off(client, dialect, meter, errors.BadGateway(BROKEN_OFF))
+        return
+    await ctx.leases.settle(lease)
+    await client.end()
+
+
+async def _next_chunk(
+    ctx: Context, client: Client, dialect: Dialect, reply: Reply, meter: Meter
+) -> bytes:
+    """The stream's next bytes, with pings while it is silent where they do no harm."""
+    every_s = ctx.settings.ping_interval_s
+    waited_s = 0.0
+    while True:
+        with trio.move_on_after(every_s):
+            return await reply.receive()
+        waited_s += every_s
+        if waited_s >= ctx.settings.silence_timeout_s:
+            raise UpstreamTimeoutError("body", f"nothing came for {waited_s:.0f} s")
+        if meter.at_boundary:
+            await client.write(dialect.ping)
+
+
+async def _break_off(
+    client: Client, dialect: Dialect, meter: Meter, error: errors.RelayError
+) -> None:
+    """End a broken stream so that no client takes it for whole.
+
+    Between two events an error event says so. Inside one nothing can be said any more: the
+    answer is left unended, which the listener turns into an aborted connection.
+    """
+    if meter.at_boundary:
+        await client.end(dialect.error_frame(error, client.request_id))
+
+
+async def pass_body(
+    ctx: Context, client: Client, lease: Lease, reply: Reply, meter: Reader | None
+) -> None:
+    """Pass a body on, its last piece only once the lease is settled.
+
+    The head waits for what follows the first piece: a short answer that breaks off can then
+    still be answered with a proper error.
+    """
+    headers = answer_headers(client, lease, reply)
+    held = b""
+    while data := await reply.receive():
+        if lease.first_byte_at is None:
+            lease.first_byte_at = time.monotonic()
+        if meter is not None:
+            meter.feed(data)
+        if held:
+            if client.status is None:
+                await client.start(reply.status, headers)
+            await client.write(held)
+        held = data
+    if meter is not None:
+        meter.finish()
+    await ctx.leases.settle(lease)
+    if client.status is None:
+        await client.start(reply.status, headers)
+    await client.end(held)
+
+
+async def _retell(
+    ctx: Context, client: Client, dialect: Dialect, lease: Lease, reply: Reply, meter: Meter
+) -> None:
+    """Answer with a whole answer in the dialect's own words."""
+    body = await collect(reply, _MOST_ANSWER_BYTES)
+    lease.first_byte_at = time.monotonic()
+    meter.feed(body)
+    meter.finish()
+    told = dialect.retold_whole(body)
+    await ctx.leases.settle(lease)
+    kept = [pair for pair in answer_headers(client, lease, reply) if pair[0] != b"content-length"]
+    await client.answer(reply.status, [*kept, (b"content-length", b"%d" % len(told))], told)
+
+
+async def collect(reply: Reply, most_bytes: int) -> bytes:
+    """A whole answer that the relay has to read; UpstreamError when it is too large."""
+    parts: list[bytes] = []
+    size = 0
+    while data := await reply.receive():
+        size += len(data)
+        if size > most_bytes:
+            raise UpstreamError("body", f"its answer is over {most_bytes} bytes")
+        parts.append(data)
+    return b"".join(parts)
+
+
+def own_error(error: UpstreamError) -> errors.RelayError:
+    """What a client is told when its account's upstream fails."""
+    if isinstance(error, UpstreamTimeoutError):
+        return errors.GatewayTimeout(
+            "The upstream did not answer in time. The request may have been carried out."
+        )
+    if error.stage == "connect":
+        return errors.BadGateway("The upstream cannot be reached. Nothing was sent.")
+    return errors.BadGateway(BROKEN_OFF)
+
+
+def word_for(error: UpstreamError) -> str:
+    word = "timeout" if isinstance(error, UpstreamTimeoutError) else "failed"
+    return f"upstream_{error.stage}_{word}"
