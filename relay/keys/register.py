@@ -18,6 +18,7 @@ from relay.keys import values
 from relay.keys.values import USUAL_PREFIX, Key, KeyProblem
 from relay.store import Store
 from relay.vault import Vault, new_id, new_key
+from relay.versions import Changed
 
 _CACHE_SIZE = 4096
 _UNKNOWN_LIVES_S = 2.0
@@ -172,8 +173,10 @@ class Keys:
             Changed: there is another version by now.
         """
         key = await self.find(name_or_id)
-        if seen and not changes:
-            changes = {"enabled": key.enabled}
+        if not changes:
+            if seen not in ("", key.version):
+                raise Changed
+            return key
         if changes.get("name", key.name) != key.name:
             await self._check_unused(str(changes["name"]))
         await self._write(key.id, values.checked(changes), seen)

@@ -185,6 +185,16 @@ async def test_of_many_who_change_one_version_at_one_time_one_does(
     assert sorted(statuses) == [200] + [412] * 9
 
 
+@pytest.mark.parametrize("path", ["/keys/alice", "/accounts/main"])
+async def test_to_change_nothing_is_fine_in_the_newest_version_alone(api: Api, path: str):
+    async with api.client() as client:
+        match = {"if-match": (await client.get(path)).headers["etag"]}
+        assert (await client.patch(path, json={}, headers=match)).status_code == 200
+        assert (await client.patch(path, json={})).status_code == 200
+        late = await client.patch(path, json={}, headers={"if-match": '"0"'})
+        assert late.status_code == 412
+
+
 async def test_another_write_to_an_account_is_no_change_of_its_settings(api: Api):
     (account,) = await api.relay.ctx.accounts.list()
     async with api.client() as client:

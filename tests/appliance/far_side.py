@@ -72,7 +72,8 @@ def stream(far: Far, given: argparse.Namespace) -> object:
             came.append(time.monotonic() - started)
         last = line.strip() or last
     connection.close()
-    return {"status": answer.status, "came": came, "whole": b"message_stop" in last}
+    whole = b"message_stop" in last
+    return {"status": answer.status, "came": came, "whole": whole, "last": last.decode()[:300]}
 
 
 def load(far: Far, given: argparse.Namespace) -> object:
@@ -87,7 +88,8 @@ def load(far: Far, given: argparse.Namespace) -> object:
         if kind == "stream":
             seen = stream(far, argparse.Namespace(**{**vars(given), "chunks": 10}))
             is_whole = seen["whole"] and seen["status"] == 200
-            return "200" if is_whole else f"cut: {seen['status']}, {len(seen['came'])} pieces"
+            told = f"cut: {seen['status']}, {len(seen['came'])} pieces, at the end {seen['last']}"
+            return "200" if is_whole else told
         method, path = ("POST", "/api/v1/messages") if kind == "post" else ("GET", "/api/v1/models")
         connection, answer = far.ask(method, path, given.key, BODY if kind == "post" else None)
         answer.read()
