@@ -52,16 +52,15 @@ class Owners:
             owner = rules.words([name])
         except ValueError as rule:
             raise OwnerProblem(str(rule), "name") from None
-        if seen:
-            table = self._store.owners
-            await versions.write(
-                seen,
-                lambda: table.read(owner),
-                lambda fields: _owner(owner, fields.get("budgets", "")).version,
-                lambda field, before: table.swap(owner, field, before, kept),
-            )
-        else:
-            await self._store.owners.save(owner, kept)
+        if not seen:
+            await self._store.owners.add(owner)
+        await versions.write(
+            self._store.owners,
+            owner,
+            {"budgets": kept},
+            seen,
+            lambda fields: _owner(owner, fields["budgets"]).version,
+        )
         await self._audit.note("owner.set", name, None, {"budgets": limits.shown(kept)})
         return _owner(owner, kept)
 

@@ -271,7 +271,8 @@ class Users:
         step, used = passwords.totp_step(secret, code), fields["totp_step"]
         if step is not None and step > int(used):
             # Of two who show the same code at one time, one gets in.
-            return await self._store.users.swap(name, "totp_step", used, {"totp_step": str(step)})
+            newer = {"totp_step": str(step)}
+            return await self._store.users.change(name, newer, field="totp_step", before=used)
         return bool(code) and await self._store.users.take_recovery(name, self._recovery_hash(code))
 
     # Sessions.

@@ -5,12 +5,12 @@ the write happens in Redis only if nothing was written since the version was loo
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from relay import rules
+from relay.store.records import Records
 
 # Other writes, such as a renewed token, only make it look again.
 _TRIES = 10
@@ -30,26 +30,31 @@ def version_of(settings: object) -> str:
 
 
 async def write(
+    table: Records,
+    record_id: str,
+    fields: Mapping[str, str],
     seen: str,
-    read: Callable[[], Awaitable[Mapping[str, str]]],
     version: Callable[[Mapping[str, str]], str],
-    swap: Callable[[str, str], Awaitable[Any]],
 ) -> None:
-    """Write settings if they still are what somebody saw.
+    """Change settings if they still are what somebody saw.
 
     Args:
-        seen: the version that they saw.
-        read: what is kept now; empty when it is gone.
+        fields: what is written.
+        seen: the version that they saw; empty for any.
         version: that of what is kept.
-        swap: writes if the field of this name still has this value; tells whether it did.
 
     Raises:
         Changed: they are not, or they are gone.
     """
+    if not seen:
+        if await table.change(record_id, fields):
+            return
+        raise Changed
     for _ in range(_TRIES):
-        kept = await read()
+        kept = await table.read(record_id)
         if not kept or version(kept) != seen:
             break
-        if await swap("version", kept.get("version", "")):
+        count = kept.get("version", "")
+        if await table.change(record_id, fields, field="version", before=count):
             return
     raise Changed

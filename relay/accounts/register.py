@@ -147,7 +147,7 @@ class Accounts:
         if self._kinds[kind].signs_in:
             # No request goes there before it has a token.
             fields |= values.not_signed_in(since=fields["created_at"])
-        await self._store.accounts.save(account_id, fields)
+        await self._store.accounts.add(account_id, fields)
         account = self._account(account_id, fields)
         await self._audit.note("account.add", name, None, values.settings(account))
         return account
@@ -193,16 +193,10 @@ class Accounts:
         return await self._changed("account.edit", found, replaced)
 
     async def _write(self, account_id: str, fields: Mapping[str, str], seen: str) -> None:
-        table = self._store.accounts
-        if not seen:
-            await table.save(account_id, fields)
-            return
-        await versions.write(
-            seen,
-            lambda: table.read(account_id),
-            lambda kept: self._account(account_id, kept).version,
-            lambda field, before: table.swap(account_id, field, before, fields),
-        )
+        def version(kept: Mapping[str, str]) -> str:
+            return self._account(account_id, kept).version
+
+        await versions.write(self._store.accounts, account_id, fields, seen, version)
 
     async def _changed(
         self, action: str, before: Account, more: Mapping[str, object] | None = None
@@ -318,7 +312,8 @@ class Accounts:
                 while record and not self._vault.is_current(record):
                     text = self._vault.decrypt(record, purpose=_purpose(account_id, name))
                     after = self.sealed(account_id, {name: text})
-                    if await self._store.accounts.swap(account_id, name, record, after):
+                    table = self._store.accounts
+                    if await table.change(account_id, after, field=name, before=record):
                         count += 1
                         break
                     record = (await self._store.accounts.read(account_id)).get(name)

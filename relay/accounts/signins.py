@@ -79,7 +79,7 @@ class SignIns:
         proxy = self._accounts.kept(account_id, fields).proxy
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _RENEW_DEADLINE_S):
             grant = await oauth.exchange(self._provider, code, verifier, proxy=proxy)
-            await self._store.accounts.save(account_id, self._granted(account_id, grant))
+            await self._store.accounts.change(account_id, self._granted(account_id, grant))
             await self._store.accounts.reset(account_id)
             account = await self._accounts.find(account_id)
             await self._audit.note("account.sign_in", account.name, None, {"email": account.email})
@@ -137,7 +137,7 @@ class SignIns:
         except oauth.GrantRefused as error:
             log.warning("account=%s cannot renew its token: %s", fields["name"], error)
             again = _ms(time.time() + _REFUSED_AGAIN_S) if fields["kind"] == "federation" else ""
-            await self._store.accounts.save(account_id, {"token_renew_at": again})
+            await self._store.accounts.change(account_id, {"token_renew_at": again})
             await self._store.accounts.book_check(
                 account_id, "refused", kind.refused, str(error), 1
             )
@@ -147,7 +147,9 @@ class SignIns:
             granted = self._granted(account_id, grant)
             # Somebody may have signed in anew meanwhile; that is the newer grant.
             secret = fields.get("secret", "")
-            if await self._store.accounts.swap(account_id, "secret", secret, granted):
+            if await self._store.accounts.change(
+                account_id, granted, field="secret", before=secret
+            ):
                 await self._store.accounts.book_check(account_id, "ok", "", "", 1)
 
 

@@ -183,16 +183,10 @@ class Keys:
         return await self._changed("key.edit", key)
 
     async def _write(self, key_id: str, fields: Mapping[str, str], seen: str) -> None:
-        table = self._store.keys
-        if not seen:
-            await table.change(key_id, fields)
-            return
-        await versions.write(
-            seen,
-            lambda: table.read(key_id),
-            lambda kept: values.key(key_id, dict(kept)).version,
-            lambda field, before: table.swap(key_id, field, before, fields),
-        )
+        def version(kept: Mapping[str, str]) -> str:
+            return values.key(key_id, dict(kept)).version
+
+        await versions.write(self._store.keys, key_id, fields, seen, version)
 
     async def _changed(self, action: str, before: Key) -> Key:
         """The key as it is now; its change is kept."""
@@ -217,6 +211,9 @@ class Keys:
         """A new secret text for a key; the one before is good for `grace_s` more seconds.
 
         Of an earlier rotation, what was good before that ends now.
+
+        Raises:
+            Changed: somebody else rotates it at this moment.
         """
         key = await self.find(name_or_id)
         before = (await self._store.keys.read(key.id))["hash"]
@@ -227,7 +224,8 @@ class Keys:
             "hash_before": before,
             "hash_before_until": str(round((time.time() + grace_s) * 1000)),
         }
-        await self._store.keys.rotate(key.id, fields)
+        if not await self._store.keys.rotate(key.id, fields):
+            raise Changed
         return await self._changed("key.rotate", key), text
 
 

@@ -2,27 +2,22 @@
 
 from collections.abc import Mapping
 
-from relay.store.database import Arg, Database, flat, pairs
+from relay.store.database import Arg, pairs
 from relay.store.names import NAMES, name
+from relay.store.records import Records
 
 
-class AccountTable:
+class AccountTable(Records):
     """What is kept of accounts."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    kind = "account"
 
     async def ids(self) -> list[str]:
         values = await self._db.call("SMEMBERS", NAMES["accounts"])
         return sorted(value.decode() for value in values)
 
-    async def read(self, account_id: str) -> dict[str, str]:
-        return await self._db.hash(name("account", account_id))
-
-    async def save(self, account_id: str, fields: Mapping[str, str]) -> None:
-        """Write `fields` and give the account a new version, so that no cache keeps the old one."""
-        await self._db.call("HSET", name("account", account_id), *flat(fields))
-        await self._db.call("HINCRBY", name("account", account_id), "version", 1)
+    async def add(self, account_id: str, fields: Mapping[str, str]) -> None:
+        await self._add(account_id, {**fields, "version": "1"})
         await self._db.call("SADD", NAMES["accounts"], account_id)
         await self._db.fsync()
 
@@ -37,15 +32,6 @@ class AccountTable:
         args: list[Arg] = [account_id, outcome, state, reason, failures]
         before, after = await self._db.run("check", [NAMES["accounts"]], args)
         return before.decode(), after.decode()
-
-    async def swap(
-        self, account_id: str, field: str, before: str, fields: Mapping[str, str]
-    ) -> bool:
-        """Write `fields` of an account if its `field` still is `before`, empty for none."""
-        args = [field, before, *flat(fields)]
-        done = bool(await self._db.run("swap", [name("account", account_id)], args))
-        await self._db.fsync()
-        return done
 
     async def state_changes(self, account_id: str, count: int) -> list[dict[str, str]]:
         """The last changes of an account's state, newest first, of the newest thousand."""

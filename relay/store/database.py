@@ -41,7 +41,7 @@ _SCRIPTS = {
     "reset": _STATES,
     "heartbeat": ("common",),
     "orphans": ("common",),
-    "swap": (),
+    "change": (),
     "unlock": (),
     "note": (),
 }

@@ -4,15 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relay.store.database import Database, flat
 from relay.store.names import NAMES, name
+from relay.store.records import Records
 
 
-class KeyTable:
+class KeyTable(Records):
     """What is kept of keys."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    kind = "key"
 
     async def id_of_hash(self, key_hash: str) -> str | None:
         value = await self._db.call("HGET", NAMES["key_by_hash"], key_hash)
@@ -21,9 +20,6 @@ class KeyTable:
     async def ids(self) -> list[str]:
         values = await self._db.call("HVALS", NAMES["key_by_hash"])
         return sorted({value.decode() for value in values})
-
-    async def read(self, key_id: str) -> dict[str, str]:
-        return await self._db.hash(name("key", key_id))
 
     async def standing(self, key_id: str, rate_max: int, rate_ms: int) -> dict[str, Any]:
         """What a key has used of its limits; see lua/standing.lua.
@@ -36,25 +32,22 @@ class KeyTable:
         return found
 
     async def add(self, key_id: str, fields: Mapping[str, str]) -> None:
-        await self._db.call("HSET", name("key", key_id), *flat(fields))
+        await self._add(key_id, fields)
         await self._db.call("HSET", NAMES["key_by_hash"], fields["hash"], key_id)
         await self._db.fsync()
 
-    async def change(self, key_id: str, fields: Mapping[str, str]) -> None:
-        await self._db.call("HSET", name("key", key_id), *flat(fields))
-        await self._db.fsync()
+    async def rotate(self, key_id: str, fields: Mapping[str, str]) -> bool:
+        """Give a key a new hash, if it still has the one before.
 
-    async def swap(self, key_id: str, field: str, before: str, fields: Mapping[str, str]) -> bool:
-        """Write `fields` of a key if its `field` still is `before`, empty for none."""
-        args = [field, before, *flat(fields)]
-        done = bool(await self._db.run("swap", [name("key", key_id)], args))
-        await self._db.fsync()
-        return done
-
-    async def rotate(self, key_id: str, fields: Mapping[str, str]) -> None:
-        """Give a key a new hash; `fields` say which one it had and until when that is good."""
-        await self._db.call("HSET", NAMES["key_by_hash"], fields["hash"], key_id)
-        await self.change(key_id, fields)
+        Args:
+            fields: the new hash, and as `hash_before` which one it had.
+        """
+        new, before = fields["hash"], fields["hash_before"]
+        await self._db.call("HSET", NAMES["key_by_hash"], new, key_id)
+        if await self.change(key_id, fields, field="hash", before=before):
+            return True
+        await self._db.call("HDEL", NAMES["key_by_hash"], new)
+        return False
 
     async def remove(self, key_id: str, hashes: Sequence[str]) -> None:
         await self._db.call("HDEL", NAMES["key_by_hash"], *hashes)

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 
-from relay.store.database import Database, flat
 from relay.store.names import NAMES, name
+from relay.store.records import Records
 
 
-class TokenTable:
+class TokenTable(Records):
     """What is kept of admin tokens."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    kind = "token"
 
     async def id_of_hash(self, token_hash: str) -> str | None:
         value = await self._db.call("HGET", NAMES["token_by_hash"], token_hash)
@@ -20,18 +19,14 @@ class TokenTable:
         values = await self._db.call("HVALS", NAMES["token_by_hash"])
         return sorted(value.decode() for value in values)
 
-    async def read(self, token_id: str) -> dict[str, str]:
-        return await self._db.hash(name("token", token_id))
-
     async def add(self, token_id: str, fields: Mapping[str, str]) -> None:
-        await self._db.call("HSET", name("token", token_id), *flat(fields))
+        await self._add(token_id, fields)
         await self._db.call("HSET", NAMES["token_by_hash"], fields["hash"], token_id)
         await self._db.fsync()
 
     async def note_use(self, token_id: str, before: str, now: str) -> None:
         """Note when a token was used, unless another one did or it is gone."""
-        args = ["used_at", before, "used_at", now]
-        await self._db.run("swap", [name("token", token_id)], args)
+        await self._change(token_id, {"used_at": now}, "used_at", before)
 
     async def remove(self, token_id: str, token_hash: str) -> None:
         await self._db.call("HDEL", NAMES["token_by_hash"], token_hash)

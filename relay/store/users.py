@@ -2,38 +2,27 @@
 
 from collections.abc import Mapping
 
-from relay.store.database import Database, flat
+from relay.store.database import flat
 from relay.store.names import NAMES, name
+from relay.store.records import Records
 
 
-class UserTable:
+class UserTable(Records):
     """What is kept of users."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    kind = "user"
 
     async def names(self) -> list[str]:
         values = await self._db.call("SMEMBERS", NAMES["users"])
         return sorted(value.decode() for value in values)
 
-    async def read(self, user: str) -> dict[str, str]:
-        return await self._db.hash(name("user", user))
-
     async def add(self, user: str, fields: Mapping[str, str]) -> bool:
         """Keep a new user; False when there is one of this name."""
         if not await self._db.call("SADD", NAMES["users"], user):
             return False
-        await self.change(user, fields)
-        return True
-
-    async def change(self, user: str, fields: Mapping[str, str]) -> None:
-        await self._db.call("HSET", name("user", user), *flat(fields))
+        await self._add(user, fields)
         await self._db.fsync()
-
-    async def swap(self, user: str, field: str, before: str, fields: Mapping[str, str]) -> bool:
-        """Write `fields` of a user if its `field` still is `before`."""
-        args = [field, before, *flat(fields)]
-        return bool(await self._db.run("swap", [name("user", user)], args))
+        return True
 
     async def remove(self, user: str) -> None:
         await self._db.call("SREM", NAMES["users"], user)

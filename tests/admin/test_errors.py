@@ -199,7 +199,7 @@ async def test_another_write_to_an_account_is_no_change_of_its_settings(api: Api
     (account,) = await api.relay.ctx.accounts.list()
     async with api.client() as client:
         match = {"if-match": (await client.get("/accounts/main")).headers["etag"]}
-        await api.relay.ctx.store.accounts.save(account.id, {"token_renew_at": "1"})
+        await api.relay.ctx.store.accounts.change(account.id, {"token_renew_at": "1"})
         edited = await client.patch("/accounts/main", json={"note": "one"}, headers=match)
     assert edited.status_code == 200
 

@@ -28,7 +28,7 @@ class Ledger:
             await self.store.keys.add(key_id, {**fields, "models": "", "note": "", "hint": "",
                                                "created_at": "0"})  # fmt: skip
         for account_id in accounts:
-            await self.store.accounts.save(account_id, {"name": account_id, "enabled": "1"})
+            await self.store.accounts.add(account_id, {"name": account_id, "enabled": "1"})
 
     async def admit(self, key: str = "key_1", *, at: datetime | None = None) -> str:
         """An open lease's id; admitted now or `at` a time."""

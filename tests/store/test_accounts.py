@@ -206,21 +206,21 @@ async def test_a_rotation_that_was_interrupted_is_finished_by_the_next(
     for number in range(20):
         await accounts.add(f"account-{number}", secret=f"s{number}", base_url=URL)
     rotating = Accounts(opened, NEW, kinds.table(None))
-    swap, count = opened.accounts.swap, 0
+    change, count = opened.accounts.change, 0
 
     with trio.CancelScope() as scope:
 
-        async def swap_some(*args: object) -> bool:
+        async def change_some(*args: object, **only_if: str) -> bool:
             nonlocal count
             count += 1
             if count == 8:
                 scope.cancel()
-            return await swap(*args)
+            return await change(*args, **only_if)
 
-        opened.accounts.swap = swap_some
+        opened.accounts.change = change_some
         await rotating.rotate()
     assert scope.cancelled_caught
-    opened.accounts.swap = swap
+    opened.accounts.change = change
     for number in range(20):
         assert await header(rotating, f"account-{number}") == (b"x-api-key", b"s%d" % number)
     assert 12 <= await rotating.rotate() <= 13

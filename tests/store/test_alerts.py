@@ -61,7 +61,8 @@ async def test_fifty_settlements_over_two_connections_are_told_of_once(redis_url
     async with open_store(redis_url) as one, open_store(redis_url) as other:
         await with_account(one, budgets="daily soft 90000")
         await with_key(one, budgets="daily soft 100000\ntotal soft 60000", owner="team")
-        await one.owners.save("team", "monthly soft 200000")
+        await one.owners.add("team")
+        await one.owners.change("team", {"budgets": "monthly soft 200000"})
 
         async def request(store: Store, number: int) -> None:
             await spent(store, f"r{number}", 1000)

@@ -67,8 +67,9 @@ class Play:
         await self.store._db.call("FLUSHALL")
         for account in ACCOUNTS:
             fields = {"name": account, "enabled": "1", "budgets": lines(f"account:{account}")}
-            await self.store.accounts.save(account, fields)
-        await self.store.owners.save(OWNER, lines(f"owner:{OWNER}"))
+            await self.store.accounts.add(account, fields)
+        await self.store.owners.add(OWNER)
+        await self.store.owners.change(OWNER, {"budgets": lines(f"owner:{OWNER}")})
         fields = {
             "name": "alice", "hash": "h", "enabled": "1", "expires_at": "", "models": "",
             "concurrency": str(SLOTS), "rate_max": str(RATE), "rate_ms": str(WINDOW_S * 1000),

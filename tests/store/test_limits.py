@@ -169,7 +169,7 @@ async def test_an_owners_accounts_and_relays_budgets_hold_as_well(ready: Store):
     await settle(ready, "a", cost=1)
     whole = RelayLimits(budgets="daily strict 100")
     assert (await admit(ready, "x", most, limits=whole)).code == "budget"  # type: ignore[union-attr]
-    await ready.accounts.save("acc_1", {"budgets": "daily strict 100"})
+    await ready.accounts.change("acc_1", {"budgets": "daily strict 100"})
     assert (await admit(ready, "y", most)).code == "account_budget"  # type: ignore[union-attr]
 
 

@@ -105,7 +105,7 @@ def test_the_books_are_exact_after_every_step(
     async def run() -> None:
         async with store.opened(redis_url) as opened:
             books = Expected(f"key_{uuid.uuid4().hex}")
-            await opened.accounts.save("acc_1", {"name": "main", "enabled": "1"})
+            await opened.accounts.add("acc_1", {"name": "main", "enabled": "1"})
             fields = {
                 "name": "alice", "hash": "h", "enabled": "1", "expires_at": "", "models": "",
                 "concurrency": str(SLOTS), "rate_max": str(RATE), "rate_ms": "600000",

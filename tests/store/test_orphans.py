@@ -117,7 +117,7 @@ async def test_an_admission_that_is_taken_back_after_its_recovery_leaves_no_reco
 
 async def test_what_was_lost_at_an_account_stays_held_against_its_budget(office: Office):
     for account_id in await office.store.accounts.ids():
-        await office.store.accounts.save(account_id, {"budgets": "total strict 1000000"})
+        await office.store.accounts.change(account_id, {"budgets": "total strict 1000000"})
     lease = await begun(office.leases, office)
     first = f"account:{lease.account.account_id}"
     await lose(office.leases, lease, Tokens(input=8), chars=40)

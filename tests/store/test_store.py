@@ -19,7 +19,7 @@ async def with_key(store: Store, **changes: str) -> None:
 
 
 async def with_account(store: Store, account_id: str = "acc_1", **changes: str) -> None:
-    await store.accounts.save(account_id, {**ACCOUNT, **changes})
+    await store.accounts.add(account_id, {**ACCOUNT, **changes})
 
 
 async def admit(store: Store, lease: str = "req_1", **changes: str) -> Admitted | Refused:
@@ -144,7 +144,7 @@ async def test_a_call_bound_to_an_account_goes_nowhere_else(opened: Store):
 
 async def test_an_accounts_version_changes_with_each_edit(opened: Store):
     await with_account(opened)
-    await with_account(opened)
+    await opened.accounts.change("acc_1", {"note": "edited"})
     assert (await opened.accounts.read("acc_1"))["version"] == "2"
 
 

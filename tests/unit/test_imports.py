@@ -30,10 +30,9 @@ ROWS = (
     {"balancer", "checks", "tokens"},
     {"keys", "accounts", "owners", "users"},
     {"budgets"},
-    {"usage", "alerts", "audit", "limits", "refusals", "settlements", "waiting"},
+    {"usage", "alerts", "audit", "limits", "refusals", "settlements", "versions", "waiting"},
     {"store", "redis_child"},
     {
-        "versions",
         "passwords",
         "redis_link",
         "call",
