@@ -9,6 +9,7 @@ from relay.web import charts
 from relay.web.visit import Visit
 
 _EVERY_S = 2.0
+_DRAWN_EVERY_S = 10.0
 # The browser opens the stream anew by itself; until then a connection that nobody reads may hang.
 _LONGEST_S = 600.0
 _SILENCE_S = 20.0
@@ -31,13 +32,16 @@ async def stream(visit: Visit) -> Response:
 async def _events(visit: Visit) -> AsyncIterator[bytes]:
     token = visit.request.cookies.get(visit.way.cookie, "")
     sent, sent_at, end = "", trio.current_time(), trio.current_time() + _LONGEST_S
+    drawn, drawn_at = await charts.of_last_day(visit), trio.current_time()
     yield b"retry: 3000\n\n"
     while not visit.shared.stop.is_set() and trio.current_time() < end:
         if await visit.ctx.users.session(token) is None:
             yield b"event: gone\ndata: signed out\n\n"
             return
         snapshot = await visit.shared.live.snapshot()
-        part = visit.rendered("overview_now.html", now=snapshot)
+        if trio.current_time() - drawn_at >= _DRAWN_EVERY_S:
+            drawn, drawn_at = await charts.of_last_day(visit), trio.current_time()
+        part = visit.rendered("overview_now.html", now=snapshot, drawn=drawn)
         if part != sent:
             sent, sent_at = part, trio.current_time()
             yield "".join(f"data: {line}\n" for line in part.splitlines()).encode() + b"\n"

@@ -183,6 +183,8 @@ def test_a_person_goes_the_whole_way(url: str, upstream: str, watched: Watched, 
     expect(today).to_have_text("0")
     assert use(url, key) == 200
     expect(today).to_have_text("1", timeout=SOON_MS)
+    bar = page.locator("#now svg.requests title", has_text=re.compile(": 1$"))
+    expect(bar).to_have_count(1, timeout=SOON_MS)
     page.get_by_role("link", name="Requests", exact=True).click()
     expect(page.locator("#rows tbody tr")).to_have_count(1)
     assert use(url, key) == 200

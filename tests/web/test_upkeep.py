@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from relay import backup, usage
 from relay.settings import Secret
 from relay.store import name
-from relay.web import shown
+from relay.web import charts, shown
 from relay.web.language import load
 from relay.web.overview_data import Live
 
@@ -197,12 +197,15 @@ async def test_the_overview_tells_what_the_monitor_found_where_there_is_one(cons
 async def rendered(console: Console) -> str:
     """The overview as it is once everything was read anew."""
     live = Live(console.relay.ctx)
+    drawn = await charts.of_last_day(SimpleNamespace(ctx=console.relay.ctx))
     environment = shown.environment()
     environment.globals["static"] = str
     template = environment.get_template("overview_now.html")
     visit = SimpleNamespace(may=lambda role: True, way=SimpleNamespace(is_secure=False))
     texts = load()["en"].text
-    return template.render(t=texts, visit=visit, version="1", now=await live.snapshot())
+    return template.render(
+        t=texts, visit=visit, version="1", now=await live.snapshot(), drawn=drawn
+    )
 
 
 async def test_older_requests_are_found_in_the_files_page_by_page(console: Console):
