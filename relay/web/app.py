@@ -54,6 +54,9 @@ _PROBLEMS = (
     WebhookProblem, oauth.OAuthProblem,
 )  # fmt: skip
 
+# What the first page is made of, compiled at the start; the rest is when it is asked for.
+_FIRST = ("base.html", "parts.html", "sign_in.html")
+
 log = logging.getLogger("relay.web")
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -76,6 +79,8 @@ def console(ctx: Context, live: Live, stop: trio.Event) -> Application:
         searching=trio.CapacityLimiter(_SEARCHES_AT_ONCE),
     )
     shared.templates.globals["static"] = lambda name: shared.files[name].url
+    for name in _FIRST:
+        shared.templates.get_template(name)
     app = QuartTrio("relay.web", static_folder=None, template_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=_MOST_FORM_BYTES,

@@ -3,16 +3,20 @@
 "use strict";
 
 const clock = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
-const day = { year: "numeric", month: "short", day: "numeric" };
-const language = document.documentElement.lang;
-const localClock = new Intl.DateTimeFormat(language, clock);
-const localMoment = new Intl.DateTimeFormat(language, { ...day, hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const day = { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const formats = new Map();
+
+// A page without times does not wait for the browser's tables of languages.
+function told(moment, form) {
+  if (!formats.has(form)) formats.set(form, new Intl.DateTimeFormat(document.documentElement.lang, form));
+  return formats.get(form).format(moment);
+}
 
 function showLocalTimes(part) {
   for (const time of part.querySelectorAll("time[datetime]:not([data-local])")) {
     const moment = new Date(time.dateTime);
     const isToday = moment.toDateString() === new Date().toDateString();
-    time.textContent = (isToday ? localClock : localMoment).format(moment);
+    time.textContent = told(moment, isToday ? clock : day);
     time.dataset.local = "";
   }
 }
