@@ -20,7 +20,7 @@ class Changed(rules.Problem):
     """The settings are no longer those that somebody saw."""
 
     def __init__(self) -> None:
-        super().__init__("Somebody has changed it since it was read.")
+        super().__init__("Somebody has changed or removed it since it was read.")
 
 
 def version_of(settings: object) -> str:
