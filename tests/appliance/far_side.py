@@ -62,10 +62,13 @@ def request(far: Far, given: argparse.Namespace) -> object:
 def stream(far: Far, given: argparse.Namespace) -> object:
     """One streamed answer: when each piece of text came, in seconds after the request."""
     started = time.monotonic()
-    asked = {"anthropic-sim-chunks": str(given.chunks), "anthropic-sim-delay-ms": "200"}
-    # As late as Claude's: Caddy 2.6 now and then cuts an answer that begins within a few
-    # milliseconds of its request's last byte (docs/operations.md).
-    asked["anthropic-sim-fault"] = '{"delay_s": 0.1}'
+    asked = {
+        "anthropic-sim-chunks": str(given.chunks),
+        "anthropic-sim-delay-ms": "200",
+        # Caddy 2.6 now and then cuts an answer that begins within a few milliseconds of its
+        # request's last byte (docs/operations.md); this one begins later.
+        "anthropic-sim-fault": '{"delay_s": 0.1}',
+    }
     body = {**BODY, "stream": True}
     connection, answer = far.ask("POST", "/api/v1/messages", given.key, body, **asked)
     came, last = [], b""
