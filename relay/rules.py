@@ -5,10 +5,23 @@ raises a Problem.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol, TypeVar
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Named(Protocol):
+    """Something with an id and a name."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
 
 
 class Problem(Exception):
@@ -88,3 +101,21 @@ def moment(value: datetime) -> str:
 def lines(text: str) -> tuple[str, ...]:
     """What globs() or words() keep, as it was given."""
     return tuple(text.split("\n")) if text else ()
+
+
+def by_name_or_id(records: Iterable[N], name_or_id: str) -> Sequence[N]:
+    """The record with this id; else all with this name, of which there is at most one unless an
+    earlier release let several be made."""
+    named = []
+    for record in records:
+        if record.id == name_or_id:
+            return [record]
+        if record.name == name_or_id:
+            named.append(record)
+    return named
+
+
+def twins(kind: str, name: str, records: Sequence[Named]) -> str:
+    """The sentence about several records of one name."""
+    ids = ", ".join(record.id for record in records)
+    return f"There are {len(records)} {kind} named {name}; use an id: {ids}."

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from relay import errors, rules
 from relay.audit import Audit
-from relay.store import Store
+from relay.store import NameTaken, Store
 from relay.users import ROLES
 from relay.vault import Vault, new_id, new_key, same_secret
 
@@ -87,7 +87,7 @@ class Tokens:
             role: viewer, operator or admin.
             expires_at: UTC; from then on it is refused. None for never.
         """
-        ends = await self._checked(name, role, expires_at)
+        ends = _checked(name, role, expires_at)
         text = new_key(PREFIX)
         token_id = new_id("token")
         fields = {
@@ -99,28 +99,13 @@ class Tokens:
             "expires_at": ends,
             "used_at": "",
         }
-        await self._store.tokens.add(token_id, fields)
+        try:
+            await self._store.tokens.add(token_id, fields)
+        except NameTaken:
+            raise TokenProblem(f"There is a token named {name} already.", "name") from None
         token = _token(token_id, fields)
         await self._audit.note("token.create", name, None, token.to_json())
         return token, text
-
-    async def _checked(self, name: str, role: str, expires_at: datetime | None) -> str:
-        """When it ends, as it is kept, once all of it may be so."""
-        try:
-            rules.words([name])
-        except ValueError as rule:
-            raise TokenProblem(str(rule), "name") from None
-        if role not in ROLES:
-            raise TokenProblem(f"There is no role {role}; there are {', '.join(ROLES)}.", "role")
-        if expires_at is not None and expires_at <= datetime.now(UTC):
-            raise TokenProblem("A token ends in the time to come.", "expires_at")
-        try:
-            ends = rules.moment(expires_at) if expires_at else ""
-        except ValueError as rule:
-            raise TokenProblem(str(rule), "expires_at") from None
-        if any(one.name == name for one in await self.list()):
-            raise TokenProblem(f"There is a token named {name} already.", "name")
-        return ends
 
     async def list(self) -> Sequence[Token]:
         """All tokens, oldest first, those that have ended among them."""
@@ -132,11 +117,14 @@ class Tokens:
         return sorted(found, key=lambda one: (one.created_at, one.id))
 
     async def find(self, name_or_id: str) -> Token:
-        """The token with this id or name; TokenProblem when there is none."""
-        for one in await self.list():
-            if name_or_id in (one.id, one.name):
-                return one
-        raise TokenProblem(f"There is no admin token with the name or id {name_or_id}.")
+        """The token with this id or name; TokenProblem when there is none, or several of the
+        name."""
+        found = rules.by_name_or_id(await self.list(), name_or_id)
+        if not found:
+            raise TokenProblem(f"There is no admin token with the name or id {name_or_id}.")
+        if len(found) > 1:
+            raise TokenProblem(rules.twins("tokens", name_or_id, found))
+        return found[0]
 
     async def delete(self, name_or_id: str) -> Token:
         """Delete a token for good; it opens nothing from its next request on."""
@@ -194,6 +182,23 @@ class Tokens:
 
     def _hash(self, text: str) -> str:
         return self._vault.seal(text, purpose="admin-token")
+
+
+def _checked(name: str, role: str, expires_at: datetime | None) -> str:
+    """When it ends, as it is kept, once all of it may be so."""
+    try:
+        rules.words([name])
+    except ValueError as rule:
+        raise TokenProblem(str(rule), "name") from None
+    if role not in ROLES:
+        raise TokenProblem(f"There is no role {role}; there are {', '.join(ROLES)}.", "role")
+    if expires_at is not None and expires_at <= datetime.now(UTC):
+        raise TokenProblem("A token ends in the time to come.", "expires_at")
+    try:
+        ends = rules.moment(expires_at) if expires_at else ""
+    except ValueError as rule:
+        raise TokenProblem(str(rule), "expires_at") from None
+    return ends
 
 
 def _token(token_id: str, fields: dict[str, str]) -> Token:

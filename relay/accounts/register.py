@@ -1,18 +1,19 @@
 """Makes, reads, changes and tests accounts, and hands out their credentials."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import trio
 
-from relay import versions
+from relay import rules, versions
 from relay.accounts import values
 from relay.accounts.kinds import KIND_NAMES, Kept, Kind
 from relay.accounts.values import Account, AccountProblem, Credential
 from relay.audit import Audit
-from relay.store import Store
+from relay.store import NameTaken, Store
 from relay.upstream import Upstreams, parse_proxy_url
 from relay.vault import Vault, new_id
 
@@ -133,7 +134,6 @@ class Accounts:
             raise AccountProblem(f"There is no kind {kind!r}; there are {', '.join(KIND_NAMES)}.")
         usual = {"auth": "x-api-key", "note": "", "options": {}}
         plain = values.checked({**usual, **settings, "name": name, "base_url": base_url})
-        await self._check_unused(name)
         account_id = new_id("acc")
         fields = {
             **plain,
@@ -147,7 +147,8 @@ class Accounts:
         if self._kinds[kind].signs_in:
             # No request goes there before it has a token.
             fields |= values.not_signed_in(since=fields["created_at"])
-        await self._store.accounts.add(account_id, fields)
+        with _unique(name):
+            await self._store.accounts.add(account_id, fields)
         account = self._account(account_id, fields)
         await self._audit.note("account.add", name, None, values.settings(account))
         return account
@@ -173,8 +174,6 @@ class Accounts:
             name: str(changes.pop(name)) for name in ("secret", "proxy") if name in changes
         }
         plain = values.checked(changes)
-        if changes.get("name", found.name) != found.name:
-            await self._check_unused(str(changes["name"]))
         if "proxy" in secrets:
             secrets["proxy"] = _checked_proxy(secrets["proxy"])
         before = await self.fields(found.id)
@@ -196,7 +195,8 @@ class Accounts:
         def version(kept: Mapping[str, str]) -> str:
             return self._account(account_id, kept).version
 
-        await versions.write(self._store.accounts, account_id, fields, seen, version)
+        with _unique(fields.get("name", "")):
+            await versions.write(self._store.accounts, account_id, fields, seen, version)
 
     async def _changed(
         self, action: str, before: Account, more: Mapping[str, object] | None = None
@@ -207,10 +207,6 @@ class Accounts:
             action, before.name, values.settings(before), {**values.settings(after), **(more or {})}
         )
         return after
-
-    async def _check_unused(self, name: str) -> None:
-        if any(account.name == name for account in await self.list()):
-            raise AccountProblem(f"There is an account named {name} already.", "name")
 
     def _check(self, account_id: str, fields: Mapping[str, str]) -> None:
         self.kind(fields).check(self.kept(account_id, fields))
@@ -229,11 +225,14 @@ class Accounts:
         return values.account(account_id, fields, _without_password(proxy))
 
     async def find(self, name_or_id: str) -> Account:
-        """The account with this id or name; AccountProblem when there is none."""
-        for account in await self.list():
-            if name_or_id in (account.id, account.name):
-                return account
-        raise AccountProblem(f"There is no account with the name or id {name_or_id}.")
+        """The account with this id or name; AccountProblem when there is none, or several of the
+        name."""
+        found = rules.by_name_or_id(await self.list(), name_or_id)
+        if not found:
+            raise AccountProblem(f"There is no account with the name or id {name_or_id}.")
+        if len(found) > 1:
+            raise AccountProblem(rules.twins("accounts", name_or_id, found))
+        return found[0]
 
     async def set_enabled(self, name_or_id: str, *, enabled: bool, seen: str = "") -> Account:
         """A disabled account gets no new requests; running ones end in peace.
@@ -318,6 +317,15 @@ class Accounts:
                         break
                     record = (await self._store.accounts.read(account_id)).get(name)
         return count
+
+
+@contextlib.contextmanager
+def _unique(name: str) -> Iterator[None]:
+    """Turn a name that another account has into a problem of the field."""
+    try:
+        yield
+    except NameTaken:
+        raise AccountProblem(f"There is an account named {name} already.", "name") from None
 
 
 def _purpose(account_id: str, name: str) -> str:

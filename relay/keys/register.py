@@ -5,18 +5,19 @@ only finds out whose key it is: whether that key may do what it asks is decided 
 admission script, on the state of that moment.
 """
 
+import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from relay import versions
+from relay import rules, versions
 from relay.audit import Audit
 from relay.errors import Unauthorized, UnknownKey
 from relay.keys import values
 from relay.keys.values import USUAL_PREFIX, Key, KeyProblem
-from relay.store import Store
+from relay.store import NameTaken, Store
 from relay.vault import Vault, new_id, new_key
 from relay.versions import Changed
 
@@ -123,7 +124,6 @@ class Keys:
             {"name": name, "models": models, "groups": groups, "note": note, "prefix": prefix}
             | settings
         )
-        await self._check_unused(name)
         text = new_key(prefix)
         key_id = new_id("key")
         fields = {
@@ -134,7 +134,8 @@ class Keys:
             "created_at": str(int(datetime.now(UTC).timestamp() * 1000)),
             **values.checked({"expires_at": expires_at, "shows_account": shows_account}),
         }
-        await self._store.keys.add(key_id, fields)
+        with _unique(name):
+            await self._store.keys.add(key_id, fields)
         key = values.key(key_id, fields)
         await self._audit.note("key.create", name, None, key.to_json())
         return key, text
@@ -149,11 +150,13 @@ class Keys:
         return sorted(keys, key=lambda key: (key.created_at, key.id))
 
     async def find(self, name_or_id: str) -> Key:
-        """The key with this id or name; KeyProblem when there is none."""
-        for key in await self.list():
-            if name_or_id in (key.id, key.name):
-                return key
-        raise KeyProblem(f"There is no key with the name or id {name_or_id}.")
+        """The key with this id or name; KeyProblem when there is none, or several of the name."""
+        found = rules.by_name_or_id(await self.list(), name_or_id)
+        if not found:
+            raise KeyProblem(f"There is no key with the name or id {name_or_id}.")
+        if len(found) > 1:
+            raise KeyProblem(rules.twins("keys", name_or_id, found))
+        return found[0]
 
     async def set_enabled(self, name_or_id: str, *, enabled: bool, seen: str = "") -> Key:
         """A disabled key stops at its next request; see edit() for `seen`."""
@@ -177,8 +180,6 @@ class Keys:
             if seen not in ("", key.version):
                 raise Changed
             return key
-        if changes.get("name", key.name) != key.name:
-            await self._check_unused(str(changes["name"]))
         await self._write(key.id, values.checked(changes), seen)
         return await self._changed("key.edit", key)
 
@@ -186,17 +187,14 @@ class Keys:
         def version(kept: Mapping[str, str]) -> str:
             return values.key(key_id, dict(kept)).version
 
-        await versions.write(self._store.keys, key_id, fields, seen, version)
+        with _unique(fields.get("name", "")):
+            await versions.write(self._store.keys, key_id, fields, seen, version)
 
     async def _changed(self, action: str, before: Key) -> Key:
         """The key as it is now; its change is kept."""
         after = await self.find(before.id)
         await self._audit.note(action, before.name, before.to_json(), after.to_json())
         return after
-
-    async def _check_unused(self, name: str) -> None:
-        if any(key.name == name for key in await self.list()):
-            raise KeyProblem(f"There is a key named {name} already.", "name")
 
     async def delete(self, name_or_id: str) -> Key:
         """Remove a key for good; its usage stays on the books."""
@@ -227,6 +225,15 @@ class Keys:
         if not await self._store.keys.rotate(key.id, fields):
             raise Changed
         return await self._changed("key.rotate", key), text
+
+
+@contextlib.contextmanager
+def _unique(name: str) -> Iterator[None]:
+    """Turn a name that another key has into a problem of the field."""
+    try:
+        yield
+    except NameTaken:
+        raise KeyProblem(f"There is a key named {name} already.", "name") from None
 
 
 def presented(headers: Sequence[tuple[bytes, bytes]]) -> str:

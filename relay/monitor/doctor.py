@@ -24,7 +24,7 @@ from relay.monitor.seen import Look
 from relay.monitor.site import Site, site
 from relay.pricing import PricesError
 from relay.settings import Settings, SettingsError
-from relay.store import RedisAway
+from relay.store import RedisAway, Store
 from relay.upstream import UpstreamError
 from relay.vault import VaultError
 
@@ -48,14 +48,30 @@ async def examine(environ: Mapping[str, str]) -> Report:
         alerts = Alerts(opened, settings.webhooks, "", post)
         look = await take(here, settings, opened, alerts)
         notes = await Place(settings.home, opened if look.redis_answers else None).read()
+        twins = await shared_names(opened) if look.redis_answers else ()
     since = datetime.fromtimestamp(notes.since, UTC) if notes.since else look.at
     findings = [
         *checks.judged(look, here, settings, problem, since),
+        *twins,
         *await _admissions(look, here, settings),
         *_installed(look, here, environ),
         *(_watchman(look, notes) if here.is_appliance else ()),
     ]
     return Report(look.at, findings)
+
+
+async def shared_names(opened: Store) -> Sequence[Finding]:
+    """Names of several records of one kind, which only earlier releases let be made."""
+    tables = {"key": opened.keys, "account": opened.accounts, "token": opened.tokens}
+    found = [
+        Finding(
+            "names", WARNING, f"Several {kind}s are named {twin}; all of them work.",
+            f"relay {kind} list --json shows their ids; rename or delete all but one", twin,
+        )
+        for kind, table in tables.items()
+        for twin in await table.twins()
+    ]  # fmt: skip
+    return found or [Finding("names", OK, "No two keys, accounts or tokens share a name.")]
 
 
 def _watchman(look: Look, notes: Notes) -> Sequence[Finding]:

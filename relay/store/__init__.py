@@ -17,6 +17,7 @@ from relay.store.leases import LeaseTable
 from relay.store.names import NAMES, name
 from relay.store.objects import ObjectTable
 from relay.store.owners import OwnerTable
+from relay.store.records import NameTaken
 from relay.store.signins import SigninTable
 from relay.store.tokens import TokenTable
 from relay.store.upkeep import UpkeepTable
@@ -47,8 +48,8 @@ from relay.store.values import (
 __all__ = [
     "COUNTERS", "NOBODY", "NOTHING", "NO_LIMITS", "REFUSALS",
     "Admitted", "Again", "Booking", "Caller", "Cell", "Counted", "Dead", "Entry", "Estimate",
-    "Handed", "KeptBatch", "Moved", "Orphan", "RedisAway", "Refused", "RelayLimits", "ReplyError",
-    "Rest", "Store", "Waiting", "name", "opened",
+    "Handed", "KeptBatch", "Moved", "NameTaken", "Orphan", "RedisAway", "Refused", "RelayLimits",
+    "ReplyError", "Rest", "Store", "Waiting", "name", "opened",
 ]  # fmt: skip
 
 SCHEMA_VERSION = "1"

@@ -11,15 +11,15 @@ class AccountTable(Records):
     """What is kept of accounts."""
 
     kind = "account"
+    index = "accounts"
 
     async def ids(self) -> list[str]:
         values = await self._db.call("SMEMBERS", NAMES["accounts"])
         return sorted(value.decode() for value in values)
 
     async def add(self, account_id: str, fields: Mapping[str, str]) -> None:
-        await self._add(account_id, {**fields, "version": "1"})
-        await self._db.call("SADD", NAMES["accounts"], account_id)
-        await self._db.fsync()
+        """Keep a new account. Raises NameTaken."""
+        await self._create(account_id, {**fields, "version": "1"})
 
     async def reset(self, account_id: str) -> None:
         """Forget how an account failed; see lua/reset.lua."""

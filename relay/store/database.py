@@ -16,6 +16,7 @@ __all__ = ["Arg", "Database", "flat", "pairs", "scripts"]
 # Each script and what of the shared parts stands before it.
 _STATES = ("common", "alert", "states")
 _WEBHOOK = ("common", "webhook")
+_UNIQUE = ("common", "unique")
 _CHOOSE = (*_STATES, "limits", "choose")
 _SCRIPTS = {
     "admit": (*_CHOOSE, "lines"),
@@ -41,7 +42,9 @@ _SCRIPTS = {
     "reset": _STATES,
     "heartbeat": ("common",),
     "orphans": ("common",),
-    "change": (),
+    "create": _UNIQUE,
+    "change": _UNIQUE,
+    "twins": _UNIQUE,
     "unlock": (),
     "note": (),
 }

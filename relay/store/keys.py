@@ -12,6 +12,7 @@ class KeyTable(Records):
     """What is kept of keys."""
 
     kind = "key"
+    index = "key_by_hash"
 
     async def id_of_hash(self, key_hash: str) -> str | None:
         value = await self._db.call("HGET", NAMES["key_by_hash"], key_hash)
@@ -32,9 +33,8 @@ class KeyTable(Records):
         return found
 
     async def add(self, key_id: str, fields: Mapping[str, str]) -> None:
-        await self._add(key_id, fields)
-        await self._db.call("HSET", NAMES["key_by_hash"], fields["hash"], key_id)
-        await self._db.fsync()
+        """Keep a new key. Raises NameTaken."""
+        await self._create(key_id, fields, fields["hash"])
 
     async def rotate(self, key_id: str, fields: Mapping[str, str]) -> bool:
         """Give a key a new hash, if it still has the one before.

@@ -10,6 +10,7 @@ class TokenTable(Records):
     """What is kept of admin tokens."""
 
     kind = "token"
+    index = "token_by_hash"
 
     async def id_of_hash(self, token_hash: str) -> str | None:
         value = await self._db.call("HGET", NAMES["token_by_hash"], token_hash)
@@ -20,9 +21,8 @@ class TokenTable(Records):
         return sorted(value.decode() for value in values)
 
     async def add(self, token_id: str, fields: Mapping[str, str]) -> None:
-        await self._add(token_id, fields)
-        await self._db.call("HSET", NAMES["token_by_hash"], fields["hash"], token_id)
-        await self._db.fsync()
+        """Keep a new token. Raises NameTaken."""
+        await self._create(token_id, fields, fields["hash"])
 
     async def note_use(self, token_id: str, before: str, now: str) -> None:
         """Note when a token was used, unless another one did or it is gone."""

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 from relay.store.database import flat
 from relay.store.names import NAMES, name
-from relay.store.records import Records
+from relay.store.records import NameTaken, Records
 
 
 class UserTable(Records):
     """What is kept of users."""
 
     kind = "user"
+    index = "users"
 
     async def names(self) -> list[str]:
         values = await self._db.call("SMEMBERS", NAMES["users"])
@@ -18,10 +19,10 @@ class UserTable(Records):
 
     async def add(self, user: str, fields: Mapping[str, str]) -> bool:
         """Keep a new user; False when there is one of this name."""
-        if not await self._db.call("SADD", NAMES["users"], user):
+        try:
+            await self._create(user, fields)
+        except NameTaken:
             return False
-        await self._add(user, fields)
-        await self._db.fsync()
         return True
 
     async def remove(self, user: str) -> None:
