@@ -5,6 +5,7 @@ other. Everything that a handler raises becomes an answer and a log line here.
 """
 
 import ipaddress
+import json
 import logging
 import math
 import re
@@ -18,8 +19,8 @@ import relay
 from relay import api, errors, log, signin
 from relay.client import Client, ClientGone, Receive, Send
 from relay.context import Context
-from relay.leases import AWAY, new_request_id
-from relay.store import RedisAway
+from relay.leases import new_request_id, unavailable
+from relay.store import DatabaseLost, RedisAway
 from relay.strangers import Strangers
 
 _log = logging.getLogger("relay.access")
@@ -146,7 +147,7 @@ class App:
             client.trail.error = "client_gone"
         except RedisAway as error:
             client.trail.error = f"redis_away: {error}"
-            await _refuse(client, errors.Unavailable(AWAY))
+            await _refuse(client, unavailable(error))
         except Exception:  # noqa: BLE001  # the border: whatever it was, the client gets an answer
             client.trail.error = "internal_error"
             _errors.exception("request=%s failed", client.request_id)
@@ -209,7 +210,11 @@ class App:
             await self._health(client)
             return
         try:
-            await self._ctx.store.ping()
+            await self._ctx.store.confirm()
+        except DatabaseLost as lost:
+            body = {"status": "database_lost", "message": str(lost)}
+            await client.answer_json(503, json.dumps(body).encode())
+            return
         except RedisAway:
             await client.answer_json(503, b'{"status":"redis_away"}')
             return

@@ -22,6 +22,7 @@ RENEW_EVERY_S = 15.0
 BATCHES_EVERY_S = 10.0
 MARKS_EVERY_S = 5.0
 DELIVER_EVERY_S = 1.0
+CONFIRM_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Job:
 def table(ctx: Context) -> tuple[Job, ...]:
     """The jobs of a relay process."""
     return (
+        Job("confirm", CONFIRM_EVERY_S, ctx.store.confirm),
         Job("heartbeat", HEARTBEAT_EVERY_S, ctx.leases.beat),
         Job("settle", WRITE_WAITING_EVERY_S, ctx.leases.settlements.write_waiting),
         Job("refusals", refusals.WRITE_EVERY_S, ctx.leases.refusals.write),

@@ -33,6 +33,7 @@ from relay.store import (
     Again,
     Booking,
     Caller,
+    DatabaseLost,
     Estimate,
     Orphan,
     RedisAway,
@@ -52,6 +53,11 @@ HEARTBEAT_EVERY_S = 3.0
 
 UNKNOWN_MODEL = "unknown"
 AWAY = "The relay cannot reach its database just now. Nothing was sent; try again in a moment."
+
+
+def unavailable(error: RedisAway) -> errors.Unavailable:
+    """What a client is answered while Redis cannot serve, or holds another database."""
+    return errors.Unavailable(str(error) if isinstance(error, DatabaseLost) else AWAY)
 
 
 class Step(enum.Enum):
@@ -185,10 +191,12 @@ class Leases:
                 log.warning("request=%s refused: %s", request_id, error)
                 if error.maybe_done:
                     self.settlements.keep(_void(request_id))
-                raise errors.Unavailable(AWAY) from None
+                raise unavailable(error) from None
             if isinstance(answer, Waiting):
                 return answer
             if isinstance(answer, Refused):
+                if answer.code == "unknown":
+                    await self._confirm(key)
                 self._count_refusal(request_id, key, call, answer.code)
                 raise self._refusal(answer, key, call)
             lease = await self._granted(request_id, key, call, answer)
@@ -200,6 +208,14 @@ class Leases:
             return await self._ask(request_id, key, call, caller, waited)
         self.settlements.keep(_void(request_id))
         raise errors.Unavailable(AWAY)
+
+    async def _confirm(self, key: KeyRef) -> None:
+        """Make sure that Redis misses a key because it was removed, not because all is gone."""
+        self._keys.forget(key)
+        try:
+            await self._store.confirm()
+        except RedisAway as error:
+            raise unavailable(error) from None
 
     async def _granted(self, request_id: str, key: KeyRef, call: Call, answer: Admitted) -> Lease:
         try:
@@ -220,7 +236,6 @@ class Leases:
         code, back_s = answer.code, answer.back_s
         match code:
             case "unknown":
-                self._keys.forget(key)
                 return errors.Unauthorized(INVALID_KEY)
             case "disabled":
                 return errors.Unauthorized(DISABLED_KEY)

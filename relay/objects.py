@@ -215,6 +215,8 @@ async def _read(
 
 async def _home_of(ctx: Context, object_id: str, kind: str, key: KeyRef) -> str:
     found = await ctx.store.objects.read(object_id)
+    if not found:
+        await ctx.store.confirm()
     if not found or found["key"] != key.id or found["kind"] != kind:
         raise errors.NotFound(f"There is no {kind} with the id {object_id}.")
     return found["account"]

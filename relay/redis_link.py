@@ -75,14 +75,19 @@ class RedisLink:
 
     Args:
         url: redis://, rediss:// or unix://, as redis-py reads them.
-        on_connect: called with `call` on each new connection, before anybody else's command.
+        on_connect: called with the link on each new connection, before anybody else's command.
+        allow: called before each command is sent; raises what must reach its caller instead.
     """
 
     def __init__(
-        self, url: str, on_connect: Callable[["RedisLink"], Awaitable[None]] | None = None
+        self,
+        url: str,
+        on_connect: Callable[["RedisLink"], Awaitable[None]] | None = None,
+        allow: Callable[[], None] | None = None,
     ) -> None:
         self._target: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
         self._on_connect = on_connect
+        self._allow = allow
         self._out: list[bytes] = []
         self._waiting: deque[_Waiter] = deque()
         self._kick = trio.Event()
@@ -95,8 +100,13 @@ class RedisLink:
         # Why a Redis that was reached serves nobody yet, in its own words.
         self._not_yet = ""
 
-    async def call(self, *args: Arg, deadline_s: float = CALL_DEADLINE_S) -> Any:
+    async def call(
+        self, *args: Arg, deadline_s: float = CALL_DEADLINE_S, always: bool = False
+    ) -> Any:
         """Redis' answer to one command.
+
+        Args:
+            always: send it whatever `allow` says.
 
         Raises:
             ReplyError: Redis says that the command is wrong.
@@ -108,6 +118,8 @@ class RedisLink:
                 if self.refused is not None:
                     raise RedisAway(self.refused)
                 await self._news.wait()
+            if self._allow is not None and not always:
+                self._allow()
             was_sent = True
             return await self._exchange(args)
         if self.is_up and self._connection is not None:
@@ -251,13 +263,15 @@ def _reply_error(text: str) -> Exception:
 
 @contextlib.asynccontextmanager
 async def linked(
-    url: str, on_connect: Callable[[RedisLink], Awaitable[None]] | None = None
+    url: str,
+    on_connect: Callable[[RedisLink], Awaitable[None]] | None = None,
+    allow: Callable[[], None] | None = None,
 ) -> AsyncIterator[RedisLink]:
     """A RedisLink that reconnects for as long as the block runs.
 
     Cancellation: the block's own clean-up may still use the link; it ends after the block.
     """
-    link = RedisLink(url, on_connect)
+    link = RedisLink(url, on_connect, allow)
     lifetime = trio.CancelScope(shield=True)
 
     async def run() -> None:

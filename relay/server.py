@@ -28,7 +28,7 @@ from relay.oauth import Provider
 from relay.owners import Owners
 from relay.pricing import Prices
 from relay.settings import Settings
-from relay.store import RedisAway, RelayLimits, Store
+from relay.store import DatabaseLost, RedisAway, RelayLimits, Store
 from relay.tokens import Tokens
 from relay.upstream import Upstreams
 from relay.users import FIRST, Users
@@ -49,7 +49,7 @@ async def stored(settings: Settings) -> AsyncIterator[Store]:
             url = await stack.enter_async_context(redis_child.running(settings))
         else:
             url = settings.redis_url
-        yield await stack.enter_async_context(store.opened(url))
+        yield await stack.enter_async_context(store.opened(url, settings.home))
 
 
 def vault(settings: Settings) -> Vault:
@@ -144,9 +144,8 @@ async def serve(
     # The port first: a second relay by mistake must not start anything else.
     listeners = await listener.open_listeners(settings.host, settings.port)
     async with context(settings) as ctx, trio.open_nursery() as nursery:
-        await ctx.store.ping(_REDIS_PATIENCE_S)
-        await _ensure_admin(ctx)
-        await ctx.alerts.begin()
+        if not await _has_begun(ctx):
+            nursery.start_soon(_begin_later, ctx)
         # Here, so that no other command waits for what only pages need.
         if settings.web_enabled:
             from relay.admin import AdminApi
@@ -170,6 +169,30 @@ async def serve(
         sys.stderr.flush()
         systemd.notify(settings.notify_socket, systemd.READY)
         task_status.started((ctx, urls[0]))
+
+
+async def _has_begun(ctx: Context) -> bool:
+    """Store what a start stores, unless Redis does not hold this relay's database.
+
+    Raises:
+        store.RedisAway: Redis refuses us, or does not come up.
+    """
+    try:
+        await ctx.store.confirm(_REDIS_PATIENCE_S)
+    except DatabaseLost:
+        return False
+    await _ensure_admin(ctx)
+    await ctx.alerts.begin()
+    return True
+
+
+async def _begin_later(ctx: Context) -> None:
+    """Begin once a database was restored or accepted; the jobs look for it."""
+    while True:
+        with contextlib.suppress(RedisAway):
+            if await _has_begun(ctx):
+                return
+        await trio.sleep(jobs.CONFIRM_EVERY_S)
 
 
 async def _ensure_admin(ctx: Context) -> None:

@@ -148,6 +148,7 @@ class Tokens:
         token_id = await self._store.tokens.id_of_hash(token_hash)
         fields = await self._store.tokens.read(token_id) if token_id else {}
         if token_id is None or not same_secret(fields.get("hash", ""), token_hash):
+            await self._store.confirm()
             await self._count_wrong(token_hash, address)
             raise errors.Unauthorized(NOT_KNOWN)
         token = _token(token_id, fields)

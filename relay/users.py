@@ -229,6 +229,7 @@ class Users:
         if is_right and fields.get("totp"):
             is_right = await self._is_code(name, fields, code)
         if not is_right:
+            await self._store.confirm()
             # What was typed as a name may be a password: only a user's own is told.
             log.warning("user=%s address=%s could not sign in", name if fields else "?", address)
             raise SignInRefused("The name, the password or the code is not right.")
@@ -298,6 +299,7 @@ class Users:
         session_id = _hash(token)
         fields = await self._store.users.read_session(session_id)
         if not fields:
+            await self._store.confirm()
             return None
         found = await self._store.users.read(fields["user"])
         session = _session(session_id, fields, found)

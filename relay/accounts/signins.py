@@ -71,6 +71,8 @@ class SignIns:
             oauth.OAuthProblem: the provider does not give tokens for it.
         """
         record = await self._store.signins.take(state)
+        if record is None:
+            await self._store.confirm()
         if record is None or self._provider is None:
             raise AccountProblem("Nobody waits for this sign-in, or it came too late. Begin again.")
         pending = json.loads(self._vault.decrypt(record, purpose=f"signin:{state}"))

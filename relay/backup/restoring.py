@@ -20,7 +20,7 @@ from relay.backup import snapshot
 from relay.backup.archive import CONFIG, SECRETS, SNAPSHOT, BackupProblem, Manifest, secrets_in
 from relay.backup.backups import check
 from relay.settings import Settings
-from relay.store import RedisAway, Store
+from relay.store import RedisAway, Store, marker
 from relay.vault import same_secret
 
 _UNITS = ("relay.target", "relay-redis.service")
@@ -155,6 +155,8 @@ def _swap(settings: Settings, folder: Path, unpacked: Path, manifest: Manifest) 
         folder.chmod(owner.st_mode & 0o7777)
         for path in (folder, *folder.rglob("*")):
             os.chown(path, owner.st_uid, owner.st_gid)
+    # The next start takes the archive's database, whichever was here before.
+    marker.forget(settings.home)
     for name, was_at in manifest.places.items():
         place = _place(settings, name, was_at)
         _put(unpacked / name, place, set_aside(place))

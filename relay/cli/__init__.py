@@ -10,7 +10,7 @@ import click
 import relay
 from relay.cli.accounts import account
 from relay.cli.audit import audit
-from relay.cli.backups import backup, restore
+from relay.cli.backups import accept_database, backup, restore
 from relay.cli.keys import create_api_key, key
 from relay.cli.menu import menu
 from relay.cli.monitor import doctor, monitor
@@ -52,6 +52,7 @@ for _command in (
     rotate_encryption,
     backup,
     restore,
+    accept_database,
     upgrade,
     rollback,
     build,

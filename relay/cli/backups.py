@@ -139,3 +139,31 @@ def restore(
     click.echo(f"Restored what was on {done.time}: {done.keys} keys, {done.accounts} accounts.")
     for place in done.aside:
         click.echo(f"Kept aside: {place}")
+
+
+@click.command("accept-database")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_flag
+@sentences
+def accept_database(yes: bool, as_json: bool) -> None:
+    """Go on with the database that Redis holds now, even an empty one.
+
+    For when the relay says that Redis does not hold its database and no backup is to be restored.
+    A relay that runs goes on within seconds; in an empty database it makes the first admin.
+    """
+    if not yes:
+        click.confirm("Take what Redis holds now for this relay's database?", abort=True)
+
+    async def run(ctx: "Context") -> Any:
+        from relay.backup import snapshot
+
+        await ctx.store.accept_database()
+        await ctx.audit.note("database.accept", "redis")
+        return await snapshot.counted(ctx.store)
+
+    found = with_context(run)
+    if as_json:
+        print_json({"keys": found.keys, "accounts": found.accounts})
+        return
+    click.echo(f"This relay's database is what Redis holds: {found.keys} keys,"
+               f" {found.accounts} accounts.")  # fmt: skip

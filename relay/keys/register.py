@@ -71,6 +71,8 @@ class Keys:
         if cached and (cached[0] is not None or cached[1] > now):
             return cached[0]
         key_id = await self._store.keys.id_of_hash(key_hash)
+        if key_id is None:
+            await self._store.confirm()
         self._ids[key_hash] = (key_id, now + _UNKNOWN_LIVES_S)
         if len(self._ids) > _CACHE_SIZE:
             self._ids.popitem(last=False)
@@ -85,6 +87,7 @@ class Keys:
         fields = await self._store.keys.read(ref.id)
         if not fields or not values.is_hash_of(fields, ref.hash):
             self.forget(ref)
+            await self._store.confirm()
             raise Unauthorized(INVALID_KEY)
         key = values.key(ref.id, fields)
         if not key.enabled:

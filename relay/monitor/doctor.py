@@ -44,7 +44,7 @@ async def examine(environ: Mapping[str, str]) -> Report:
     except SettingsError as error:
         return Report(datetime.now(UTC), [Finding("settings", CRITICAL, str(error))])
     here = site(settings, environ)
-    async with store.opened(here.redis_url) as opened:
+    async with store.opened(here.redis_url, settings.home) as opened:
         alerts = Alerts(opened, settings.webhooks, "", post)
         look = await take(here, settings, opened, alerts)
         notes = await Place(settings.home, opened if look.redis_answers else None).read()

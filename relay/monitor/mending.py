@@ -50,7 +50,7 @@ def _hanging(look: Look, site: Site, before: Collection[str]) -> Iterable[str]:
     """Units that systemd calls active and that answer nobody, at this run and the one before."""
     stored = look.stored
     is_silent = stored is not None and bool(stored.problem)
-    if stored is not None and (stored.is_refused or stored.is_loading):
+    if stored is not None and (stored.is_refused or stored.is_loading or stored.is_lost):
         is_silent = False
     if is_silent and "redis" in before:
         yield REDIS

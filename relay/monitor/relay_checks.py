@@ -32,6 +32,9 @@ def redis(look: Look, site: Site, _: Settings) -> Iterator[Finding]:
     elif look.stored.is_refused:
         text = f"{look.stored.problem}."
         yield Finding("redis", CRITICAL, text, _how_to_be_let_in(site))
+    elif look.stored.is_lost:
+        mend = "relay restore FILE, or relay accept-database to go on with what Redis holds now"
+        yield Finding("redis", CRITICAL, look.stored.problem, mend)
     elif look.stored.is_loading:
         text = "It reads its data after a start, and serves nobody until it has."
         yield Finding("redis", CRITICAL, text, "wait", settles=True)

@@ -41,7 +41,10 @@ async def watch(environ: Mapping[str, str]) -> Report:
     except SettingsError as error:
         return Report(datetime.now(UTC), [Finding("settings", CRITICAL, str(error))])
     here = site(settings, environ)
-    async with alone(settings.home) as is_alone, store.opened(here.redis_url) as opened:
+    async with (
+        alone(settings.home) as is_alone,
+        store.opened(here.redis_url, settings.home) as opened,
+    ):
         alerts = Alerts(opened, settings.webhooks, "", post)
         look = await take(here, settings, opened, alerts)
         place = Place(settings.home, opened if look.redis_answers else None)

@@ -78,6 +78,7 @@ class Stored:
 
     Args:
         is_refused: Redis answers, but not us.
+        is_lost: Redis answers, and holds another database than this relay's, or none.
         unwritable: why it takes nothing new; empty when it does.
         accounts: None when they cannot be read; `accounts_problem` says why.
         sealed: accounts whose secrets do not open, by name, and why.
@@ -86,6 +87,7 @@ class Stored:
 
     problem: str = ""
     is_refused: bool = False
+    is_lost: bool = False
     unwritable: str = ""
     figures: Mapping[str, str] = field(default_factory=dict)
     backups: Mapping[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from relay.accounts import Account, AccountProblem, Accounts, kinds
 from relay.alerts import Alerts
 from relay.monitor.seen import Stored
 from relay.settings import Settings
-from relay.store import RedisAway, ReplyError, Store
+from relay.store import DatabaseLost, RedisAway, ReplyError, Store
 from relay.vault import Vault, VaultError
 
 _PATIENCE_S = 3.0
@@ -45,6 +45,8 @@ async def look(opened: Store, settings: Settings, alerts: Alerts) -> Stored:
             failures=failures,
             webhooks=await alerts.standings(),
         )
+    except DatabaseLost as lost:
+        return Stored(problem=str(lost), is_lost=True)
     except RedisAway as away:
         reason = str(away)
         return Stored(problem=reason, is_refused=reason.startswith("Redis refuses"))

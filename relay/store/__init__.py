@@ -5,6 +5,7 @@ The other rooms see tables of typed methods. Scripts lie in lua/ and decide atom
 
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from relay.redis_link import CALL_DEADLINE_S, RedisAway, RedisLink, ReplyError, linked
 from relay.store.accounts import AccountTable
@@ -14,6 +15,7 @@ from relay.store.batches import BatchTable, KeptBatch
 from relay.store.database import Database, scripts
 from relay.store.keys import KeyTable
 from relay.store.leases import LeaseTable
+from relay.store.marker import DatabaseLost, Marker
 from relay.store.names import NAMES, name
 from relay.store.objects import ObjectTable
 from relay.store.owners import OwnerTable
@@ -47,9 +49,9 @@ from relay.store.values import (
 
 __all__ = [
     "COUNTERS", "NOBODY", "NOTHING", "NO_LIMITS", "REFUSALS",
-    "Admitted", "Again", "Booking", "Caller", "Cell", "Counted", "Dead", "Entry", "Estimate",
-    "Handed", "KeptBatch", "Moved", "NameTaken", "Orphan", "RedisAway", "Refused", "RelayLimits",
-    "ReplyError", "Rest", "Store", "Waiting", "name", "opened",
+    "Admitted", "Again", "Booking", "Caller", "Cell", "Counted", "DatabaseLost", "Dead",
+    "Entry", "Estimate", "Handed", "KeptBatch", "Moved", "NameTaken", "Orphan", "RedisAway",
+    "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting", "name", "opened",
 ]  # fmt: skip
 
 SCHEMA_VERSION = "1"
@@ -87,6 +89,20 @@ class Store:
         """Raise RedisAway unless Redis answers within `patience_s`; at once if it refuses us."""
         await self._db.call("PING", deadline_s=patience_s)
 
+    async def confirm(self, patience_s: float = CALL_DEADLINE_S) -> None:
+        """Make sure that Redis holds this relay's database, before its silence is believed.
+
+        Raises:
+            DatabaseLost: it is empty or another one; every later call raises that too, until
+                a confirm() finds the right one.
+            RedisAway: Redis does not answer within `patience_s`.
+        """
+        await self._db.confirm(patience_s)
+
+    async def accept_database(self) -> None:
+        """Take what Redis holds now for this relay's database, whatever it is."""
+        await self._db.accept()
+
     async def fsync(self) -> None:
         """Return once everything written so far would survive a power cut."""
         await self._db.fsync()
@@ -102,14 +118,20 @@ class Store:
 
 
 @contextlib.asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Store]:
-    """A Store over the Redis at `url`; connects by itself and reconnects when it must."""
+async def opened(url: str, home: Path | None = None) -> AsyncIterator[Store]:
+    """A Store over the Redis at `url`; connects by itself and reconnects when it must.
+
+    Args:
+        home: the RELAY_HOME that names the database which Redis must hold; None takes any.
+    """
     known = scripts()
+    marker = Marker(home)
 
     async def prepare(link: RedisLink) -> None:
+        await marker.compare(link.now)
         # A full Redis still answers what it is asked, but takes nothing more.
         schema = await link.now("GET", NAMES["schema"])
-        if schema is None:
+        if schema is None and not marker.is_lost:
             schema = await link.now("SET", NAMES["schema"], SCHEMA_VERSION, "NX", "GET")
         if schema not in (None, SCHEMA_VERSION.encode()):
             raise ReplyError(
@@ -118,5 +140,5 @@ async def opened(url: str) -> AsyncIterator[Store]:
         for script in known.values():
             await link.now("SCRIPT", "LOAD", script.text)
 
-    async with linked(url, prepare) as link:
-        yield Store(Database(link, known))
+    async with linked(url, prepare, marker.allow) as link:
+        yield Store(Database(link, known, marker))

@@ -4,11 +4,13 @@ import contextlib
 import hashlib
 import importlib.resources
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import trio
 
-from relay.redis_link import CALL_DEADLINE_S, Arg, RedisLink, ReplyError
+from relay.redis_link import CALL_DEADLINE_S, Arg, RedisAway, RedisLink, ReplyError
+from relay.store.marker import Marker
 from relay.store.names import NAMES
 
 __all__ = ["Arg", "Database", "flat", "pairs", "scripts"]
@@ -68,11 +70,18 @@ def scripts() -> dict[str, _Script]:
 
 
 class Database:
-    """Commands and scripts at Redis. Raises RedisAway when Redis cannot serve."""
+    """Commands and scripts at Redis. Raises RedisAway when Redis cannot serve.
 
-    def __init__(self, link: RedisLink, scripts: Mapping[str, _Script]) -> None:
+    Once Redis was seen without this relay's database nothing is read from it or written into it:
+    every call raises DatabaseLost until confirm() or accept() finds it right.
+    """
+
+    def __init__(
+        self, link: RedisLink, scripts: Mapping[str, _Script], marker: Marker | None = None
+    ) -> None:
         self._link = link
         self._scripts = scripts
+        self._marker = marker or Marker(None)
 
     @property
     def is_up(self) -> bool:
@@ -86,6 +95,21 @@ class Database:
     async def call(self, *command: Arg, deadline_s: float = CALL_DEADLINE_S) -> Any:
         """The reply to one command."""
         return await self._link.call(*command, deadline_s=deadline_s)
+
+    async def confirm(self, deadline_s: float = CALL_DEADLINE_S) -> None:
+        """Raise DatabaseLost unless Redis holds this relay's database; a new one gets its id."""
+        ask = partial(self._link.call, deadline_s=deadline_s, always=True)
+        is_known = await self._marker.compare(ask)
+        self._marker.allow()
+        if not is_known:
+            # A Redis that takes nothing new now gets it at a later call.
+            with contextlib.suppress(RedisAway, ReplyError):
+                await self._marker.create(self._link.call, self.fsync)
+
+    async def accept(self) -> None:
+        """Take what Redis holds now for this relay's database."""
+        await self._marker.compare(partial(self._link.call, always=True))
+        await self._marker.accept(self._link.call, self.fsync)
 
     async def run(self, script_name: str, keys: Sequence[str], args: Iterable[Arg]) -> Any:
         """The reply of a script; loads it again after Redis forgot it."""

@@ -2,6 +2,7 @@
 
 NAMES = {
     "schema": "{relay}:schema",
+    "database": "{relay}:database",
     "key": "{relay}:key:%s",
     "key_by_hash": "{relay}:key:by-hash",
     "account": "{relay}:account:%s",

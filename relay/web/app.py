@@ -17,7 +17,7 @@ from relay.backup import BackupProblem
 from relay.context import Context
 from relay.keys import KeyProblem
 from relay.owners import OwnerProblem
-from relay.store import RedisAway
+from relay.store import DatabaseLost, RedisAway
 from relay.usage import UsageProblem
 from relay.users import UserProblem
 from relay.vault import VaultError, same_secret
@@ -143,6 +143,16 @@ async def _answered(visit: Visit, route: Route, parts: dict[str, str]) -> Respon
         return visit.problem(error.code or 400, error.name, error.description or "")
     except _PROBLEMS as error:
         return visit.problem(400, visit.text("That cannot be done"), visit.told(error))
+    except DatabaseLost:
+        return visit.problem(
+            503,
+            visit.text("The relay's database is gone"),
+            visit.text(
+                "Redis is empty or holds another database than this relay's, so nothing is served"
+                " and nothing is changed. Restore a backup with `relay restore FILE`, or accept"
+                " what Redis holds now with `relay accept-database`."
+            ),
+        )
     except RedisAway:
         return visit.problem(
             503,
@@ -167,6 +177,8 @@ async def _refused(visit: Visit, route: Route) -> Response | None:
     if route.role == PUBLIC:
         return None
     if not visit.is_known:
+        # Says which of its troubles Redis has.
+        await visit.ctx.store.confirm()
         raise RedisAway("Nobody can say whether this session is open.")
     if visit.session is None:
         return _sign_in_first(visit, is_safe)

@@ -2,6 +2,8 @@
 
 import datetime
 import os
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from relay import settings
 from relay.backup import backups
 
-from .conftest import Home
+from .conftest import Home, end_by
 
 pytestmark = pytest.mark.slow
 
@@ -166,3 +168,26 @@ def test_the_newest_of_days_weeks_and_months_are_kept(tmp_path: Path):
         "11-23", "11-22", "11-21", "11-20", "11-19", "11-18", "11-17",
         "11-15", "11-08", "10-31", "09-30", "08-31", "07-31", "06-30",
     ]  # fmt: skip
+
+
+def test_an_emptied_redis_is_accepted_by_command_and_a_restored_one_by_itself(
+    home: Home, recovery: Path
+):
+    data = Path(home.env["RELAY_HOME"])
+    process, _ = home.serve()
+    file = make(home)
+    first_id = (data / "database.id").read_text()
+    end_by(process, signal.SIGTERM)
+    shutil.rmtree(data / "redis")
+
+    refused = home.relay("key", "list", check=False)
+    assert refused.returncode == 1
+    assert "relay restore FILE" in refused.stderr
+    home.relay("accept-database", "--yes")
+    assert home.json("key", "list") == []
+    assert (data / "database.id").read_text() != first_id
+
+    home.relay("restore", str(file), "--yes")
+    process, _ = home.serve()
+    assert [one["name"] for one in home.json("key", "list")] == ["alice", "bob"]
+    assert (data / "database.id").read_text() == first_id
