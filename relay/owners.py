@@ -34,12 +34,19 @@ class Owners:
         self._audit = Audit(store, vault)
 
     async def set(
-        self, name: str, amounts: Mapping[str, object], mode: str = "", *, seen: str = ""
+        self,
+        name: str,
+        amounts: Mapping[str, object],
+        mode: str = "",
+        *,
+        seen: str = "",
+        is_new: bool = False,
     ) -> Owner:
         """Give an owner these budgets instead of those before; none takes them away.
 
         Args:
             seen: the version of the owner that is to be changed; empty for any.
+            is_new: only an owner without budgets is meant.
 
         Raises:
             Changed: there is another version by now.
@@ -54,6 +61,8 @@ class Owners:
             raise OwnerProblem(str(rule), "name") from None
         if not seen:
             await self._store.owners.add(owner)
+        if is_new:
+            seen = _owner(owner, "").version
         await versions.write(
             self._store.owners,
             owner,

@@ -94,7 +94,8 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
     """The parts of one process, connected."""
     async with stored(settings) as opened:
         safe, provider = vault(settings), _provider(settings)
-        keys = Keys(opened, safe)
+        clients = limits.Clients(settings.clients)
+        keys = Keys(opened, safe, clients.ids)
         accounts = Accounts(opened, safe, kinds.table(provider), settings.proxy)
         prices = Prices.load(settings.prices_file, settings.price_multiplier)
         relay_limits = _relay_limits(settings)
@@ -113,7 +114,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             alerts=Alerts(opened, settings.webhooks, relay_limits.budgets, post),
             prices=prices,
             leases=Leases(opened, keys, accounts, prices, relay_limits, settings.blocked_message),
-            clients=limits.Clients(settings.clients),
+            clients=clients,
             upstreams=upstreams,
             bodies=BodyBudget(settings.max_bodies_bytes),
             spools=BodyBudget(batches.MOST_SPOOLED_BYTES),

@@ -170,18 +170,27 @@ class Accounts:
             Changed: there is another version by now.
         """
         found = await self.find(name_or_id)
+        if not changes and enabled is None:
+            if seen not in ("", found.version):
+                raise versions.Changed
+            return found
         secrets: dict[str, str] = {
             name: str(changes.pop(name)) for name in ("secret", "proxy") if name in changes
         }
+        before = await self.fields(found.id)
+        options = changes.get("options")
+        if isinstance(options, Mapping):
+            # An option that is not named stays; an empty text takes it away.
+            changes["options"] = {**values.options(before), **options}
         plain = values.checked(changes)
         if "proxy" in secrets:
             secrets["proxy"] = _checked_proxy(secrets["proxy"])
-        before = await self.fields(found.id)
         if secrets.get("secret") and not self.kind(before).takes_secret:
             raise AccountProblem(f"An account of kind {found.kind} takes no secret.")
         fields = {**plain, **self.sealed(found.id, secrets)}
         after = {**before, **fields}
-        fields["models"] = values.served_models(after)
+        if plain.keys() & {"allowed_models", "model_map"}:
+            fields["models"] = values.served_models(after)
         self._check(found.id, after)
         if enabled is not None:
             fields["enabled"] = "1" if enabled else "0"

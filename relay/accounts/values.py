@@ -154,7 +154,10 @@ def _model_map(value: object) -> str:
 
 def _budgets(value: object) -> str:
     amounts = dict(value) if isinstance(value, Mapping) else {}
-    return limits.budgets(amounts, str(amounts.pop("mode", "")))
+    mode = str(amounts.pop("mode", ""))
+    if mode and not amounts:
+        raise ValueError("A mode goes with budgets.")
+    return limits.budgets(amounts, mode)
 
 
 def _options(value: object) -> str:

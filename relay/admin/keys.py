@@ -247,18 +247,12 @@ async def budgets_used(call: Call, scopes: list[str]) -> list[BudgetUsed]:
     ]
 
 
-def _settings(call: Call, body: KeyEdit) -> dict[str, Any]:
+def _settings(body: KeyEdit) -> dict[str, Any]:
     """What was sent, by the names that keys know it by."""
     sent = given(body)
     sent.pop("enabled", None)
     if "budgets" in sent or "budget_mode" in sent:
         sent["budgets"], sent["budget_mode"] = amounts(body.budgets, body.budget_mode)
-    for client in sent.get("client_restrictions", ()):
-        if client not in call.ctx.clients.ids:
-            known = ", ".join(call.ctx.clients.ids)
-            raise errors.BadField(
-                f"There is no client {client}; there are {known}.", "clientRestrictions"
-            )
     if "rate_limit_override" in sent:
         rate = sent["rate_limit_override"]
         sent["rate_limit_override"] = (
@@ -269,7 +263,7 @@ def _settings(call: Call, body: KeyEdit) -> dict[str, Any]:
 
 async def create(call: Call) -> Key:
     body: KeyCreate = call.body
-    settings = _settings(call, body)
+    settings = _settings(body)
     with wrong_fields(_NAMES):
         made, text = await call.ctx.keys.create(**settings)
         if body.enabled is False:
@@ -280,7 +274,7 @@ async def create(call: Call) -> Key:
 async def edit(call: Call, key: str) -> Key:
     body: KeyEdit = call.body
     found = await _found(call, key)
-    settings = _settings(call, body)
+    settings = _settings(body)
     with wrong_fields(_NAMES):
         if isinstance(body.enabled, bool) and not settings:
             found = await call.ctx.keys.set_enabled(found.id, enabled=body.enabled, seen=call.seen)

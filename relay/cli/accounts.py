@@ -82,8 +82,8 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
         given["groups"] = several(given["groups"])
     if "maps" in given:
         given["model_map"] = dict(_pair(one) for one in several(given.pop("maps")))
-    if found := budgets(given):
-        given["budgets"] = {**found, "mode": given.pop("budget_mode", "")}
+    if "budget_mode" in given or any(name.startswith("budget_") for name in given):
+        given["budgets"] = {**budgets(given), "mode": given.pop("budget_mode", "")}
     if federation := {name: given.pop(name) for name in _FEDERATION if name in given}:
         given["options"] = federation
     if secret_file := given.pop("secret_file", None):

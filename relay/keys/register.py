@@ -8,7 +8,7 @@ admission script, on the state of that moment.
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,6 +17,7 @@ from relay.audit import Audit
 from relay.errors import Unauthorized, UnknownKey
 from relay.keys import values
 from relay.keys.values import USUAL_PREFIX, Key, KeyProblem
+from relay.limits import PREDEFINED_CLIENTS
 from relay.store import NameTaken, Store
 from relay.vault import Vault, new_id, new_key
 from relay.versions import Changed
@@ -44,10 +45,17 @@ class KeyRef:
 
 
 class Keys:
-    """Makes, reads and changes keys; knows a presented one by its hash."""
+    """Makes, reads and changes keys; knows a presented one by its hash.
 
-    def __init__(self, store: Store, vault: Vault) -> None:
+    Args:
+        clients: ids of the clients that a key may be held to.
+    """
+
+    def __init__(
+        self, store: Store, vault: Vault, clients: Sequence[str] = tuple(PREDEFINED_CLIENTS)
+    ) -> None:
         self._store = store
+        self._clients = clients
         self._vault = vault
         self._audit = Audit(store, vault)
         self._ids: OrderedDict[str, tuple[str | None, float]] = OrderedDict()
@@ -127,6 +135,7 @@ class Keys:
             {"name": name, "models": models, "groups": groups, "note": note, "prefix": prefix}
             | settings
         )
+        self._check_clients(settings, ())
         text = new_key(prefix)
         key_id = new_id("key")
         fields = {
@@ -183,8 +192,20 @@ class Keys:
             if seen not in ("", key.version):
                 raise Changed
             return key
+        self._check_clients(changes, key.limits.clients)
         await self._write(key.id, values.checked(changes), seen)
         return await self._changed("key.edit", key)
+
+    def _check_clients(self, settings: Mapping[str, object], before: Sequence[str]) -> None:
+        """Refuse clients that nobody knows, but for those that the key was held to `before`: their
+        ids have left the settings, and without them it would work from everywhere."""
+        given = settings.get("clients", ())
+        for client in given if isinstance(given, Iterable) else ():
+            if client not in self._clients and client not in before:
+                known = ", ".join(self._clients)
+                raise KeyProblem(
+                    f"clients: There is no client {client}; there are {known}.", "clients"
+                )
 
     async def _write(self, key_id: str, fields: Mapping[str, str], seen: str) -> None:
         def version(kept: Mapping[str, str]) -> str:

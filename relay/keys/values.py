@@ -173,6 +173,8 @@ def checked(given: Mapping[str, object]) -> dict[str, str]:
     settings = dict(given)
     kept: dict[str, str] = {}
     amounts, mode = settings.pop("budgets", None), settings.pop("budget_mode", "")
+    if mode and amounts is None:
+        raise KeyProblem("budget_mode: A mode goes with budgets.", "budget_mode")
     try:
         if isinstance(amounts, Mapping):
             kept["budgets"] = limits.budgets(amounts, str(mode))

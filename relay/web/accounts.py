@@ -118,7 +118,7 @@ async def edit_page(visit: Visit, account_id: str) -> Response:
 async def edit(visit: Visit, account_id: str) -> Response:
     account = await visit.ctx.accounts.find(account_id)
     try:
-        settings = forms.account_settings(visit, account.kind)
+        settings = forms.account_changes(visit, account)
         await visit.ctx.accounts.edit(account.id, seen=visit.given("version"), **settings)
     except Changed:
         account = await visit.ctx.accounts.find(account_id)

@@ -1,7 +1,7 @@
 """What people fill in, as the functions below the console take it, and back again."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +27,61 @@ def several(text: str) -> list[str]:
     return [one.strip() for one in re.split(r"[,\n]", text) if one.strip()]
 
 
+# Each setting of a key and of an account, and the form's fields that show it.
+_BUDGET_FIELDS = (*(f"budget_{period}" for period in PERIODS), "budget_mode")
+_KEY_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "name": ("name",),
+    "owner": ("owner",),
+    "tags": ("tags",),
+    "note": ("note",),
+    "models": ("models",),
+    "groups": ("groups",),
+    "clients": ("clients",),
+    "networks": ("networks",),
+    "expires_at": ("expires",),
+    "shows_account": ("shows_account",),
+    "rate": ("rate_count", "rate_seconds"),
+    "daily": ("daily",),
+    "monthly": ("monthly",),
+    "concurrency": ("concurrency",),
+    "wait": ("wait",),
+    "tokens_per_minute": ("tokens_per_minute",),
+    "budgets": _BUDGET_FIELDS,
+}
+_ACCOUNT_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "name": ("name",),
+    "base_url": ("base_url",),
+    "auth": ("auth",),
+    "email": ("email",),
+    "note": ("note",),
+    "priority": ("priority",),
+    "weight": ("weight",),
+    "max_concurrency": ("max_concurrency",),
+    "allowed_models": ("models",),
+    "model_map": ("model_map",),
+    "groups": ("groups",),
+    "budgets": _BUDGET_FIELDS,
+}
+
+
+def _is_changed(visit: Visit, shown: Mapping[str, Any], names: Iterable[str]) -> bool:
+    """Whether one of these fields came back with another text than the form showed.
+
+    A field that was not sent was not shown. Of boxes only those that are ticked are sent, so the
+    form names those it showed as `boxes`.
+    """
+    boxes = visit.form.getlist("boxes")
+    for name in names:
+        before = shown.get(name, "")
+        if name in ("clients", "shows_account"):
+            ticked = [before] if isinstance(before, str) and before else list(before)
+            if name in boxes and set(visit.form.getlist(name)) != set(ticked):
+                return True
+        elif name in visit.form and visit.given(name) != str(before).strip():
+            return True
+    return False
+
+
 def _number(visit: Visit, name: str) -> str:
     return visit.given(name) or "0"
 
@@ -36,19 +91,58 @@ def _budgets(visit: Visit) -> dict[str, str]:
 
 
 def _budget_fields(budgets: Mapping[str, str]) -> dict[str, str]:
-    """Amounts by field, and the mode where all have the same."""
+    """Amounts by field, and the mode where all have the same; `mixed_modes` where they differ."""
     pairs = {period: text.split(" ") for period, text in budgets.items()}
     modes = {mode for _, mode in pairs.values()}
     amounts = {
         f"budget_{period}": pairs[period][0] if period in pairs else "" for period in PERIODS
     }
-    return {**amounts, "budget_mode": modes.pop() if len(modes) == 1 else ""}
+    mixed = "yes" if len(modes) > 1 else ""
+    return {**amounts, "budget_mode": "" if mixed else "".join(modes), "mixed_modes": mixed}
+
+
+def _budgets_after(visit: Visit, before: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """Budgets by the form, and the mode that was chosen for all of them.
+
+    Where nobody chose another mode than the form showed, each keeps its own.
+    """
+    shown = _budget_fields(before)
+    mode = visit.form.get("budget_mode", shown["budget_mode"])
+    amounts = {
+        period: visit.form.get(f"budget_{period}", shown[f"budget_{period}"]).strip()
+        for period in PERIODS
+    }
+    if mode != shown["budget_mode"]:
+        return amounts, mode
+    own = {period: text.partition(" ")[2] for period, text in before.items()}
+    return {
+        period: f"{amount} {own.get(period, mode)}".strip()
+        if amount and " " not in amount
+        else amount
+        for period, amount in amounts.items()
+    }, ""
+
+
+def key_changes(visit: Visit, key: Key) -> dict[str, Any]:
+    """What the form changes of a key: what it cannot show as it is stored stays as it is.
+
+    Raises:
+        KeyProblem: a field makes no sense.
+    """
+    shown, sent = key_fields(key), key_settings(visit)
+    changes = {
+        setting: sent[setting]
+        for setting, names in _KEY_FIELDS.items()
+        if _is_changed(visit, shown, names)
+    }
+    if "budgets" in changes:
+        changes["budgets"], changes["budget_mode"] = _budgets_after(visit, key.limits.budgets)
+    return changes
 
 
 def key_settings(visit: Visit) -> dict[str, Any]:
-    """A key's settings by the form. Raises KeyProblem where a field makes no sense."""
+    """A new key's settings by the form. Raises KeyProblem where a field makes no sense."""
     count, seconds = visit.given("rate_count"), visit.given("rate_seconds")
-    clients = [one for one in visit.form.getlist("clients") if one in visit.ctx.clients.ids]
     return {
         "name": visit.given("name"),
         "owner": visit.given("owner"),
@@ -56,7 +150,7 @@ def key_settings(visit: Visit) -> dict[str, Any]:
         "note": visit.given("note"),
         "models": several(visit.given("models")),
         "groups": several(visit.given("groups")),
-        "clients": clients,
+        "clients": visit.form.getlist("clients"),
         "networks": several(visit.given("networks")),
         "expires_at": _moment(visit.given("expires")),
         "shows_account": bool(visit.given("shows_account")),
@@ -71,9 +165,9 @@ def key_settings(visit: Visit) -> dict[str, Any]:
     }
 
 
-def owner_budgets(visit: Visit) -> tuple[dict[str, str], str]:
-    """An owner's budgets by the form, and how they hold."""
-    return _budgets(visit), visit.given("budget_mode")
+def owner_budgets(visit: Visit, before: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """An owner's budgets by the form, and how they hold; `before` are those that it showed."""
+    return _budgets_after(visit, before)
 
 
 def owner_fields(owner: Owner | None) -> dict[str, str]:
@@ -132,11 +226,33 @@ def sent(visit: Visit, fields: dict[str, Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {name: visit.given(name) for name in fields}
     if "clients" in fields:
         shown["clients"] = visit.form.getlist("clients")
+    if "mixed_modes" in fields:
+        shown["mixed_modes"] = fields["mixed_modes"]
     return shown
 
 
+def account_changes(visit: Visit, account: Account) -> dict[str, Any]:
+    """What the form changes of an account; see key_changes()."""
+    shown, sent = account_fields(account, ""), account_settings(visit, account.kind)
+    changes = {
+        setting: sent[setting]
+        for setting, names in _ACCOUNT_FIELDS.items()
+        if setting in sent and _is_changed(visit, shown, names)
+    }
+    if "budgets" in changes:
+        amounts, mode = _budgets_after(visit, account.budgets)
+        changes["budgets"] = {**amounts, "mode": mode}
+    if options := {
+        name: text
+        for name, text in sent.get("options", {}).items()
+        if _is_changed(visit, shown, (name,))
+    }:
+        changes["options"] = options
+    return changes | {name: sent[name] for name in ("secret", "proxy") if name in sent}
+
+
 def account_settings(visit: Visit, kind: str) -> dict[str, Any]:
-    """An account's settings by the form; a secret or proxy that is left empty is not among them."""
+    """A new account's settings by the form, without a secret or proxy that is left empty."""
     pairs = (one.partition("=") for one in several(visit.given("model_map")))
     given: dict[str, Any] = {
         "name": visit.given("name"),

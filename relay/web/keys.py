@@ -1,6 +1,7 @@
 """Keys: found, made, changed, and what each has used of its limits."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from quart import Response
 
@@ -55,13 +56,14 @@ async def new(visit: Visit) -> Response:
     return _form(visit, None, forms.key_fields(None))
 
 
-def _form(visit: Visit, key: Key | None, fields: dict[str, object], problem: str = "") -> Response:
+def _form(visit: Visit, key: Key | None, fields: dict[str, Any], problem: str = "") -> Response:
     return visit.page(
         "key_form.html",
         422 if problem else 200,
         key=key,
         fields=fields,
         clients=visit.ctx.clients.ids,
+        unknown=[one for one in fields["clients"] if one not in visit.ctx.clients.ids],
         problem=problem,
     )
 
@@ -114,7 +116,8 @@ async def edit_page(visit: Visit, key_id: str) -> Response:
 async def edit(visit: Visit, key_id: str) -> Response:
     key = await visit.ctx.keys.find(key_id)
     try:
-        await visit.ctx.keys.edit(key.id, seen=visit.given("version"), **forms.key_settings(visit))
+        seen, changes = visit.given("version"), forms.key_changes(visit, key)
+        await visit.ctx.keys.edit(key.id, seen=seen, **changes)
     except Changed:
         key = await visit.ctx.keys.find(key_id)
         return _form(visit, key, forms.key_fields(key), forms.changed_meanwhile(visit))

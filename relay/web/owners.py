@@ -43,9 +43,13 @@ async def _used(visit: Visit, names: Sequence[str]) -> Mapping[str, list[Budget]
 
 
 async def save_new(visit: Visit) -> Response:
-    """Give an owner budgets, whether they had any before or not."""
+    """Give budgets to an owner who has none."""
     try:
-        owner = await visit.ctx.owners.set(visit.given("name"), *forms.owner_budgets(visit))
+        amounts, mode = forms.owner_budgets(visit, {})
+        owner = await visit.ctx.owners.set(visit.given("name"), amounts, mode, is_new=True)
+    except Changed:
+        problem = visit.text("This owner has budgets already. Change them on the owner's own page.")
+        return await _listing(visit, forms.sent(visit, forms.owner_fields(None)), problem)
     except OwnerProblem as problem:
         return await _listing(
             visit, forms.sent(visit, forms.owner_fields(None)), visit.told(problem)
@@ -81,13 +85,19 @@ async def _show(
 
 
 async def save(visit: Visit, name: str) -> Response:
+    owners = await visit.ctx.owners.list()
+    before = next((owner.budgets for owner in owners if owner.name == name), {})
     try:
         seen = visit.given("version")
-        await visit.ctx.owners.set(name, *forms.owner_budgets(visit), seen=seen)
+        amounts, mode = forms.owner_budgets(visit, before)
+        await visit.ctx.owners.set(name, amounts, mode, seen=seen, is_new=not seen)
     except Changed:
         return await _show(visit, name, problem=forms.changed_meanwhile(visit))
     except OwnerProblem as problem:
         return await _show(
-            visit, name, forms.sent(visit, forms.owner_fields(None)), visit.told(problem)
+            visit,
+            name,
+            forms.sent(visit, forms.owner_fields(Owner(name, before))),
+            visit.told(problem),
         )
     return visit.redirect(f"/web/owners/{name}", "saved")

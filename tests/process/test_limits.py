@@ -85,7 +85,7 @@ def number_of(home: Home, command: str) -> str:
         ("--budget-daily", "-1", 1, "budgets: '-1' is not an amount"),
         ("--budget-daily", "0.0000001", 1, "to six places"),
         ("--ip", "10.0.0.1/8", 1, "networks: '10.0.0.1/8' is not"),
-        ("--client", "nobody", 2, "there is no client nobody"),
+        ("--client", "nobody", 1, "clients: There is no client nobody"),
         ("--concurrency", "-1", 1, "concurrency: '-1' is not a whole number"),
     ],
 )

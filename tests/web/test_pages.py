@@ -88,7 +88,7 @@ async def test_a_key_is_made_used_seen_changed_rotated_and_deleted(console: Cons
         assert "bob" in (await person.get("/web/requests")).text
         form = await person.get(f"/web/keys/{key.id}/edit")
         assert 'value="2090-01-31T12:00"' in form.text
-        await person.post(f"/web/keys/{key.id}/edit", name="rob", monthly="7")
+        await person.post(f"/web/keys/{key.id}/edit", name="rob", monthly="7", daily="", tags="")
         changed = await console.relay.ctx.keys.find("rob")
         assert (changed.limits.monthly, changed.limits.daily, changed.tags) == (7, 0, ())
         rotated = key_in((await person.post(f"/web/keys/{key.id}/rotate", grace="0")).text)
