@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from relay.errors import RelayError
-from relay.pricing import Tokens
+from relay.pricing import Bill, Tokens
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+# The floor estimate: one token per four characters.
+CHARS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,14 @@ class Meter(Reader, Protocol):
     @property
     def tokens(self) -> Tokens | None:
         """The upstream's own figures so far; None before it gave any."""
+
+    def bill(self, requested: str, *, writes_long: bool) -> Bill:
+        """All that the upstream bills for the answer so far, once it gave figures.
+
+        Args:
+            requested: the model that the upstream was asked for.
+            writes_long: the request asked for an hour's cache somewhere.
+        """
 
     @property
     def chars(self) -> int:

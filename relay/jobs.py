@@ -8,7 +8,7 @@ from functools import partial
 
 import trio
 
-from relay import batches, refusals, systemd, usage
+from relay import batches, refusals, remarks, systemd, usage
 from relay.context import Context
 from relay.leases import HEARTBEAT_EVERY_S
 from relay.settlements import WRITE_WAITING_EVERY_S
@@ -42,6 +42,7 @@ def table(ctx: Context) -> tuple[Job, ...]:
         Job("heartbeat", HEARTBEAT_EVERY_S, ctx.leases.beat),
         Job("settle", WRITE_WAITING_EVERY_S, ctx.leases.settlements.write_waiting),
         Job("refusals", refusals.WRITE_EVERY_S, ctx.leases.refusals.write),
+        Job("remarks", remarks.REPORT_EVERY_S, partial(_report_remarks, ctx)),
         Job("recover", HEARTBEAT_EVERY_S, ctx.leases.recover),
         Job("renew", RENEW_EVERY_S, ctx.signins.renew_due),
         Job("check", ctx.settings.check_interval_s, ctx.checks.check_all),
@@ -68,6 +69,26 @@ async def _archive(ctx: Context) -> None:
         retention_days=settings.usage_retention_days,
         most_bytes=settings.usage_max_memory,
     )
+
+
+async def _report_remarks(ctx: Context) -> None:
+    """Hand what booking found remarkable to the webhooks, each once a month."""
+    waiting = ctx.leases.remarks.take()
+    try:
+        while waiting:
+            remark = waiting[0]
+            once = f"{remark.event}:{remark.subject}"
+            await ctx.alerts.add(
+                remark.event,
+                remark.title,
+                remark.text,
+                once=once,
+                once_for_s=remarks.ONCE_FOR_S,
+                subject=remark.subject,
+            )
+            waiting.pop(0)
+    finally:
+        ctx.leases.remarks.put_back(waiting)
 
 
 def _watchdog(ctx: Context) -> tuple[Job, ...]:

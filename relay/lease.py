@@ -5,14 +5,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from relay.accounts import Credential
-from relay.call import Call, Meter
+from relay.call import CHARS_PER_TOKEN, Call, Meter
 from relay.keys import KeyRef
-from relay.pricing import Prices, Tokens
+from relay.pricing import NO_BILL, Bill, Part, Prices, Tokens
 from relay.store import Admitted, Moved, Orphan
 from relay.usage import Attempt, Record
 
-# The floor estimate: one token per four characters.
-CHARS_PER_TOKEN = 4
+_AN_HOUR = b'"1h"'
 
 
 @dataclass(slots=True)
@@ -54,17 +53,15 @@ class Lease:
         """Input tokens of a request whose upstream never said how many they were."""
         return len(self.call.body) // CHARS_PER_TOKEN
 
-    def used(self) -> tuple[Tokens, bool]:
-        """The tokens to book for this attempt, and whether they are a floor estimate."""
+    def used(self) -> tuple[Bill, bool]:
+        """What to book for this attempt, and whether it is a floor estimate."""
         if not self.was_sent or (self.status is not None and self.status != 200):
-            return Tokens(), False
+            return NO_BILL, False
+        requested = self.credential.model_map.get(self.call.model, self.call.model)
         if self.meter is None or self.meter.tokens is None:
-            return Tokens(input=self.input_estimate()), True
-        tokens = self.meter.tokens
-        if self.meter.is_complete:
-            return tokens, False
-        floor = self.meter.chars // CHARS_PER_TOKEN
-        return replace(tokens, output=max(tokens.output, floor)), True
+            return Bill((Part(requested, Tokens(input=self.input_estimate())),)), True
+        bill = self.meter.bill(requested, writes_long=_AN_HOUR in self.call.body)
+        return bill, not self.meter.is_complete
 
     @property
     def model_served(self) -> str:
@@ -78,19 +75,20 @@ class Lease:
 
     def attempt(self, prices: Prices) -> Attempt:
         """The attempt under way as it would be booked now, with its exact or estimated cost."""
-        tokens, is_estimated = self.used()
-        model = self.model_served or self.call.model
+        bill, is_estimated = self.used()
         return Attempt(
             account_id=self.account.account_id,
             account_name=self.account.account_name,
             outcome=self.error or "ok",
             status=self.status,
             upstream_request_id=self.upstream_request_id,
-            tokens=tokens,
-            cost_micros=prices.cost(model, tokens) if tokens.any else 0,
+            tokens=bill.tokens,
+            cost_micros=prices.charge(bill.parts),
             is_estimated=is_estimated,
             first_byte_ms=_ms_between(self.attempt_at, self.first_byte_at),
             duration_ms=_ms_between(self.attempt_at, time.monotonic()) or 0,
+            parts=bill.parts_to_store,
+            remarks=bill.remarks,
         )
 
     def go_on_at(self, moved: Moved, credential: Credential) -> None:

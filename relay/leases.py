@@ -19,11 +19,12 @@ import trio
 from relay import balancer, errors, limits
 from relay.accounts import AccountProblem, Accounts, Credential
 from relay.balancer import Verdict
-from relay.call import Call
+from relay.call import CHARS_PER_TOKEN, Call
 from relay.keys import DISABLED_KEY, INVALID_KEY, KeyRef, Keys, expired_key
-from relay.lease import CHARS_PER_TOKEN, Lease, orphan_record
+from relay.lease import Lease, orphan_record
 from relay.pricing import Prices, Tokens
 from relay.refusals import Refusals
+from relay.remarks import Remarks
 from relay.settlements import Settlements
 from relay.store import (
     NO_LIMITS,
@@ -91,6 +92,7 @@ class Leases:
         self._open: dict[str, Lease] = {}
         self.settlements = Settlements(store)
         self.refusals = Refusals(store)
+        self.remarks = Remarks(prices)
         # The dearest of what accounts call a model, where that is dearer than the model itself.
         self._dearest: dict[str, str] = {}
 
@@ -276,6 +278,7 @@ class Leases:
             return Booking(lease.id, "settled", is_well=is_well, headroom=lease.headroom)
         lease.attempts.append(lease.attempt(self._prices))
         record = lease.record()
+        self.remarks.of(record.attempts, record.model_served)
         return Booking(
             lease.id,
             "settled",

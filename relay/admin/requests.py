@@ -48,8 +48,29 @@ class Tokens(Out):
     web_searches: int
 
 
+class Part(Out):
+    """A part of an answer that is billed at one model's prices and was served in one way.
+
+    `kind` is `message` for what the answer's own usage counts, `unbilled` for what the upstream
+    reports and does not charge, else the type of the iteration that stands beside it.
+    """
+
+    model: str
+    tokens: Tokens
+    kind: str
+    is_fast: bool
+    is_us: bool
+    pass_tokens: int
+    unknown_tokens: int
+    unknown_uses: int
+
+
 class Attempt(Out):
-    """One try at one account; `isEstimated` marks figures that the upstream did not give."""
+    """One try at one account; `isEstimated` marks figures that the upstream did not give.
+
+    `parts` says how the answer was billed where its tokens and its model do not say all; `remarks`
+    is what the relay did not know of its usage.
+    """
 
     account_id: str
     account_name: str
@@ -61,6 +82,8 @@ class Attempt(Out):
     is_estimated: bool
     first_byte_ms: int | None
     duration_ms: int
+    parts: list[Part]
+    remarks: list[str]
 
 
 class Request(Out):

@@ -2,25 +2,27 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from relay.context import Context
 from relay.dialects import messages, meters
-from relay.pricing import Prices, Tokens
+from relay.pricing import Bill, Prices, Tokens
 from relay.store import KeptBatch
 from relay.usage import Attempt, Record, counters, decision
 
 ENDINGS = ("succeeded", "errored", "canceled", "expired")
 _LONGEST_LINE = 64 * 1024 * 1024
 _LONGEST_NAMES = 500
-_NAMES = tuple(one.name for one in fields(Tokens))
+_MOST_REMARKS = 8
 
 
 @dataclass(slots=True)
 class _Sum:
     tokens: Tokens
     pico: int = 0
+    uses: int = 0
+    remarks: dict[str, None] = field(default_factory=dict)
 
 
 class Tally:
@@ -57,32 +59,33 @@ class Tally:
         if not line.strip():
             return
         try:
-            ending, model, tokens = meters.result_of(line)
+            ending, bill = meters.result_of(line)
             self.results[ending] += 1
         except (ValueError, KeyError):
             self._is_broken = True
             return
         if ending == "succeeded":
-            so_far = self.sums.setdefault(model, _Sum(Tokens()))
-            so_far.tokens = _added(so_far.tokens, tokens)
-            so_far.pico += self._prices.pico(model, tokens)
+            self._add(bill)
+
+    def _add(self, bill: Bill) -> None:
+        for part in bill.parts:
+            so_far = self.sums.setdefault(part.model, _Sum(Tokens()))
+            so_far.tokens = so_far.tokens.plus(part.tokens)
+            so_far.pico += self._prices.pico(part)
+            so_far.uses += self._prices.uses(part)
+            so_far.remarks |= dict.fromkeys(bill.remarks[: _MOST_REMARKS - len(so_far.remarks)])
 
     def is_whole(self, requests: int) -> bool:
         """Whether these are the results of a batch of so many requests, all of them."""
         return not self._is_broken and sum(self.results.values()) == requests
 
 
-def _added(one: Tokens, other: Tokens) -> Tokens:
-    return Tokens(**{name: getattr(one, name) + getattr(other, name) for name in _NAMES})
-
-
 async def book(ctx: Context, batch: KeptBatch, tally: Tally) -> bool:
     """Book a batch by its whole results, once; whether it was this time. Raises RedisAway."""
     shares = {
-        model: _attempt(
-            batch,
-            one.tokens,
-            ctx.prices.rounded(one.pico, one.tokens.web_searches, batch=True),
+        model: replace(
+            _attempt(batch, one.tokens, ctx.prices.rounded(one.pico, one.uses, batch=True)),
+            remarks=tuple(one.remarks),
         )
         for model, one in tally.sums.items()
     }
@@ -97,7 +100,7 @@ async def book_estimated(ctx: Context, batch: KeptBatch, why: str) -> bool:
     for asked, (_, expected, input_tokens) in batch.models.items():
         model, tokens = _counted(ctx, asked), Tokens(input=input_tokens)
         if before := shares.get(model):
-            tokens, expected = _added(before.tokens, tokens), before.cost_micros + expected
+            tokens, expected = before.tokens.plus(tokens), before.cost_micros + expected
         shares[model] = replace(_attempt(batch, tokens, expected), outcome=why, is_estimated=True)
     return await _book(ctx, batch, shares, None, why)
 
@@ -134,6 +137,8 @@ async def _book(
     error: str,
 ) -> bool:
     """Book what each model has cost, with a record for each: counters are kept by model."""
+    for model, attempt in shares.items():
+        ctx.leases.remarks.of([attempt], model)
     records = {
         model: _record(batch, model, attempt, number, results, error)
         for number, (model, attempt) in enumerate(shares.items())

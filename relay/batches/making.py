@@ -12,13 +12,13 @@ import trio
 
 from relay import errors
 from relay.batches.reading import requests_of
-from relay.call import Call
+from relay.call import CHARS_PER_TOKEN, Call
 from relay.client import Client
 from relay.context import Context
 from relay.dialects import messages
 from relay.keys import KeyRef
-from relay.lease import CHARS_PER_TOKEN, Lease
-from relay.pricing import PICO_PER_MICRO, Prices, Tokens
+from relay.lease import Lease
+from relay.pricing import PICO_PER_MICRO, Part, Prices, Tokens
 from relay.store import KeptBatch, RedisAway
 
 log = logging.getLogger("relay.batches")
@@ -157,7 +157,7 @@ def _shares(spool: BinaryIO, prices: Prices) -> tuple[dict[str, _Share], Reading
             params.model, params.size, params.max_tokens, params.tool_uses
         )
         share.input_tokens += tokens
-        share.input_pico += prices.pico(params.model, Tokens(input=tokens))
+        share.input_pico += prices.pico(Part(params.model, Tokens(input=tokens)))
         if params.unbounded and not reading.unbounded:
             reading.unbounded = f"{place}.params.{params.unbounded}"
         reading.requests += 1

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import click
 
@@ -38,6 +39,20 @@ def why(request_id: str, as_json: bool) -> None:
             f"  {attempt['account_name']}: {attempt['outcome']}, status {attempt['status']},"
             f" first byte {attempt['first_byte_ms']} ms, whole {attempt['duration_ms']} ms"
         )
+        # What an older release recorded has neither.
+        for part in attempt.get("parts", ()):
+            click.echo(f"    billed as {_part_line(part)}")
+        for remark in attempt.get("remarks", ()):
+            click.echo(f"    {remark}")
+
+
+def _part_line(part: dict[str, Any]) -> str:
+    """A part of a bill in a line."""
+    tokens = ", ".join(f"{count} {name}" for name, count in part["tokens"].items() if count)
+    unknown = part["unknown_tokens"] + part["unknown_uses"]
+    ways = [word for word, is_so in (("fast", part["is_fast"]), ("us", part["is_us"])) if is_so]
+    words = [part["kind"], f"at {part['model']}", *ways]
+    return f"{' '.join(words)}: {tokens or 'nothing'}{f', {unknown} unknown' if unknown else ''}"
 
 
 @click.command()

@@ -2,51 +2,49 @@
 
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
 from relay import sse
-from relay.call import Headers
-from relay.pricing import Tokens
+from relay.call import CHARS_PER_TOKEN, Headers
+from relay.dialects import bill
+from relay.pricing import Bill, Tokens, canonical
 
 _MOST_USAGE_BYTES = 64 * 1024 * 1024
 
 
-class _CacheCreation(msgspec.Struct):
-    ephemeral_5m_input_tokens: int | None = None
-    ephemeral_1h_input_tokens: int | None = None
-
-
-class _ServerToolUse(msgspec.Struct):
-    web_search_requests: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_creation: _CacheCreation | None = None
-    server_tool_use: _ServerToolUse | None = None
-
-
 class _Message(msgspec.Struct):
-    model: str | None = None
-    stop_reason: str | None = None
-    usage: _Usage | None = None
+    """An answer's message. What the relay reads of it may be of any shape."""
+
+    model: Any = None
+    stop_reason: Any = None
+    stop_details: Any = None
+    usage: Any = None
+    content: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _Delta(msgspec.Struct):
+class _TextDelta(msgspec.Struct):
     text: str | None = None
     thinking: str | None = None
     partial_json: str | None = None
-    stop_reason: str | None = None
+
+
+class _BlockDelta(msgspec.Struct):
+    delta: _TextDelta | None = None
+
+
+class _Ending(msgspec.Struct):
+    stop_reason: Any = None
+    stop_details: Any = None
 
 
 class _Event(msgspec.Struct):
     message: _Message | None = None
-    delta: _Delta | None = None
-    usage: _Usage | None = None
+    delta: _Ending | None = None
+    usage: Any = None
+    content_block: Any = None
 
 
 class _Result(msgspec.Struct):
@@ -60,43 +58,114 @@ class _ResultLine(msgspec.Struct):
 
 _decode_line = msgspec.json.Decoder(_ResultLine).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
+_decode_delta = msgspec.json.Decoder(_BlockDelta).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
+_decode_blocks = msgspec.json.Decoder(list[Any]).decode
 
 
-class _Figures:
-    """Usage as it is reported piece by piece: the last word on each figure wins."""
+@dataclass(slots=True)
+class _Hop:
+    """A model that began an answer and declined to go on with it."""
+
+    model: str
+    usage: bill.Usage
+    chars: int
+
+
+class _Reading:
+    """What an answer has said so far of its model, its end and its usage."""
 
     def __init__(self) -> None:
-        self.tokens: Tokens | None = None
+        self.model = ""
+        self.stop_reason = ""
+        self.category: str | None = None
+        self.usage: bill.Usage | None = None
+        self._declined: dict[str, str | None] = {}
+        self._hops: list[_Hop] = []
 
-    def update(self, usage: _Usage) -> None:
-        old = self.tokens or Tokens()
-        write_5m, write_1h = old.cache_write_5m, old.cache_write_1h
-        if usage.cache_creation is not None:
-            write_5m = _last(usage.cache_creation.ephemeral_5m_input_tokens, write_5m)
-            write_1h = _last(usage.cache_creation.ephemeral_1h_input_tokens, write_1h)
-        elif usage.cache_creation_input_tokens is not None:
-            # Without the split what is not known to live an hour lives five minutes.
-            write_5m = max(0, usage.cache_creation_input_tokens - write_1h)
-        searches = old.web_searches
-        if usage.server_tool_use is not None:
-            searches = _last(usage.server_tool_use.web_search_requests, searches)
-        self.tokens = Tokens(
-            input=_last(usage.input_tokens, old.input),
-            output=_last(usage.output_tokens, old.output),
-            cache_read=_last(usage.cache_read_input_tokens, old.cache_read),
-            cache_write_5m=write_5m,
-            cache_write_1h=write_1h,
-            web_searches=searches,
+    @property
+    def tokens(self) -> Tokens | None:
+        """What the model that serves has used so far; None before anything was said."""
+        return None if self.usage is None else bill.top_level(self.usage)
+
+    def message(self, message: _Message) -> None:
+        """The head of a stream, or a whole answer."""
+        self.model = message.model if isinstance(message.model, str) else ""
+        self.ending(message.stop_reason, message.stop_details)
+        if b'"fallback"' in bytes(message.content):
+            for block in _blocks(bytes(message.content)):
+                self.block(block)
+        self.update(message.usage)
+
+    def ending(self, stop_reason: object, stop_details: object) -> None:
+        """Why the answer ended."""
+        if isinstance(stop_reason, str) and stop_reason:
+            self.stop_reason = stop_reason
+        if isinstance(stop_details, dict) and isinstance(stop_details.get("category"), str):
+            self.category = stop_details["category"]
+
+    def update(self, usage: object) -> None:
+        """More of the answer's usage."""
+        if isinstance(usage, dict):
+            self.usage = bill.merged(self.usage, usage)
+            self.model = bill.served_by(usage) or self.model
+
+    def block(self, block: object, chars: int = 0) -> None:
+        """A block of content begins: perhaps that from which another model goes on.
+
+        Args:
+            chars: characters of output that the model before it has put out.
+        """
+        if not isinstance(block, dict) or block.get("type") != "fallback":
+            return
+        before, after = _named(block.get("from")) or self.model, _named(block.get("to"))
+        trigger = block.get("trigger")
+        category = trigger.get("category") if isinstance(trigger, dict) else None
+        self._declined[canonical(before)] = category if isinstance(category, str) else None
+        if self.usage is not None:
+            self._hops.append(_Hop(before, self.usage, chars))
+            self.usage = bill.without_figures(self.usage)
+        self.model = after or self.model
+
+    def bill(self, requested: str, chars: int, *, writes_long: bool) -> Bill:
+        """All that the answer is billed so far; see bill.Answer for what is asked.
+
+        Args:
+            chars: of output that the upstream may not have counted yet.
+        """
+        answer = bill.Answer(
+            self.model or requested,
+            requested,
+            self.stop_reason,
+            self.category,
+            self._declined,
+            writes_long,
         )
+        usage = self.usage or {}
+        billed = bill.bill_of(usage, answer).with_output(chars // CHARS_PER_TOKEN)
+        if usage.get("iterations"):
+            return billed
+        lost = (
+            bill.declined_part(hop.model, hop.usage, hop.chars // CHARS_PER_TOKEN, answer)
+            for hop in self._hops
+        )
+        return replace(billed, parts=(*billed.parts, *lost))
 
 
-def _last(new: int | None, old: int) -> int:
-    return old if new is None else max(0, new)
+def _named(place: object) -> str:
+    model = place.get("model") if isinstance(place, dict) else None
+    return model if isinstance(model, str) else ""
 
 
-def result_of(line: bytes) -> tuple[str, str, Tokens]:
-    """One line of a batch's results: how the request ended, the model that answered, its usage.
+def _blocks(content: bytes) -> list[Any]:
+    try:
+        return _decode_blocks(content)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return []
+
+
+def result_of(line: bytes) -> tuple[str, Bill]:
+    """One line of a batch's results: how the request ended, and what it is billed.
 
     Raises:
         ValueError: it is no such line.
@@ -105,11 +174,10 @@ def result_of(line: bytes) -> tuple[str, str, Tokens]:
         result = _decode_line(line).result
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise ValueError(f"a line of results that cannot be read: {error}") from None
-    figures = _Figures()
-    if result.message is not None and result.message.usage is not None:
-        figures.update(result.message.usage)
-    model = (result.message.model if result.message else None) or ""
-    return result.type, model, figures.tokens or Tokens()
+    reading = _Reading()
+    if result.message is not None:
+        reading.message(result.message)
+    return result.type, reading.bill("", 0, writes_long=False)
 
 
 class _Unpacker:
@@ -131,23 +199,42 @@ class _Unpacker:
         return plain
 
 
-class StreamMeter:
-    """Usage of a stream of events, and whether it has reached its end."""
+class _Meter:
+    """What the meters of streams and of whole answers have in common."""
 
     def __init__(self, unpack: _Unpacker | None) -> None:
-        self._framer = sse.Framer()
-        self._figures = _Figures()
+        self._reading = _Reading()
         self._unpack = unpack
         self.chars = 0
-        self.model = ""
-        self.stop_reason = ""
         self.is_complete = False
         self.has_ended = False
         self.has_begun = False
+        # Of models that declined.
+        self._chars_before = 0
 
     @property
     def tokens(self) -> Tokens | None:
-        return self._figures.tokens
+        return self._reading.tokens
+
+    @property
+    def model(self) -> str:
+        return self._reading.model
+
+    @property
+    def stop_reason(self) -> str:
+        return self._reading.stop_reason
+
+    def bill(self, requested: str, *, writes_long: bool) -> Bill:
+        uncounted = 0 if self.is_complete else self.chars - self._chars_before
+        return self._reading.bill(requested, uncounted, writes_long=writes_long)
+
+
+class StreamMeter(_Meter):
+    """Usage of a stream of events, and whether it has reached its end."""
+
+    def __init__(self, unpack: _Unpacker | None) -> None:
+        super().__init__(unpack)
+        self._framer = sse.Framer()
 
     @property
     def at_boundary(self) -> bool:
@@ -164,48 +251,55 @@ class StreamMeter:
             self.has_ended = True
             self.is_complete = event == b"message_stop"
             return
-        if event not in (b"content_block_delta", b"message_start", b"message_delta"):
+        read = _READERS.get(event)
+        if read is None:
             return
-        self.has_begun = True
+        self.has_begun = self.has_begun or event != b"content_block_start"
         try:
-            seen = _decode_event(data)
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError):
+            read(self, data)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return
-        if seen.message is not None:
-            self.model = seen.message.model or ""
-            if seen.message.usage is not None:
-                self._figures.update(seen.message.usage)
-        if seen.usage is not None:
-            self._figures.update(seen.usage)
-        if seen.delta is not None:
-            delta = seen.delta
+
+    def _see_delta(self, data: bytes) -> None:
+        delta = _decode_delta(data).delta
+        if delta is not None:
             self.chars += len(delta.text or delta.thinking or delta.partial_json or "")
-            self.stop_reason = delta.stop_reason or self.stop_reason
+
+    def _see_block(self, data: bytes) -> None:
+        if b'"fallback"' not in data:
+            return
+        self._reading.block(_decode_event(data).content_block, self.chars - self._chars_before)
+        self._chars_before = self.chars
+
+    def _see_message(self, data: bytes) -> None:
+        seen = _decode_event(data)
+        if seen.message is not None:
+            self._reading.message(seen.message)
+        if seen.delta is not None:
+            self._reading.ending(seen.delta.stop_reason, seen.delta.stop_details)
+        self._reading.update(seen.usage)
 
     def finish(self) -> None:
         """A stream has told everything by its events."""
 
 
-class BodyMeter:
+_READERS = {
+    b"content_block_delta": StreamMeter._see_delta,
+    b"content_block_start": StreamMeter._see_block,
+    b"message_start": StreamMeter._see_message,
+    b"message_delta": StreamMeter._see_message,
+}
+
+
+class BodyMeter(_Meter):
     """Usage of an answer that comes as one JSON object."""
 
-    chars = 0
     at_boundary = False
-    has_begun = False
-    has_ended = False
 
     def __init__(self, unpack: _Unpacker | None) -> None:
-        self._figures = _Figures()
-        self._unpack = unpack
+        super().__init__(unpack)
         self._parts: list[bytes] = []
         self._size = 0
-        self.model = ""
-        self.stop_reason = ""
-        self.is_complete = False
-
-    @property
-    def tokens(self) -> Tokens | None:
-        return self._figures.tokens
 
     def feed(self, data: bytes) -> None:
         if self._unpack is not None:
@@ -217,13 +311,10 @@ class BodyMeter:
     def finish(self) -> None:
         try:
             message = _decode_message(b"".join(self._parts))
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return
-        self.model = message.model or ""
-        self.stop_reason = message.stop_reason or ""
-        if message.usage is not None:
-            self._figures.update(message.usage)
-            self.is_complete = True
+        self._reading.message(message)
+        self.is_complete = self._reading.usage is not None
 
 
 def meter(

@@ -206,7 +206,7 @@ def _header(received: Received, name: str, default: str, read: Callable[[str], A
 
 
 def _figures(given: object) -> Json:
-    figures = msgspec.convert(given, dict[str, int | dict[str, int] | str])
+    figures = msgspec.convert(given, dict[str, int | dict[str, int] | str | list[Json]])
     for name, value in figures.items():
         if name.endswith("_tokens") and not isinstance(value, int):
             raise ValueError(f"{name} is not a number")

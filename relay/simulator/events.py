@@ -18,12 +18,13 @@ def frames(message: answers.Answer, chunks: int) -> Iterator[bytes]:
     """
     start = message.to_json()
     start |= {"content": [], "stop_reason": None, "stop_sequence": None}
-    start["usage"] = {**message.usage, "output_tokens": min(1, message.usage["output_tokens"])}
+    begun = {name: value for name, value in message.usage.items() if name != "iterations"}
+    start["usage"] = {**begun, "output_tokens": min(1, message.usage["output_tokens"])}
     yield frame("message_start", {"message": start})
     yield frame("ping", {})
     for index, block in enumerate(message.content):
         yield from _block_frames(index, block, chunks)
-    left_out = ("cache_creation", "service_tier")
+    left_out = ("cache_creation", "service_tier", "speed", "inference_geo")
     usage = {name: value for name, value in message.usage.items() if name not in left_out}
     end = {"stop_reason": message.stop_reason, "stop_sequence": message.stop_sequence}
     yield frame("message_delta", {"delta": end, "usage": usage})

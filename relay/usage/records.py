@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from relay.pricing import Tokens
+from relay.pricing import Part, Tokens
 from relay.store import REFUSALS
 
 
@@ -14,7 +14,9 @@ from relay.store import REFUSALS
 class Attempt:
     """One try at one account: what came of it and what it cost.
 
-    `is_estimated` marks figures that the upstream did not give: a floor of what was sent.
+    `is_estimated` marks figures that the upstream did not give: a floor of what was sent. `tokens`
+    adds up all parts; `parts` holds them where they differ in model or in how they were served.
+    `remarks` is what the relay did not know of the answer's usage.
     """
 
     account_id: str
@@ -27,6 +29,8 @@ class Attempt:
     is_estimated: bool
     first_byte_ms: int | None
     duration_ms: int
+    parts: tuple[Part, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         return msgspec.json.encode(self)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from relay import jobs
 from relay.simulator import Fault
 
 from .conftest import BODY, Running, redis_process, redis_url, relay_running
+from .receiver import receiving
 
 __all__ = ["redis_process", "redis_url"]
 
@@ -44,6 +46,10 @@ def usage(
     return figures
 
 
+ADVISOR = {"type": "advisor_message", "model": "claude-fable-5-2",
+           "input_tokens": 60_000, "output_tokens": 1600}  # fmt: skip
+COMPACTION = {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3500}
+
 CASES = [
     # 1000 * 5 + 200 * 25
     (OPUS, usage(1000, 200), 10_000),
@@ -63,6 +69,12 @@ CASES = [
     (HAIKU, usage(90_001, 11, read=10_000), 45_528),
     # 90,000 * 0.50 + 5000 * 0.625 + 5001 * 1 + 4 * 2.50 = 53,136
     (HAIKU, usage(90_000, 4, write_5m=5000, write_1h=5001), 53_136),
+    # Fast and in the US: 2 * 1.1 * (1000 * 5 + 200 * 25)
+    (OPUS, {**usage(1000, 200), "speed": "fast", "inference_geo": "us"}, 22_000),
+    # An advisor's 60,000 at 8 and 1600 at 40 (Fable 5.2), beside 1000 * 5 + 200 * 25
+    (OPUS, {**usage(1000, 200), "iterations": [ADVISOR]}, 10_000 + 544_000),
+    # A compaction's 180,000 at 5 and 3500 at 25
+    (OPUS, {**usage(1000, 200), "iterations": [COMPACTION]}, 10_000 + 987_500),
 ]
 
 
@@ -122,3 +134,42 @@ async def test_a_stream_that_breaks_off_costs_what_was_told_and_a_floor_of_what_
     # 200 characters are 50 tokens: 5000 + 1250 + 100 + 50 + 30
     attempt = await check(relay, 6_430, is_estimated=True)
     assert attempt["tokens"]["output"] == 50
+
+
+async def test_a_record_names_the_parts_of_a_bill_and_what_the_relay_does_not_know(relay: Running):
+    figures = {**usage(10, 4), "iterations": [ADVISOR], "hologram_tokens": 7}
+    async with relay.client() as client:
+        headers = {"anthropic-sim-usage": json.dumps(figures)}
+        await client.post("/v1/messages", json=BODY, headers=headers)
+    attempt = await check(relay, 10 * 5 + 4 * 25 + 544_000 + 7 * 25)
+    own, advisor = attempt["parts"]
+    assert (own["kind"], own["unknown_tokens"], own["tokens"]["input"]) == ("message", 7, 10)
+    assert (advisor["kind"], advisor["model"]) == ("advisor_message", "claude-fable-5-2")
+    assert attempt["tokens"]["input"] == 60_010
+    assert attempt["remarks"] == ["usage.hologram_tokens: the relay does not know this field"]
+
+
+async def test_what_the_relay_cannot_price_is_told_to_the_webhooks_once(
+    redis_url: str, tmp_path: Path
+):
+    async with (
+        receiving() as receiver,
+        relay_running(redis_url, tmp_path, webhooks=(receiver.webhook(),)) as relay,
+    ):
+        job = next(one for one in jobs.table(relay.ctx) if one.name == "remarks")
+        async with relay.client() as client:
+            for _ in range(2):
+                headers = {"anthropic-sim-usage": json.dumps({**usage(1), "hologram_tokens": 7})}
+                body = {**BODY, "model": "claude-opus-9"}
+                await client.post("/v1/messages", json=body, headers=headers)
+                await relay.settled()
+                await job.run()
+        taken = await receiver.got(2)
+        await relay.ctx.alerts.add("report", "the last one")
+        taken = await receiver.got(3)
+    told = [(one.json["event"], one.json["data"].get("subject")) for one in taken]
+    assert sorted(told, key=str) == [
+        ("price_unknown", "claude-opus-9"),
+        ("report", None),
+        ("usage_unknown", "usage.hologram_tokens"),
+    ]

@@ -11,10 +11,10 @@ import trio
 
 from relay import errors, leases, settlements, store
 from relay.accounts import Accounts, kinds
-from relay.call import Call
+from relay.call import CHARS_PER_TOKEN, Call
 from relay.keys import KeyRef, Keys
 from relay.leases import Leases
-from relay.pricing import Prices, Tokens
+from relay.pricing import Bill, Part, Prices, Tokens
 from relay.store import Store, name
 from relay.usage import report
 from relay.vault import Vault
@@ -71,6 +71,11 @@ class FakeMeter:
         self.is_complete = is_complete
         self.model = self.stop_reason = ""
         self.has_begun = self.has_ended = self.at_boundary = True
+
+    def bill(self, requested: str, *, writes_long: bool) -> Bill:
+        own = Part(requested, self.tokens or Tokens())
+        least = 0 if self.is_complete else self.chars // CHARS_PER_TOKEN
+        return Bill((own,)).with_output(least)
 
     def feed(self, data: bytes) -> None:
         raise AssertionError("nobody feeds this")
@@ -142,7 +147,8 @@ async def test_what_is_booked_is_what_is_known_and_else_the_floor(
 ):
     async with office.leases.admit("req_1", office.ref, CALL) as one:
         one.was_sent, one.status, one.meter = was_sent, status, meter
-        assert one.used() == (tokens, is_estimated)
+        bill, is_estimate = one.used()
+        assert (bill.tokens, is_estimate) == (tokens, is_estimated)
 
 
 async def test_calls_that_cost_nothing_leave_no_record(office: Office):

@@ -23,6 +23,7 @@ ROWS = (
     {"batches"},
     {"dialects.messages"},
     {"exchange", "dialects.meters"},
+    {"dialects.bill"},
     {"delivery"},
     {"context", "headers"},
     {"leases"},
@@ -30,6 +31,7 @@ ROWS = (
     {"balancer", "checks", "tokens"},
     {"keys", "accounts", "owners", "users"},
     {"budgets"},
+    {"remarks"},
     {"usage", "alerts", "audit", "limits", "refusals", "settlements", "versions", "waiting"},
     {"store", "redis_child"},
     {

@@ -258,3 +258,35 @@ def test_the_error_frame_is_an_event_in_the_dialects_envelope():
         "error": {"type": "api_error", "message": "It broke."},
         "request_id": "req_1",
     }
+
+
+FALLBACK = {
+    "content_block": {
+        "type": "fallback",
+        "from": {"model": "claude-fable-5-2"},
+        "to": {"model": "claude-opus-5"},
+        "trigger": {"type": "refusal", "category": "cyber"},
+    },
+}
+
+
+def test_a_stream_that_breaks_off_after_a_model_declined_bills_both_models():
+    usage = {"input_tokens": 1200, "output_tokens": 1, "cache_read_input_tokens": 30}
+    start = {"message": {"model": "claude-fable-5-2", "usage": usage}}
+    meter = stream_meter(
+        ("message_start", start),
+        delta("x" * 40),
+        ("content_block_start", FALLBACK),
+        delta("y" * 20),
+    )
+    own, declined = meter.bill("claude-fable-5-2", writes_long=False).parts
+    assert (own.model, own.kind, own.tokens) == ("claude-opus-5", "message", Tokens(output=5))
+    assert (declined.model, declined.kind) == ("claude-fable-5-2", "declined")
+    assert declined.tokens == Tokens(input=1200, output=10, cache_read=30)
+
+
+def test_a_model_that_declined_at_once_is_not_billed_when_the_stream_breaks_off():
+    start = {"message": {"model": "claude-fable-5-2", "usage": {"input_tokens": 1200}}}
+    meter = stream_meter(("message_start", start), ("content_block_start", FALLBACK), delta("yyyy"))
+    own, declined = meter.bill("claude-fable-5-2", writes_long=False).parts
+    assert (own.tokens, declined.kind) == (Tokens(output=1), "unbilled")

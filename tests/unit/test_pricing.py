@@ -262,7 +262,7 @@ def test_a_longer_version_is_another_model(model: str) -> None:
     assert PRICES.cost(model, Tokens(input=1000)) == 15_000
 
 
-@pytest.mark.parametrize("model", ["claude-mythos-preview", "claude-fable-6"])
+@pytest.mark.parametrize("model", ["claude-fable-6", "claude-fable-5-9"])
 def test_of_two_rows_the_dearer_cache_read_is_the_dearer(model: str) -> None:
     assert PRICES.cost(model, Tokens(cache_read=MILLION)) == MILLION
 
@@ -317,8 +317,9 @@ def test_rows_are_shown_in_usd_per_million() -> None:
 def test_the_table_is_found_within_an_archive(tmp_path: Path) -> None:
     package = Path(relay.__file__).parent
     with zipfile.ZipFile(tmp_path / "relay.zip", "w") as archive:
-        for name in ("__init__.py", "pricing.py", "prices.toml"):
-            archive.write(package / name, f"relay/{name}")
+        archive.write(package / "__init__.py", "relay/__init__.py")
+        for path in (package / "pricing").glob("*.*"):
+            archive.write(path, f"relay/pricing/{path.name}")
     code = "from relay.pricing import *; print(Prices.load().cost('claude-opus-5', Tokens(7)))"
     ran = subprocess.run(
         [sys.executable, "-c", code],

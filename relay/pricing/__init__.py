@@ -1,0 +1,18 @@
+"""Tokens to money: exact, in integers, by a table that an operator can override."""
+
+from relay.pricing.prices import PICO_PER_MICRO, PriceRow, Prices
+from relay.pricing.table import PricesError, canonical
+from relay.pricing.tokens import CLASSES, NO_BILL, Bill, Part, Tokens
+
+__all__ = [
+    "CLASSES",
+    "NO_BILL",
+    "PICO_PER_MICRO",
+    "Bill",
+    "Part",
+    "PriceRow",
+    "Prices",
+    "PricesError",
+    "Tokens",
+    "canonical",
+]
