@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from relay.accounts import Accounts, SignIns
 from relay.alerts import Alerts
 from relay.audit import Audit
+from relay.backup import Backups
 from relay.checks import Checks
 from relay.client import BodyBudget
 from relay.keys import Keys
@@ -34,6 +35,7 @@ class Context:
     users: Users
     tokens: Tokens
     alerts: Alerts
+    backups: Backups
     prices: Prices
     leases: Leases
     clients: Clients

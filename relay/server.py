@@ -19,6 +19,7 @@ from relay.accounts import Accounts, SignIns, kinds
 from relay.alerts import Alerts, post
 from relay.asgi import App
 from relay.audit import Audit
+from relay.backup import Backups
 from relay.checks import Checks
 from relay.client import BodyBudget
 from relay.context import Context
@@ -100,6 +101,8 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
         prices = Prices.load(settings.prices_file, settings.price_multiplier)
         relay_limits = _relay_limits(settings)
         upstreams = Upstreams(connect_timeout_s=settings.connect_timeout_s)
+        audit = Audit(opened, safe)
+        alerts = Alerts(opened, settings.webhooks, relay_limits.budgets, post)
         ctx = Context(
             settings=settings,
             store=opened,
@@ -108,10 +111,11 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             accounts=accounts,
             signins=SignIns(opened, safe, accounts, provider),
             checks=Checks(opened, accounts, upstreams, settings.check_interval_s),
-            audit=Audit(opened, safe),
+            audit=audit,
             users=Users(opened, safe),
             tokens=Tokens(opened, safe),
-            alerts=Alerts(opened, settings.webhooks, relay_limits.budgets, post),
+            alerts=alerts,
+            backups=Backups(settings, opened, audit, alerts),
             prices=prices,
             leases=Leases(opened, keys, accounts, prices, relay_limits, settings.blocked_message),
             clients=clients,

@@ -1,7 +1,7 @@
 """The relay as a whole: its state, settings, prices, webhooks, audit and backups."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -17,10 +17,11 @@ from relay.admin.routing import LINES, Call, File, In, Out, Page, PageQuery, cam
 from relay.admin.spent import counters
 from relay.alerts import Standing
 from relay.backup import BackupProblem, Made
-from relay.settings import Settings, Webhook, shown
-from relay.store import Store
+from relay.settings import Webhook, shown
 
 _MOST_DOWNLOADED = 10_000
+# A backup or its trial is given up after so long.
+BACKUP_S = 900.0
 
 
 class AccountState(Out):
@@ -369,19 +370,15 @@ async def backups(call: Call) -> Page[Backup]:
 
 
 async def make_backup(call: Call) -> Backup:
-    return await _done(call, "backup.make", backup.backup)
+    return await _made(call.ctx.backups.make(patience_s=BACKUP_S))
 
 
 async def drill_backup(call: Call) -> Backup:
-    return await _done(call, "backup.drill", backup.drill)
+    return await _made(call.ctx.backups.drill(patience_s=BACKUP_S))
 
 
-async def _done(
-    call: Call, action: str, do: Callable[[Settings, Store], Awaitable[Made]]
-) -> Backup:
+async def _made(made: Awaitable[Made]) -> Backup:
     try:
-        made = await do(call.ctx.settings, call.ctx.store)
+        return _backup(await made)
     except BackupProblem as problem:
         raise errors.Conflict(str(problem)) from None
-    await call.ctx.audit.note(action, made.file.name)
-    return _backup(made)

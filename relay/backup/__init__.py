@@ -5,16 +5,16 @@ It is encrypted to this machine's key, for drills, and to the recovery key that 
 """
 
 from relay.backup.archive import BackupProblem
-from relay.backup.backups import Made, backup, drill, kept, listed, proven
+from relay.backup.backups import Made, kept, listed, proven
 from relay.backup.identities import make_identities
+from relay.backup.operations import Backups
 from relay.backup.restoring import Restored, restore
 
 __all__ = [
     "BackupProblem",
+    "Backups",
     "Made",
     "Restored",
-    "backup",
-    "drill",
     "kept",
     "listed",
     "make_identities",

@@ -16,9 +16,12 @@ import httpx
 import trio
 
 from relay import redis_child, store
+from relay.alerts import Alerts, post
+from relay.audit import Audit
 from relay.backup import snapshot
 from relay.backup.archive import CONFIG, SECRETS, SNAPSHOT, BackupProblem, Manifest, secrets_in
 from relay.backup.backups import check
+from relay.backup.operations import report_failure
 from relay.settings import Settings
 from relay.store import RedisAway, Store, marker
 from relay.vault import same_secret
@@ -55,10 +58,25 @@ async def restore(
         identity_file: the recovery key; without it this machine's own key.
         redis_folder: the data folder of a Redis that is not the relay's own child.
 
+    The audit of what was restored names it, and the webhooks hear of a failure.
+
     Raises:
         BackupProblem: the archive is not sound, a relay runs, or a step fails. Up to the last
             check nothing was touched; after it, what was there lies aside.
     """
+    try:
+        return await _restore(settings, file, identity_file, redis_folder)
+    except Exception as error:
+        url = settings.redis_url or f"unix://{settings.home / 'redis.sock'}"
+        async with store.opened(url) as opened:
+            alerts = Alerts(opened, settings.webhooks, "", post)
+            await report_failure(alerts, "The restore failed", error)
+        raise
+
+
+async def _restore(
+    settings: Settings, file: Path, identity_file: Path | None, redis_folder: Path | None
+) -> Restored:
     has_units = await _systemctl("cat", "relay.target")
     folder = redis_folder or await _data_folder(settings)
     if not has_units:
@@ -71,12 +89,20 @@ async def restore(
         for unit in _UNITS if has_units else ():
             if not await _systemctl("stop", unit):
                 raise BackupProblem(f"{unit} does not stop; `systemctl status {unit}` says why.")
+        restored = secrets_in(work / "archive" / SECRETS)
         aside = _swap(settings, folder, work / "archive", manifest)
     if has_units:
         for unit in reversed(_UNITS):
             if not await _systemctl("start", unit):
                 raise BackupProblem(f"{unit} does not start; what was before lies in {aside[0]}.")
-    await _compare(settings, manifest, redis_folder if not has_units else None)
+    if has_units or redis_folder is None:
+
+        async def check_and_note(opened: Store) -> None:
+            await _compare(opened, manifest)
+            await Audit(opened, snapshot.vault_of(restored)).note("backup.restore", file.name)
+
+        await _with_restored(settings, check_and_note)
+    # Else somebody else starts that Redis; the archive was tried out before.
     if has_units:
         await _wait_for_instances()
     return Restored(manifest.time, manifest.counts.keys, manifest.counts.accounts, tuple(aside))
@@ -204,23 +230,26 @@ def _keep_the_rest(old: Path, new: Path) -> None:
     new.write_text("\n".join([*mine, *new.read_text().splitlines()]) + "\n")
 
 
-async def _compare(settings: Settings, manifest: Manifest, only_laid_out: Path | None) -> None:
-    """Start or ask the Redis that has the data now, and count."""
-    if only_laid_out is not None:
-        # Somebody else starts that Redis; the archive was tried out before.
-        return
+async def _with_restored(settings: Settings, do: Callable[[Store], Awaitable[None]]) -> None:
+    """Do something with the Redis that has the data now: the one of the settings, or the relay's
+    own for so long."""
     with trio.move_on_after(_ANSWER_DEADLINE_S):
         if settings.redis_url is None:
             async with redis_child.running(settings) as url, store.opened(url) as opened:
-                found = await snapshot.counted(opened)
+                await do(opened)
         else:
             async with store.opened(settings.redis_url) as opened:
                 await opened.ping(_ANSWER_DEADLINE_S)
-                found = await snapshot.counted(opened)
-        if (found.keys, found.accounts) != (manifest.counts.keys, manifest.counts.accounts):
-            raise BackupProblem(f"Redis has {found} now, and the backup had {manifest.counts}.")
+                await do(opened)
         return
     raise BackupProblem("Redis does not answer after the restore; its log says why.")
+
+
+async def _compare(opened: Store, manifest: Manifest) -> None:
+    """Raise BackupProblem unless all of the backup is there."""
+    found = await snapshot.counted(opened)
+    if (found.keys, found.accounts) != (manifest.counts.keys, manifest.counts.accounts):
+        raise BackupProblem(f"Redis has {found} now, and the backup had {manifest.counts}.")
 
 
 async def _wait_for_instances() -> None:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import trio
@@ -79,15 +79,17 @@ async def counted(opened: Store) -> Counts:
 
 async def open_a_secret(opened: Store, secrets: dict[str, str]) -> None:
     """Decrypt an account's secret, as proof that the secrets of the archive fit its data."""
-    vault = Vault(
-        secrets["ENCRYPT_KEY"], secrets["JWT_SECRET"], secrets.get("ENCRYPT_KEY_PREVIOUS")
-    )
-    accounts = Accounts(opened, vault, kinds.table(None))
+    accounts = Accounts(opened, vault_of(secrets), kinds.table(None))
     try:
         for account in await accounts.list():
             accounts.kept(account.id, await accounts.fields(account.id))
     except VaultError as error:
         raise BackupProblem(f"The archive's secrets do not open its data: {error}") from None
+
+
+def vault_of(secrets: Mapping[str, str]) -> Vault:
+    """The vault of an archive's secrets, by their names in the environment."""
+    return Vault(secrets["ENCRYPT_KEY"], secrets["JWT_SECRET"], secrets.get("ENCRYPT_KEY_PREVIOUS"))
 
 
 def secrets_of(settings: Settings) -> dict[str, Secret]:

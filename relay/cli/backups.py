@@ -9,6 +9,7 @@ from relay.cli.common import (
     as_dict,
     chosen_settings,
     json_flag,
+    person,
     print_json,
     sentences,
     table,
@@ -63,20 +64,9 @@ def _list(as_json: bool) -> None:
 
 
 def _make(is_drill: bool, for_good: bool, as_json: bool) -> None:
-    async def run(ctx: "Context") -> Any:
-        from relay import backup as backups
-
-        failed = "The newest backup cannot be restored" if is_drill else "The backup failed"
-        try:
-            if is_drill:
-                return await backups.drill(ctx.settings, ctx.store)
-            return await backups.backup(ctx.settings, ctx.store, for_good=for_good)
-        except backups.BackupProblem as error:
-            problem = error
-        await ctx.alerts.add("monitor", failed, str(problem))
-        raise problem
-
-    made = with_context(run)
+    made = with_context(
+        lambda ctx: ctx.backups.drill() if is_drill else ctx.backups.make(for_good=for_good)
+    )
     if as_json:
         print_json(as_dict(made))
         return
@@ -115,8 +105,8 @@ def restore(
     """
     import trio
 
+    from relay import audit, log
     from relay import backup as backups
-    from relay import log
 
     settings = chosen_settings()
     log.set_up("warning", None)
@@ -128,9 +118,10 @@ def restore(
         click.confirm(f"Put {file} in the place of what is in {settings.home}?", abort=True)
 
     async def run() -> Any:
-        return await backups.restore(
-            settings, file, identity_file=identity_file, redis_folder=redis_folder
-        )
+        with audit.acting(audit.Actor(f"cli:{person()}")):
+            return await backups.restore(
+                settings, file, identity_file=identity_file, redis_folder=redis_folder
+            )
 
     done = trio.run(run)
     if as_json:

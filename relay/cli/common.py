@@ -98,13 +98,13 @@ def with_context(do: "Callable[[Context], Awaitable[T]]") -> T:
 
     async def run() -> T:
         async with server.context(settings) as ctx:
-            with audit.acting(audit.Actor(f"cli:{_person()}")):
+            with audit.acting(audit.Actor(f"cli:{person()}")):
                 return await do(ctx)
 
     return trio.run(run)
 
 
-def _person() -> str:
+def person() -> str:
     """Who types the command, as far as the system knows."""
     with contextlib.suppress(KeyError):
         return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name

@@ -1,14 +1,12 @@
 """Backups: which there are, making one now, and trying out that the newest can be restored."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import trio
 from quart import Response
 
 from relay import backup
 from relay.backup import BackupProblem, Made
-from relay.settings import Settings
-from relay.store import Store
 from relay.web.visit import Visit
 
 _DEADLINE_S = 900.0
@@ -37,26 +35,19 @@ async def _listing(visit: Visit, said: str = "", problem: str = "") -> Response:
 async def make(visit: Visit) -> Response:
     """Make a backup; the page comes when it has been read back."""
     said = visit.text("The backup was made and read back.")
-    return await _done(visit, "backup.make", backup.backup, said)
+    return await _done(visit, visit.ctx.backups.make(patience_s=_DEADLINE_S), said)
 
 
 async def drill(visit: Visit) -> Response:
     """Restore the newest backup into a throw-away Redis."""
     said = visit.text("The newest backup can be restored: all of it is there.")
-    return await _done(visit, "backup.drill", backup.drill, said)
+    return await _done(visit, visit.ctx.backups.drill(patience_s=_DEADLINE_S), said)
 
 
-async def _done(
-    visit: Visit, action: str, do: Callable[[Settings, Store], Awaitable[Made]], said: str
-) -> Response:
+async def _done(visit: Visit, making: Awaitable[Made], said: str) -> Response:
     try:
-        with trio.fail_after(_DEADLINE_S):
-            made = await do(visit.ctx.settings, visit.ctx.store)
+        made = await making
     except BackupProblem as problem:
         return await _listing(visit, problem=visit.told(problem))
-    except trio.TooSlowError:
-        told = visit.text("It took over a quarter of an hour and was given up.")
-        return await _listing(visit, problem=told)
-    await visit.ctx.audit.note(action, made.file.name)
     counts = visit.text("{keys} keys, {accounts} accounts.", keys=made.keys, accounts=made.accounts)
     return await _listing(visit, f"{said} {counts}")

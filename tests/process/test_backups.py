@@ -76,6 +76,25 @@ def test_what_was_there_is_kept_aside(home: Home, recovery: Path):
     assert all(Path(place).exists() for place in done["aside"])
 
 
+def test_the_audit_names_backups_trials_and_restores_of_the_command_line(
+    home: Home, recovery: Path
+):
+    file = make(home)
+    home.relay("backup", "--drill")
+    home.relay("restore", str(file), "--yes")
+    entries = home.json("audit")
+    # What followed the backup went with the data that was replaced.
+    restored = entries[0]  # type: ignore[index]
+    assert (restored["action"], restored["subject"]) == ("backup.restore", file.name)
+    assert restored["actor"].startswith("cli:")
+    assert "none altered" in home.relay("audit", "--verify").stdout
+    home.relay("backup")
+    home.relay("backup", "--drill")
+    drill, made = home.json("audit", "--count", "2")  # type: ignore[misc]
+    assert [drill["action"], made["action"]] == ["backup.drill", "backup.make"]
+    assert made["actor"].startswith("cli:")
+
+
 def test_a_restore_is_refused_while_the_relay_runs(home: Home, recovery: Path):
     file = make(home)
     home.serve()

@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[2] / "relay"
 MODULES = (
     "accounts/kinds.py", "accounts/register.py", "accounts/signins.py", "accounts/values.py",
     "alerts/desk.py", "alerts/outbound.py", "backup/archive.py", "backup/backups.py",
-    "backup/identities.py", "keys/register.py", "keys/values.py", "limits.py", "oauth.py",
-    "owners.py", "passwords.py", "rules.py", "upstream/proxy.py", "usage/periods.py",
-    "usage/report.py", "users.py", "web/forms.py", "web/requests.py",
+    "backup/identities.py", "backup/operations.py", "keys/register.py", "keys/values.py",
+    "limits.py", "oauth.py", "owners.py", "passwords.py", "rules.py", "upstream/proxy.py",
+    "usage/periods.py", "usage/report.py", "users.py", "web/forms.py", "web/requests.py",
 )  # fmt: skip
 # Made with a sentence for people.
 _KINDS = (

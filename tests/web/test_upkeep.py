@@ -99,7 +99,7 @@ async def test_a_machines_backups_which_root_makes_are_listed(console: Console, 
     ctx = console.relay.ctx
     roots = dataclasses.replace(ctx.settings, backup_folder=tmp_path / "roots")
     backup.make_identities(roots)
-    made = await backup.backup(roots, ctx.store)
+    made = await backup.Backups(roots, ctx.store, ctx.audit, ctx.alerts).make()
     async with console.signed_in() as person:
         page = (await person.get("/web/backups")).text
         assert made.file.name in page
