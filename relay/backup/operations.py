@@ -55,18 +55,19 @@ class Backups:
     async def _do(
         self, action: str, failed: str, patience_s: float, do: Callable[[], Awaitable[Made]]
     ) -> Made:
+        problem: Exception
         try:
             with trio.fail_after(patience_s):
                 made = await do()
         except trio.TooSlowError:
             problem = BackupProblem(f"It took over {patience_s / 60:.0f} minutes and was given up.")
-            await report_failure(self._alerts, failed, problem)
-            raise problem from None
         except Exception as error:
-            await report_failure(self._alerts, failed, error)
-            raise
-        await self._audit.note(action, made.file.name)
-        return made
+            problem = error
+        else:
+            await self._audit.note(action, made.file.name)
+            return made
+        await report_failure(self._alerts, failed, problem)
+        raise problem
 
 
 async def report_failure(alerts: Alerts, title: str, problem: Exception) -> None:

@@ -67,11 +67,12 @@ async def restore(
     try:
         return await _restore(settings, file, identity_file, redis_folder)
     except Exception as error:
-        url = settings.redis_url or f"unix://{settings.home / 'redis.sock'}"
-        async with store.opened(url) as opened:
-            alerts = Alerts(opened, settings.webhooks, "", post)
-            await report_failure(alerts, "The restore failed", error)
-        raise
+        problem = error
+    url = settings.redis_url or f"unix://{settings.home / 'redis.sock'}"
+    async with store.opened(url) as opened:
+        alerts = Alerts(opened, settings.webhooks, "", post)
+        await report_failure(alerts, "The restore failed", problem)
+    raise problem
 
 
 async def _restore(
