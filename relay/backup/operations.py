@@ -61,7 +61,7 @@ class Backups:
                 made = await do()
         except trio.TooSlowError:
             problem = BackupProblem(f"It took over {patience_s / 60:.0f} minutes and was given up.")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # raised again below
             problem = error
         else:
             await self._audit.note(action, made.file.name)

@@ -66,7 +66,7 @@ async def restore(
     """
     try:
         return await _restore(settings, file, identity_file, redis_folder)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # raised again below
         problem = error
     url = settings.redis_url or f"unix://{settings.home / 'redis.sock'}"
     async with store.opened(url) as opened:
