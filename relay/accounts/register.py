@@ -23,6 +23,8 @@ _DRAIN_POLL_S = 0.25
 # The fields that are encrypted.
 _SECRETS = ("secret", "token", "proxy")
 DIRECT = "direct"
+# Where a credential goes, and what it is.
+_WHERE = {"base_url", "secret", "proxy", "options"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +194,47 @@ class Accounts:
         if plain.keys() & {"allowed_models", "model_map"}:
             fields["models"] = values.served_models(after)
         self._check(found.id, after)
+        fields |= self._moved(found.id, before, after, bool(secrets.get("secret")), options)
         if enabled is not None:
             fields["enabled"] = "1" if enabled else "0"
+        # Nobody's secret follows an address that somebody else wrote meanwhile.
+        seen = seen or (self._account(found.id, before).version if _WHERE & fields.keys() else "")
         await self._write(found.id, fields, seen)
         if "secret" in secrets or (enabled and not found.enabled):
             await self._store.accounts.reset(found.id)
         replaced = {"replaced": sorted(secrets)} if secrets else {}
         return await self._changed("account.edit", found, replaced)
+
+    def _moved(
+        self,
+        account_id: str,
+        before: Mapping[str, str],
+        after: Mapping[str, str],
+        has_secret: bool,
+        options: object,
+    ) -> dict[str, str]:
+        """What else changes where the credential goes another way than before: to another scheme,
+        host or port, or by another proxy. Who may edit an account need not know its secret, so
+        they give it anew, and tokens that were got with it are forgotten.
+        """
+        old, new = self.kept(account_id, before), self.kept(account_id, after)
+        if values.origin(old.base_url) == values.origin(new.base_url) and old.proxy == new.proxy:
+            return {}
+        if self.kind(before).takes_secret and not has_secret:
+            raise AccountProblem(
+                "secret: A new address or proxy needs the account's secret anew.", "secret"
+            )
+        named = isinstance(options, Mapping) and options.get("identity_token_file")
+        if before["kind"] == "federation" and not named:
+            raise AccountProblem(
+                "options: A new address or proxy needs identity_token_file anew.", "options"
+            )
+        if not self.kind(before).signs_in:
+            return {}
+        now = str(int(datetime.now(UTC).timestamp() * 1000))
+        renew_at = "0" if before["kind"] == "federation" else ""
+        gone = {"secret": "", "token": "", "token_renew_at": renew_at}
+        return {**gone, **values.not_signed_in(since=now)}
 
     async def _write(self, account_id: str, fields: Mapping[str, str], seen: str) -> None:
         def version(kept: Mapping[str, str]) -> str:

@@ -147,10 +147,11 @@ class SignIns:
             log.warning("account=%s will try to renew its token again: %s", fields["name"], error)
         else:
             granted = self._granted(account_id, grant)
-            # Somebody may have signed in anew meanwhile; that is the newer grant.
-            secret = fields.get("secret", "")
+            # Somebody may have signed in anew meanwhile, which is the newer grant, or moved the
+            # account, which must not send this token there.
+            field = "secret" if fields.get("secret") else "version"
             if await self._store.accounts.change(
-                account_id, granted, field="secret", before=secret
+                account_id, granted, field=field, before=fields.get(field, "")
             ):
                 await self._store.accounts.book_check(account_id, "ok", "", "", 1)
 

@@ -128,6 +128,13 @@ def base_url(value: object) -> str:
     return text.rstrip("/")
 
 
+def origin(url: str) -> tuple[str, str, int]:
+    """The scheme, host and port of a base URL, as a connection knows them."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.scheme, (parts.hostname or "").rstrip("."), port
+
+
 def _auth(value: object) -> str:
     if value not in AUTH_HEADERS:
         raise ValueError(f"{value!r} is not a header that carries a secret; use x-api-key, bearer.")

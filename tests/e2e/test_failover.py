@@ -202,7 +202,7 @@ async def test_what_may_have_been_paid_for_or_must_rest_is_not_asked_again(
 
 async def test_a_connection_that_is_refused_is_tried_again(relay: Running):
     async with unused_port() as port:
-        await relay.ctx.accounts.edit("main", base_url=f"http://127.0.0.1:{port}")
+        await relay.ctx.accounts.edit("main", base_url=f"http://127.0.0.1:{port}", secret="s")
         assert (await ask(relay))[0] == 502
         record = await last_record(relay)
         assert len(record["attempts"]) == 4

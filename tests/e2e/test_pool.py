@@ -181,7 +181,7 @@ async def test_an_upstream_that_dies_in_fifty_streams_leaves_nothing_behind(rela
         async with scripted_upstream() as upstream:
             upstream.headers = [(b"content-type", b"text/event-stream")]
             upstream.pieces, upstream.holds_open = EVENTS, True
-            await relay.ctx.accounts.edit("main", base_url=upstream.base_url)
+            await relay.ctx.accounts.edit("main", base_url=upstream.base_url, secret="s")
             for _ in range(50):
                 nursery.start_soon(one)
             with trio.fail_after(SOON_S):

@@ -217,7 +217,8 @@ async def test_a_federated_account_gets_its_tokens_by_itself(
     assert asked["body"]["assertion"] == IDENTITY
     assert asked["body"]["federation_rule_id"] == "fdrl_1"
     # The token comes from the API itself; here API and OAuth server are two.
-    await relay.ctx.accounts.edit("cloud", base_url=relay.sim.base_url)
+    found = await relay.ctx.accounts.find("cloud")
+    await relay.ctx.store.accounts.change(found.id, {"base_url": relay.sim.base_url})
     async with relay.client() as client:
         answer = await client.post(
             "/v1/messages", json=BODY, headers={"anthropic-beta": "one-thing"}

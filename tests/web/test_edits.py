@@ -260,3 +260,24 @@ async def test_a_mode_without_budgets_is_refused_and_takes_none_away(console: Co
         await ctx.accounts.edit(account.id, budgets={"mode": "strict"})
     assert (await ctx.keys.find(key.id)).limits.budgets == {"daily": "5 soft"}
     assert (await ctx.accounts.find(account.id)).budgets == {"daily": "5 soft"}
+
+
+async def test_no_surface_moves_an_accounts_secret_to_another_host(console: Console):
+    ctx = console.relay.ctx
+    (account,) = await ctx.accounts.list()
+    before = await raw(console, "account", account.id)
+    async with console.signed_in("operator") as person:
+        path = f"/web/accounts/{account.id}/edit"
+        page = await person.get(path)
+        sent = {**dict(Form(page.text).fields), "base_url": "http://127.0.0.1:9"}
+        refused = await person.client.post(path, data=sent)
+        assert refused.status_code == 422
+        assert "secret anew" in refused.text
+    _, token = await ctx.tokens.create("house", "operator")
+    async with console.relay.client(headers={"authorization": f"Bearer {token}"}) as client:
+        url = f"/admin/api/v1/accounts/{account.id}"
+        for move in ({"baseUrl": "http://127.0.0.1:9"}, {"proxy": "http://127.0.0.1:9"}):
+            answer = await client.patch(url, json=move)
+            assert answer.status_code == 400
+            assert answer.json()["error"]["field"] == "secret"
+    assert await raw(console, "account", account.id) == before
