@@ -97,7 +97,9 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
         safe, provider = vault(settings), _provider(settings)
         clients = limits.Clients(settings.clients)
         keys = Keys(opened, safe, clients.ids)
-        accounts = Accounts(opened, safe, kinds.table(provider), settings.proxy)
+        accounts = Accounts(
+            opened, safe, kinds.table(provider, settings.identity_token_folders), settings.proxy
+        )
         prices = Prices.load(settings.prices_file, settings.price_multiplier)
         relay_limits = _relay_limits(settings)
         upstreams = Upstreams(connect_timeout_s=settings.connect_timeout_s)

@@ -1,7 +1,10 @@
 """The kinds of accounts: how each is authenticated, how its credential is renewed and refused."""
 
-from collections.abc import Mapping
+import os
+import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -150,6 +153,9 @@ class Federation:
     beta = oauth.API_BETA
     _needed = ("federation_rule_id", "organization_id", "identity_token_file")
 
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+
     def check(self, kept: Kept) -> None:
         missing = [name for name in self._needed if not kept.options.get(name)]
         if missing:
@@ -166,7 +172,7 @@ class Federation:
         options = kept.options
         return await oauth.federate(
             kept.base_url,
-            await _token_in(options["identity_token_file"]),
+            await trio.to_thread.run_sync(_token_in, options["identity_token_file"], self._folders),
             rule_id=options["federation_rule_id"],
             organization_id=options["organization_id"],
             service_account_id=options.get("service_account_id", ""),
@@ -175,25 +181,45 @@ class Federation:
         )
 
 
-def table(provider: oauth.Provider | None) -> Mapping[str, Kind]:
-    """Every kind by its name; `provider` is the operator's OAuth server, if there is one."""
+def table(
+    provider: oauth.Provider | None, token_folders: Sequence[Path] = ()
+) -> Mapping[str, Kind]:
+    """Every kind by its name.
+
+    Args:
+        provider: the operator's OAuth server, if there is one.
+        token_folders: below which identity tokens may be read; none means nowhere.
+    """
     return {
         "api_key": ApiKey(),
         "oauth": OAuth(provider),
-        "federation": Federation(),
+        "federation": Federation(token_folders),
         "session_key": SessionKey(),
     }
 
 
-async def _token_in(path: str) -> str:
-    """The identity token, read anew each time: the platform rotates the file."""
+def _token_in(path: str, folders: Sequence[Path]) -> str:
+    """The identity token, read anew each time: the platform rotates the file.
+
+    Raises:
+        AccountProblem: the file lies, wherever its links lead, below none of the folders that
+            the settings allow, or it cannot be read or holds no token.
+    """
     try:
-        async with await trio.open_file(path, "rb") as file:
-            data = await file.read(_MOST_TOKEN_BYTES)
-        return data.decode("ascii").strip()
+        # Where all links lead, as platforms rotate their tokens by links.
+        real = Path(path).resolve()
+        if not any(real.is_relative_to(folder.resolve()) for folder in folders):
+            raise AccountProblem(
+                "The identity token file lies in no folder of claude.identityTokenFolders."
+            )
+        handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise AccountProblem("The identity token file is no regular file.")
+            return file.read(_MOST_TOKEN_BYTES).decode("ascii").strip()
     except OSError as error:
         raise AccountProblem(f"The identity token file cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, ValueError, RuntimeError):
         raise AccountProblem("The identity token file holds no token.") from None
 
 

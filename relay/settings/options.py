@@ -65,6 +65,7 @@ class Settings:
     check_interval_s: float = 300.0
     # Left out of the repr: it may hold a password.
     proxy: str | None = field(default=None, repr=False)
+    identity_token_folders: tuple[Path, ...] = ()
     oauth_client_id: str = ""
     oauth_client_secret: Secret | None = None
     oauth_redirect_uri: str = ""
@@ -411,6 +412,8 @@ OPTIONS = (
            "ms between checks of accounts"),
     Option("proxy", "claude.proxy", "", _proxy_url, "outbound proxy of accounts that name none",
            secret=True),
+    Option("identity_token_folders", "claude.identityTokenFolders", "", _paths,
+           "folders below which accounts may name an identity token's file"),
     Option("oauth_client_id", "claude.oauthClientId", "CLAUDE_OAUTH_CLIENT_ID", _text,
            "this relay's id at your OAuth server"),
     Option("oauth_client_secret", "", "CLAUDE_OAUTH_CLIENT_SECRET", _any_secret,

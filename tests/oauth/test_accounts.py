@@ -43,7 +43,9 @@ async def relay(
     redis_url: str, tmp_path: Path, oauth_server: OAuthServer
 ) -> AsyncIterator[Running]:
     """A relay with one account, `gateway`, that is not signed in yet."""
-    async with relay_running(redis_url, tmp_path, api_keys=None, **by(oauth_server)) as running:
+    async with relay_running(
+        redis_url, tmp_path, api_keys=None, identity_token_folders=(tmp_path,), **by(oauth_server)
+    ) as running:
         await only_gateway(running)
         yield running
 
