@@ -13,7 +13,7 @@ from functools import partial
 import msgspec
 import trio
 
-from relay import balancer, delivery, errors, limits
+from relay import balancer, delivery, errors, files, limits
 from relay.balancer import Verdict
 from relay.call import Call, Dialect, Reader
 from relay.client import Client
@@ -55,6 +55,7 @@ async def relay(
     body = await client.body(settings.max_body_bytes, ctx.bodies, settings.body_timeout_s)
     call = read(body)
     client.trail.model = call.model
+    call = await files.bound(ctx, key, call)
     async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
         lease.dialect = dialect.name
         deliver = partial(delivery.deliver, ctx, client, dialect, lease)

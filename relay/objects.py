@@ -64,7 +64,8 @@ async def create_file(ctx: Context, client: Client) -> None:
     announced = client.header(b"content-length")
     if announced.isdigit() and int(announced) > _MOST_FILE_BYTES:
         raise errors.TooLarge(f"A file may have at most {_MOST_FILE_BYTES // (1024 * 1024)} MiB.")
-    call = Call("file", "POST", KINDS["file"] + _query(client))
+    # A key's files lie together, so that a request can name several of them.
+    call = Call("file", "POST", KINDS["file"] + _query(client), thread="files")
     async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
         upload = client.upload(ctx.settings.body_timeout_s)
         async with (
@@ -94,15 +95,19 @@ async def use(ctx: Context, client: Client, kind: str, object_id: str, rest: byt
     if client.method == "POST":
         settings = ctx.settings
         body = await client.body(settings.max_body_bytes, ctx.bodies, settings.body_timeout_s)
-    async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
-        if kind == "batch" and rest == b"/results":
-            await _pass_results(ctx, client, lease, object_id)
-        elif kind == "batch":
-            await _pass_described(ctx, client, lease, body)
-        else:
-            await pass_through(ctx, client, lease, body)
-    if client.method == "DELETE" and client.status in (200, 404):
-        await ctx.store.objects.forget(object_id, key.id, kind)
+    try:
+        async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
+            if kind == "batch" and rest == b"/results":
+                await _pass_results(ctx, client, lease, object_id)
+            elif kind == "batch":
+                await _pass_described(ctx, client, lease, body)
+            else:
+                await pass_through(ctx, client, lease, body)
+    finally:
+        if client.method == "DELETE" and client.status in (200, 404):
+            # A client that has its answer leaves, which ends everything else here.
+            with trio.move_on_after(_REMEMBER_DEADLINE_S, shield=True):
+                await ctx.store.objects.forget(object_id, key.id, kind)
 
 
 async def _pass_results(ctx: Context, client: Client, lease: Lease, batch_id: str) -> None:

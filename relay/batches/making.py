@@ -10,12 +10,12 @@ from typing import BinaryIO
 import msgspec
 import trio
 
-from relay import errors
+from relay import errors, files
 from relay.batches.reading import requests_of
 from relay.call import CHARS_PER_TOKEN, Call
 from relay.client import Client
 from relay.context import Context
-from relay.dialects import messages
+from relay.dialects import file_ids, messages
 from relay.keys import KeyRef
 from relay.lease import Lease
 from relay.pricing import PICO_PER_MICRO, Part, Prices, Tokens
@@ -27,6 +27,7 @@ MOST_BYTES = 256 * 1024 * 1024
 # All bodies of batches that a process holds on disk at one time.
 MOST_SPOOLED_BYTES = 4 * MOST_BYTES
 _MOST_MODELS = 64
+_MOST_FILES = 10_000
 _PIECE_BYTES = 256 * 1024
 _KEEP_DEADLINE_S = 60.0
 _RETRY_S = 0.2
@@ -52,6 +53,8 @@ class Reading:
     Args:
         models: by name: requests, expected micro-dollars, input tokens by size.
         unbounded: the field whose cost cannot be bounded, or empty.
+        files: the ids of uploaded files that it names, and where each stands first.
+        account_id: the account that has those files; empty for any.
     """
 
     requests: int = 0
@@ -59,6 +62,8 @@ class Reading:
     places: dict[str, str] = field(default_factory=dict)
     most_micros: int = 0
     unbounded: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    account_id: str = ""
 
     def call(self, target: bytes) -> Call:
         """The call that makes the batch at the upstream."""
@@ -67,6 +72,7 @@ class Reading:
             "POST",
             target,
             model="\n".join(self.models),
+            account_id=self.account_id,
             unbounded=self.unbounded,
             most_micros=self.most_micros,
             expected_micros=sum(expected for _, expected, _ in self.models.values()),
@@ -119,6 +125,7 @@ async def read(ctx: Context, key: KeyRef, spool: BinaryIO) -> Reading:
     shares, reading = await trio.to_thread.run_sync(_shares, spool, ctx.prices)
     if not shares:
         raise errors.BadRequest("requests: a batch has at least one.")
+    reading.account_id = await files.holder(ctx, key, reading.files)
     averages = await _averages(ctx, key, list(shares))
     for model, share in shares.items():
         pico = max(share.input_pico, share.requests * averages.get(model, 0) * PICO_PER_MICRO)
@@ -146,8 +153,13 @@ def _shares(spool: BinaryIO, prices: Prices) -> tuple[dict[str, _Share], Reading
         place = f"requests[{number}]"
         try:
             params = messages.params_of(request)
+            named = file_ids.named(request)
         except errors.BadRequest as error:
             raise errors.BadRequest(messages.below(place, error.message)) from None
+        for file_id, where in named.items():
+            reading.files.setdefault(file_id, f"{place}.{where}")
+        if len(reading.files) > _MOST_FILES:
+            raise errors.BadRequest(f"{place}: a batch names up to {_MOST_FILES} files.")
         if params.model not in shares and len(shares) >= _MOST_MODELS:
             raise errors.BadRequest(f"{place}.params.model: a batch names up to {_MOST_MODELS}.")
         share = shares.setdefault(params.model, _Share(number))
