@@ -9,13 +9,15 @@ import contextlib
 import logging
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import hiredis
 import outcome
 import trio
 from redis.connection import parse_url
+
+from relay.settings import SettingsError
 
 log = logging.getLogger("relay.redis")
 
@@ -74,7 +76,7 @@ class RedisLink:
     """The connection that a process shares.
 
     Args:
-        url: redis://, rediss:// or unix://, as redis-py reads them.
+        url: redis://, rediss:// or unix://, as redis-py reads them; of settings/redis_url.py.
         on_connect: called with the link on each new connection, before anybody else's command.
         allow: called before each command is sent; raises what must reach its caller instead.
     """
@@ -86,6 +88,7 @@ class RedisLink:
         allow: Callable[[], None] | None = None,
     ) -> None:
         self._target: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+        self._tls = _tls(self._target) if "connection_class" in self._target else None
         self._on_connect = on_connect
         self._allow = allow
         self._out: list[bytes] = []
@@ -99,6 +102,8 @@ class RedisLink:
         self.refused: str | None = None
         # Why a Redis that was reached serves nobody yet, in its own words.
         self._not_yet = ""
+        # Why no encrypted connection comes about.
+        self._not_tls = ""
 
     async def call(
         self, *args: Arg, deadline_s: float = CALL_DEADLINE_S, always: bool = False
@@ -171,15 +176,19 @@ class RedisLink:
                 with trio.fail_after(CONNECT_DEADLINE_S):
                     await self._greet()
                 self.refused = None
-                self._not_yet = ""
+                self._not_yet = self._not_tls = ""
                 self.is_up = was_up = True
                 self.connections += 1
                 self._tell_the_waiting()
         except* (OSError, trio.BrokenResourceError, trio.TooSlowError, RedisAway) as broken:
             first = broken.exceptions[0]
             log.debug("Redis connection: %s", first)
+            cause = first.__cause__
+            if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+                # Trying again does not mend it, though another certificate there may.
+                self._note_tls(cause)
             is_word = isinstance(first, RedisAway) and not first.maybe_done
-            self._not_yet = str(first) if is_word else ""
+            self._not_yet = str(first) if is_word else self._not_tls
         except* ReplyError as refused:
             self._note_refusal(refused.exceptions[0])
         finally:
@@ -187,6 +196,13 @@ class RedisLink:
             with trio.move_on_after(1, shield=True):
                 await trio.aclose_forcefully(stream)
         return was_up
+
+    def _note_tls(self, error: ssl.SSLError) -> None:
+        reason = getattr(error, "verify_message", "") or error.reason or "it ended"
+        sentence = f"TLS with Redis fails: {reason}"
+        if sentence != self._not_tls:
+            log.error("%s", sentence)
+        self._not_tls = sentence
 
     def _note_refusal(self, error: BaseException) -> None:
         sentence = f"Redis refuses the connection: {error}"
@@ -200,9 +216,8 @@ class RedisLink:
         if "path" in target:
             return await trio.open_unix_socket(target["path"])
         host, port = target.get("host", "127.0.0.1"), target.get("port", 6379)
-        if "connection_class" in target:
-            context = ssl.create_default_context()
-            return await trio.open_ssl_over_tcp_stream(host, port, ssl_context=context)
+        if self._tls is not None:
+            return await trio.open_ssl_over_tcp_stream(host, port, ssl_context=self._tls)
         return await trio.open_tcp_stream(host, port)
 
     async def _greet(self) -> None:
@@ -252,6 +267,31 @@ class RedisLink:
             if waiter.task is not None:
                 error = RedisAway("the connection to Redis broke", maybe_done=True)
                 trio.lowlevel.reschedule(waiter.task, outcome.Error(error))
+
+
+def _tls(target: Mapping[str, Any]) -> ssl.SSLContext:
+    """How to tell a rediss:// Redis from another, and how to show it who we are.
+
+    Raises:
+        SettingsError: a file that the URL names cannot be used.
+    """
+    context = ssl.create_default_context()
+    if target.get("ssl_check_hostname") is False or target.get("ssl_cert_reqs") == "none":
+        context.check_hostname = False
+    if target.get("ssl_cert_reqs") == "none":
+        context.verify_mode = ssl.CERT_NONE
+    name = "ssl_ca_certs"
+    try:
+        if authorities := target.get(name):
+            context.load_verify_locations(authorities)
+        name = "ssl_certfile"
+        if certificate := target.get(name):
+            # An encrypted key would ask for its password on a terminal.
+            context.load_cert_chain(certificate, target.get("ssl_keyfile"), password="")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it holds nothing that TLS can use"
+        raise SettingsError(f"REDIS_URL: the file of {name} cannot be used: {why}.") from None
+    return context
 
 
 def _reply_error(text: str) -> Exception:

@@ -8,6 +8,7 @@ from the arguments, and shown only when it is made. Imports are lazy, so that --
 import click
 
 import relay
+from relay import hardening
 from relay.cli.accounts import account
 from relay.cli.audit import audit
 from relay.cli.backups import accept_database, backup, restore
@@ -29,6 +30,7 @@ from relay.cli.webhooks import webhook
 @click.version_option(relay.__version__, prog_name="relay", message="%(prog)s %(version)s")
 def main() -> None:
     """Stand between your Claude clients and your Claude API accounts."""
+    hardening.forbid_dumps()
 
 
 for _command in (

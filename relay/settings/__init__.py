@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from relay.settings import redis_url
 from relay.settings.options import (
     LEAST_PASSWORD,
     OPTIONS,
@@ -147,6 +148,10 @@ def _settings(home: Path, values: dict[str, Any]) -> Settings:
         host = f"[{host}]" if ":" in (host or "") else host or "127.0.0.1"
         login = f":{quote(password, safe='')}@" if password else ""
         values["redis_url"] = f"redis://{login}{host}:{port or 6379}/{db or 0}"
+        try:
+            redis_url.check(values["redis_url"])
+        except ValueError:
+            raise SettingsError("REDIS_HOST must be one host's name or address.") from None
     parts = {period: values.pop(f"budget_{period}", "") for period in _PERIODS}
     values["budgets"] = tuple((period, amount) for period, amount in parts.items() if amount)
     values["log_directory"] = home / values.get("log_directory", "logs")

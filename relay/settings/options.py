@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from relay.settings import redis_url
 from relay.settings.secret import Secret
 from relay.settings.webhooks import Webhook
 from relay.settings.webhooks import parse as parse_webhooks
@@ -293,9 +294,7 @@ def _command(value: object) -> str:
 
 
 def _redis_address(value: object) -> str:
-    if re.fullmatch(r"rediss?://[^\s/]+(:[0-9]+)?(/\S*)?|unix://[^\s/]*/\S+", str(value)):
-        return str(value)
-    raise ValueError("redis://, rediss:// or unix:// with an address")
+    return redis_url.check(str(value))
 
 
 def _factor(value: object) -> str:

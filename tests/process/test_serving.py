@@ -2,15 +2,18 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
-from .conftest import Home, end_by, wait_until
+from .conftest import ROOT, Home, end_by, wait_until
 
 BODY = {
     "model": "claude-opus-5",
@@ -219,3 +222,30 @@ def drain(inbox: socket.socket) -> None:
     with contextlib.suppress(TimeoutError):
         while True:
             inbox.recv(100)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_a_relay_leaves_no_core(home: Home):
+    process, _ = home.serve()
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+
+    assert re.search(r"Max core file size +0 ", limits)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_no_program_of_the_same_user_reads_a_processs_memory(home: Home):
+    asked = "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import ctypes; from click.testing import CliRunner; from relay.cli import main;"
+            f" {asked}; CliRunner().invoke(main, ['prices']); {asked}",
+        ],
+        cwd=ROOT,
+        env=home.env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["1", "0"]

@@ -58,6 +58,7 @@ ROWS = (
         "release",
         "strangers",
         "systemd",
+        "hardening",
     },
 )
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}

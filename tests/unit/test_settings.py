@@ -653,3 +653,60 @@ def test_of_a_relay_toml_that_is_no_toml_nothing_is_read(tmp_path: Path) -> None
 
     assert "is not valid TOML" in wrong
     assert found.monitor_disk_warning == 85
+
+
+REDIS_URLS = {
+    "two hosts": ("redis://:hidden@one:6379,two:6379/0", "one host"),
+    "two hosts without ports": ("redis://:hidden@one,two/0", "one host"),
+    "two hosts, by TLS": ("rediss://u:hidden@one:1,two:2", "one host"),
+    "no host": ("redis://:hidden@", "a host"),
+    "only a database": ("redis:///3", "a host"),
+    "a port of letters": ("redis://:hidden@h:port", "port"),
+    "port 0": ("redis://:hidden@h:0", "port"),
+    "a port over 65535": ("redis://:hidden@h:65536", "port"),
+    "an IPv6 address without brackets": ("redis://:hidden@fe80::1/0", "port"),
+    "half an IPv6 address": ("redis://:hidden@[::1", "percent-encoded"),
+    "a database of letters": ("redis://:hidden@h/main", "number of a database"),
+    "two databases": ("redis://:hidden@h/0/1", "number of a database"),
+    "a database option of letters": ("redis://:hidden@h?db=main", "number of a database"),
+    "a slash in the password": ("redis://:hid/den@h:1", "percent-encoded"),
+    "a question mark in the password": ("redis://:hid?den@h:1", "percent-encoded"),
+    "a hash in the password": ("redis://:hid#den@h:1", "percent-encoded"),
+    "another scheme": ("https://:hidden@h", "redis://, rediss:// or unix://"),
+    "no scheme": ("h:6379", "redis://, rediss:// or unix://"),
+    "a scheme in capitals": ("REDIS://:hidden@h", "redis://, rediss:// or unix://"),
+    "no socket": ("unix://", "path of a socket"),
+    "an option that means nothing here": ("redis://:hidden@h?socket_timeout=1", "socket_timeout"),
+    "an option of TLS without TLS": ("redis://:hidden@h?ssl_ca_certs=/a", "ssl_ca_certs"),
+    "an unknown option of TLS": ("rediss://:hidden@h?ssl_ciphers=x", "ssl_ciphers"),
+    "a wrong value": ("rediss://:hidden@h?ssl_cert_reqs=optional", "none or required"),
+    "an option twice": ("rediss://h?ssl_cert_reqs=none&ssl_cert_reqs=required", "once"),
+    "a key without its certificate": ("rediss://h?ssl_keyfile=/a", "ssl_certfile"),
+}
+
+
+@pytest.mark.parametrize(("url", "words"), REDIS_URLS.values(), ids=REDIS_URLS)
+def test_a_wrong_redis_url_is_a_sentence_without_its_password(
+    tmp_path: Path, url: str, words: str
+) -> None:
+    sentence = problem(tmp_path, REDIS_URL=url)
+
+    assert words in sentence
+    assert "REDIS_URL" in sentence
+    for part in ("hidden", "hid/", "den@"):
+        assert part not in sentence
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h", "redis://:p%40%2F@h:1/2", "redis://u:p,w@[::1]:1/2?db=3",
+        "unix:///run/redis.sock?db=1", "rediss://h/0?ssl_ca_certs=/a&ssl_check_hostname=false",
+    ],
+)  # fmt: skip
+def test_a_redis_url_is_taken_as_it_stands(tmp_path: Path, url: str) -> None:
+    assert load(tmp_path, REDIS_URL=url).redis_url == url
+
+
+def test_several_hosts_in_the_parts_are_a_sentence(tmp_path: Path) -> None:
+    assert "REDIS_HOST" in problem(tmp_path, REDIS_HOST="one,two", REDIS_PASSWORD="hidden")
