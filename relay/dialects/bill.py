@@ -12,12 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from relay.pricing import Bill, Part, Tokens, canonical
+from relay.pricing import MOST_TOKENS, MOST_USES, Bill, Part, Tokens, canonical
 
 Usage = Mapping[str, Any]
 
-# No answer uses more of anything: what is beyond it is an upstream's mistake.
-_MOST = 10**9
 _MOST_REMARKS, _LONGEST_REMARK, _LONGEST_NAME = 8, 100, 200
 
 _COUNTED = frozenset({
@@ -96,11 +94,11 @@ class _Figures:
         )
 
 
-def figure(value: object) -> int:
+def figure(value: object, most: int = MOST_TOKENS) -> int:
     """A figure of an upstream as a count: 0 for what is none, and never more than can be."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         return 0
-    return int(min(value, _MOST))
+    return int(min(value, most))
 
 
 def merged(before: Usage | None, after: Usage) -> Usage:
@@ -215,7 +213,7 @@ def _figures(usage: Usage) -> _Figures:
         written=figure(usage.get("cache_creation_input_tokens")),
         written_5m=figure(split.get("ephemeral_5m_input_tokens")),
         written_1h=figure(split.get("ephemeral_1h_input_tokens")),
-        searches=figure(used.get(_PAID_USES)) if isinstance(used, dict) else 0,
+        searches=figure(used.get(_PAID_USES), MOST_USES) if isinstance(used, dict) else 0,
     )
 
 
@@ -249,9 +247,8 @@ def _unknown(usage: Usage, remarks: list[str]) -> tuple[int, int]:
     tokens = uses = 0
     for place, value in _unknown_fields(usage):
         remarks.append(f"{place}: the relay does not know this field")
-        amount = figure(value)
-        tokens += amount if place.endswith("_tokens") else 0
-        uses += amount if place.endswith("_requests") else 0
+        tokens += figure(value) if place.endswith("_tokens") else 0
+        uses += figure(value, MOST_USES) if place.endswith("_requests") else 0
     return tokens, uses
 
 

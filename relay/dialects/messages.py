@@ -15,7 +15,8 @@ import msgspec
 
 from relay import errors, sse
 from relay.call import Call, Headers, Meter
-from relay.dialects import meters
+from relay.dialects import bounds, meters
+from relay.pricing import MOST_TOKENS
 
 name = "anthropic"
 ping = sse.encode("ping", b'{"type": "ping"}')
@@ -25,10 +26,6 @@ meter = meters.meter
 _top_level = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _KEY = re.compile(rb'[ \t\n\r]*"((?:[^"\\]|\\.)*)"[ \t\n\r]*:[ \t\n\r]*')
 _NEXT = re.compile(rb"[ \t\n\r]*,")
-
-_SERVER_TOOL_NAME = re.compile("(?:web_search|web_fetch|code_execution|mcp_toolset|advisor)")
-_SERVER_TOOL = re.compile(_SERVER_TOOL_NAME.pattern.encode())
-_BY_REFERENCE = re.compile(rb'"type"\s*:\s*"(?:url|file)"')
 
 _FIELD_FIRST = re.compile(r"[a-z_]+[.:]")
 NOT_JSON = "The request's body is not a JSON object in UTF-8."
@@ -47,7 +44,7 @@ def read(
     fields, ends = top_level_fields(body)
     model, max_tokens = _model_and_bound(fields)
     session = _session(named, fields)
-    unbounded, tool_uses = _bounds(body, fields)
+    unbounded, tool_uses = bounds.of(body, fields)
     return Call(
         kind=kind,
         method=method,
@@ -90,9 +87,9 @@ def params_of(request: bytes) -> Params:
     try:
         inner, _ = top_level_fields(params)
         model, max_tokens = _model_and_bound(inner)
+        unbounded, tool_uses = bounds.of(params, inner)
     except errors.BadRequest as error:
         raise errors.BadRequest(below("params", error.message)) from None
-    unbounded, tool_uses = _bounds(params, inner)
     return Params(model, max_tokens, len(params), unbounded, tool_uses)
 
 
@@ -112,6 +109,8 @@ def _model_and_bound(fields: dict[str, msgspec.Raw]) -> tuple[str, int]:
     max_tokens = _field(fields, "max_tokens", int, 0)
     if max_tokens < 0:
         raise errors.BadRequest("max_tokens: must not be negative.")
+    if max_tokens > MOST_TOKENS:
+        raise errors.BadRequest(f"max_tokens: must be at most {MOST_TOKENS}.")
     return model, max_tokens
 
 
@@ -182,22 +181,6 @@ def _session(headers: dict[bytes, bytes], fields: dict[str, msgspec.Raw]) -> str
         return ""
 
 
-def _bounds(body: bytes, fields: dict[str, msgspec.Raw]) -> tuple[str, int]:
-    """The field whose cost nothing bounds, or empty; how often the upstream may use its tools."""
-    tools, uses = bytes(fields.get("tools", b"")), 0
-    if _SERVER_TOOL.search(tools):
-        try:
-            used = msgspec.json.decode(tools, type=list[_Tool])
-        except (msgspec.ValidationError, msgspec.DecodeError):
-            return "tools", 0
-        limits = [tool.max_uses for tool in used if _SERVER_TOOL_NAME.match(tool.type)]
-        if any(limit is None or limit < 0 for limit in limits):
-            return "tools", 0
-        uses = sum(limit or 0 for limit in limits)
-    # A picture or document by its address or id is read at the upstream, whatever its size.
-    return "messages" if _BY_REFERENCE.search(body) else "", uses
-
-
 def _beginning(fields: dict[str, msgspec.Raw]) -> str:
     """A hash of the system prompt and the first user message: what a prompt cache begins with."""
     try:
@@ -213,11 +196,6 @@ def _beginning(fields: dict[str, msgspec.Raw]) -> str:
 def _text(value: bytes) -> str:
     text = value.decode("latin-1")[:128]
     return text if text.isprintable() else ""
-
-
-class _Tool(msgspec.Struct):
-    type: str = ""
-    max_uses: int | None = None
 
 
 class _Turn(msgspec.Struct):

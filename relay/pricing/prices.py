@@ -31,6 +31,8 @@ from relay.pricing.tokens import Part, Tokens
 log = logging.getLogger("relay.pricing")
 
 PICO_PER_MICRO = 1_000_000
+# No cost is larger. It is above every budget, so a strict one refuses what would be.
+MOST_MICROS = 2 * 10**15
 _DAY_S = 86_400
 _EPOCH = date(1970, 1, 1).toordinal()
 # Tokens that the largest context of a model holds.
@@ -143,7 +145,7 @@ class Prices:
             numerator, denominator = self._table.batch
             pico = -(-pico * numerator // denominator)
         pico += searches * self._table.web_search
-        return -(-pico // PICO_PER_MICRO)
+        return min(-(-pico // PICO_PER_MICRO), MOST_MICROS)
 
     def most(self, model: str, body_bytes: int, max_tokens: int, tool_uses: int = 0) -> int:
         """Micro-dollars that a call of such a size cannot pass, in one attempt.
@@ -159,7 +161,7 @@ class Prices:
         rates = row.rates_for(most_input)
         dearest = max(rates.input, rates.cache_write_5m, rates.cache_write_1h)
         pico = most_input * dearest + max_tokens * rates.output + tool_uses * self._table.web_search
-        return -(-pico // PICO_PER_MICRO)
+        return min(-(-pico // PICO_PER_MICRO), MOST_MICROS)
 
     def saved_by_cache(self, model: str, tokens: Tokens) -> int:
         """Micro-dollars that the cache saved: what its reads would have cost as fresh input, less

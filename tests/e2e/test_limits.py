@@ -155,6 +155,50 @@ async def test_a_strict_budget_refuses_what_it_cannot_bound(
     assert passes or "strict budget" in answer.json()["error"]["message"]
 
 
+HIDDEN = [
+    '{"model":"claude-opus-5","max_tokens":9,"messages":[{"role":"user","content":[{"ty\\u0070e":'
+    '"image","source":{"type":"\\u0075rl","url":"https://x"}}]}]}',
+    '{"model":"claude-opus-5","max_tokens":9,"messages":[],"tools":'
+    '[{"type":"web\\u005fsearch_20250305","name":"web\\u005Fsearch"}]}',
+    '{"model":"claude-opus-5","max_tokens":9,"messages":[],"mcp\\u005fservers":'
+    '[{"type":"u\\u0072l","url":"https://x","name":"a"}]}',
+    '{"model":"claude-opus-5","messages":[]}',
+]
+
+
+@pytest.mark.parametrize("body", HIDDEN)
+async def test_no_spelling_of_a_request_passes_a_strict_budget(relay: Running, body: str):
+    key = await limited(relay, budgets={"total": "50"})
+    batch = f'{{"requests":[{{"custom_id":"a","params":{body}}}]}}'
+    async with relay.client(timeout=30) as client:
+        for path, content in (("/v1/messages", body), ("/v1/messages/batches", batch)):
+            headers = {"x-api-key": key, "content-type": "application/json"}
+            answer = await client.post(path, content=content, headers=headers)
+            assert answer.status_code == 400
+            assert "strict budget" in answer.json()["error"]["message"]
+    assert not relay.sim.requests
+
+
+@pytest.mark.parametrize("number", ["10000001", "1" + "0" * 19, "1" + "0" * 400])
+async def test_max_tokens_that_nothing_can_have_names_the_field_and_holds_nothing(
+    relay: Running, number: str
+):
+    key = await limited(relay, budgets={"daily": "5"})
+    body = f'{{"model":"claude-opus-5","max_tokens":{number},"messages":[]}}'
+    batch = f'{{"requests":[{{"custom_id":"a","params":{body}}}]}}'
+    async with relay.client(timeout=30) as client:
+        for path, content, field in (
+            ("/v1/messages", body, "max_tokens: "),
+            ("/v1/messages/batches", batch, "requests[0].params.max_tokens: "),
+            ("/openai/claude/v1/chat/completions", body, "max_tokens: "),
+        ):
+            headers = {"x-api-key": key, "content-type": "application/json"}
+            answer = await client.post(path, content=content, headers=headers)
+            assert answer.status_code == 400
+            assert answer.json()["error"]["message"].startswith(field)
+    assert await relay.ctx.store.leases.count() == 0
+
+
 async def test_a_strict_budget_reserves_what_the_upstreams_own_tools_may_read(relay: Running):
     """A search costs a cent, and what it finds is input of up to a model's whole context."""
     tools = [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]

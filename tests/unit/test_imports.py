@@ -22,7 +22,7 @@ ROWS = (
     {"dialects.openai", "objects", "selfservice", "signin", "catalogue"},
     {"batches"},
     {"dialects.messages"},
-    {"exchange", "dialects.meters"},
+    {"exchange", "dialects.meters", "dialects.bounds"},
     {"dialects.bill"},
     {"delivery", "files"},
     {"context", "headers"},

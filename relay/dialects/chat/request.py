@@ -23,6 +23,7 @@ from relay.dialects.openai.fields import (
     below,
     choice,
     given,
+    most_tokens,
     needed,
     objects,
     refusal,
@@ -90,10 +91,7 @@ def _goes_on(messages: list[Json]) -> bool:
 def _most(fields: Json) -> int | None:
     found = None
     for name in ("max_tokens", "max_completion_tokens"):
-        value = given(fields, name, int)
-        if value is not None and value < 1:
-            raise refusal(name, "must be at least 1.")
-        found = value or found
+        found = most_tokens(fields, name) or found
     return found
 
 

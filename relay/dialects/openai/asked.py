@@ -1,6 +1,5 @@
 """What requests of both of OpenAI's APIs have in common, and what becomes of it with Claude."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -129,7 +128,7 @@ def sampling(fields: Json, model: models.Traits, *, thinks: bool) -> Json:
 
 def _number(fields: Json, name: str, most: float) -> float | None:
     value = given(fields, name, float)
-    if value is not None and not (math.isfinite(value) and 0 <= value <= most):
+    if value is not None and not 0 <= value <= most:
         raise refusal(name, f"must be between 0 and {most:g}.")
     return value
 

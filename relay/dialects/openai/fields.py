@@ -3,6 +3,7 @@
 from typing import Any, TypeVar
 
 from relay import errors
+from relay.pricing import MOST_TOKENS
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -42,6 +43,14 @@ def needed(fields: Json, name: str, kind: type[T], place: str = "") -> T:
     value = given(fields, name, kind, place)
     if value is None:
         raise refusal(below(place, name), "this field is required.")
+    return value
+
+
+def most_tokens(fields: Json, name: str) -> int | None:
+    """The value of a field that bounds an answer, or None where it is left out."""
+    value = given(fields, name, int)
+    if value is not None and not 1 <= value <= MOST_TOKENS:
+        raise refusal(name, f"must be from 1 to {MOST_TOKENS}.")
     return value
 
 

@@ -15,7 +15,7 @@ from relay.dialects.openai.asked import (
     settle_cache_marks,
     tier,
 )
-from relay.dialects.openai.fields import Json, choice, given, objects, refusal
+from relay.dialects.openai.fields import Json, choice, given, most_tokens, objects, refusal
 from relay.dialects.openai.tools import Toolbox
 from relay.dialects.responses import unable
 from relay.dialects.responses.echo import echo
@@ -36,10 +36,7 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     unable.check(fields)
     model = named_model(fields, choices)
     traits = models.traits(model)
-    most = given(fields, "max_output_tokens", int)
-    if most is not None and most < 1:
-        raise refusal("max_output_tokens", "must be at least 1.")
-    most = most or traits.max_output
+    most = most_tokens(fields, "max_output_tokens") or traits.max_output
     talk = _conversation(fields)
     body: Json = {"model": model, "max_tokens": most, "messages": talk.messages}
     if given(fields, "stream", bool):
