@@ -33,6 +33,7 @@ from relay.store import (
     Admitted,
     Again,
     Booking,
+    BrokenLease,
     Caller,
     DatabaseLost,
     Estimate,
@@ -52,6 +53,8 @@ log = logging.getLogger("relay.lease")
 ADMIT_DEADLINE_S = 5.0
 HEARTBEAT_EVERY_S = 3.0
 
+# Of the reason why a lease cannot be booked so much is stored.
+_MOST_REASON = 500
 UNKNOWN_MODEL = "unknown"
 AWAY = "The relay cannot reach its database just now. Nothing was sent; try again in a moment."
 
@@ -357,12 +360,32 @@ class Leases:
 
     async def recover(self) -> None:
         """Settle the leases of dead processes with the floor estimate of what was sent."""
-        while orphans := await self._store.leases.orphans():
+        tried: set[str] = set()
+        while orphans := [
+            orphan for orphan in await self._store.leases.orphans() if orphan.lease not in tried
+        ]:
             for orphan in orphans:
+                tried.add(orphan.lease)
                 await self._recover(orphan)
 
-    async def _recover(self, orphan: Orphan) -> None:
+    async def _recover(self, orphan: Orphan | BrokenLease) -> None:
+        """Settle one lease. What cannot be settled is put aside: those behind it must not wait."""
         log.warning("request=%s was left by a dead process; settling it", orphan.lease)
+        if isinstance(orphan, BrokenLease):
+            await self._set_aside(orphan.lease, orphan.why)
+            return
+        try:
+            await self._settle_orphan(orphan)
+        except RedisAway:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with this one
+            await self._set_aside(orphan.lease, f"{type(error).__name__}: {error}")
+
+    async def _set_aside(self, lease: str, why: str) -> None:
+        if await self._store.leases.set_aside(lease, why[:_MOST_REASON]):
+            log.error("request=%s cannot be booked and was put aside: %s", lease, why)
+
+    async def _settle_orphan(self, orphan: Orphan) -> None:
         if orphan.kind != "messages":
             await self._store.leases.settle(Booking(orphan.lease, "recovered"))
             return

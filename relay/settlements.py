@@ -50,6 +50,10 @@ class Settlements:
                 return True
             except RedisAway as error:
                 log.warning("request=%s settles later: %s", booking.lease, error)
+            except ReplyError as error:
+                # Without a heartbeat its lease is found by recovery soon, as a dead process's is.
+                log.error("request=%s cannot be booked: %s", booking.lease, error)
+                return False
         self.keep(booking)
         return False
 

@@ -54,9 +54,8 @@ local scope, owner = 'key:' .. key, k[17] and k[17] ~= '' and 'owner:' .. k[17]
 -- A batch brings its own estimate, and its tokens come when the upstream sees fit.
 local is_batch = kind == 'batch'
 local average = counts and not is_batch and redis.call('HMGET', named('average', key), model, model .. '|tokens') or {}
-local tokens = math.max(tonumber(ARGV[14]), tonumber(average[2]) or 0)
-local cost = {most = tonumber(ARGV[12]),
-  expected = math.max(tonumber(ARGV[13]), tonumber(average[1]) or 0)}
+local tokens = math.max(figure(ARGV[14]), figure(average[2]))
+local cost = {most = figure(ARGV[12]), expected = math.max(figure(ARGV[13]), figure(average[1]))}
 local tpm, fullest = not is_batch and tonumber(k[15]) or 0, nil
 local holders, is_counted = {}, false
 if counts then
@@ -132,13 +131,13 @@ if rate_max > 0 and (counts or kind == 'count_tokens') then
 end
 if counts then
   local day = day_of(now) .. ':requests'
-  redis.call('HINCRBY', named('spend', scope), day, 1)
+  add(named('spend', scope), day, 1)
   if is_counted then redis.call('SADD', NAME.touched, scope) end
   if tpm > 0 then
     slide('tokens', key, 60000, now)
     redis.call('ZADD', named('window', 'tokens', key), now, lease)
     redis.call('HSET', named('tokens', key), lease, whole(tokens))
-    redis.call('HINCRBY', named('tokens', key), 'sum', whole(tokens))
+    add(named('tokens', key), 'sum', tokens)
   end
 end
 local stays = affinity == '' and '' or not wanted and 'new' or wanted == best.id and 'kept' or 'moved'

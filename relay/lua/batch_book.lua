@@ -13,11 +13,11 @@ if not b[1] or b[9] then
   redis.call('ZREM', KEYS[1], ARGV[1])
   return 0
 end
-local started, total, MONEY = tonumber(b[3]), 0, 1
+local started, total, MONEY = figure(b[3]), 0, 1
 for i = 6, #ARGV, 3 do
   local amounts = {}
   for place, amount in string.gmatch(ARGV[i + 2], '(%d+)=(%d+)') do
-    amounts[tonumber(place)] = tonumber(amount)
+    amounts[tonumber(place)] = figure(amount)
   end
   add_amounts(b[1], b[2], ARGV[i], started, amounts, ARGV[4])
   total = total + (amounts[MONEY] or 0)
@@ -28,7 +28,7 @@ spend('account:' .. b[2], total, started)
 spend('key:' .. b[1], total, started)
 if b[4] ~= '' then spend('owner:' .. b[4], total, started) end
 spend('relay', total, started)
-local cost = {most = tonumber(b[6]), expected = tonumber(b[7])}
+local cost = reservation(b[6], b[7])
 for scope in string.gmatch(b[5], '[^\n]+') do hold(scope, cost, -1) end
 if b[8] ~= '' then hold('account:' .. b[8], cost, -1) end
 redis.call('SET', named('decision', b[10]), ARGV[2], 'EX', ARGV[3])

@@ -19,7 +19,7 @@ local b = redis.call('HMGET', batch, 'key', 'account', 'started_at')
 redis.call('HSET', named('object', ARGV[1]), 'key', b[1], 'account', b[2], 'kind', 'batch')
 redis.call('ZADD', named('objects', b[1], 'batch'), b[3], ARGV[1])
 if l[2] == 'recovered' then
-  local cost = {most = tonumber(l[5]), expected = tonumber(l[6])}
+  local cost = reservation(l[5], l[6])
   for scope in string.gmatch(l[4] or '', '[^\n]+') do hold(scope, cost, 1) end
   if l[7] and l[7] ~= '' then hold('account:' .. l[7], cost, 1) end
 elseif l[1] then

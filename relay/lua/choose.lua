@@ -7,7 +7,7 @@
 local ENOUGH, LEAST = 0.5, 0.05
 
 local function weight_of(weight, headroom, till, now)
-  local left = (tonumber(till) or 0) > now and tonumber(headroom) / 1000 or 1
+  local left = figure(till) > now and figure(headroom) / 1000 or 1
   return (tonumber(weight) or 1) * math.max(LEAST, math.min(1, left / ENOUGH))
 end
 

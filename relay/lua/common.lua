@@ -10,9 +10,30 @@ local function named(kind, ...)
   return string.format(NAME[kind], ...)
 end
 
+-- No figure is larger: a little less than what a 64-bit counter of Redis holds.
+local LARGEST = 9000000000000000000
+
+-- What is given or stored as a number within those bounds; 0 when it is none.
+local function figure(value)
+  local number = tonumber(value)
+  if not number or number ~= number then return 0 end
+  return math.max(-LARGEST, math.min(LARGEST, number))
+end
+
 -- A number as text, whole, without an exponent, and never a negative zero.
 local function whole(number)
+  number = figure(number)
   return number == 0 and '0' or string.format('%.0f', number)
+end
+
+-- Adds to a hash's field and returns the sum. This cannot fail halfway through a script: a sum
+-- beyond the bounds stays at them, and what is stored but is no number counts as 0.
+local function add(key, field, amount)
+  local sum = redis.pcall('HINCRBY', key, field, whole(amount))
+  if type(sum) == 'number' then return sum end
+  sum = figure(figure(redis.call('HGET', key, field)) + figure(amount))
+  redis.call('HSET', key, field, whole(sum))
+  return sum
 end
 
 -- The UTC day of a Unix time in milliseconds, as YYYY-MM-DD (proleptic Gregorian calendar).

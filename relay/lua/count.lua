@@ -15,13 +15,27 @@ local function series_of(month, label)
   return number
 end
 
+-- Up to here the sums of a cell are exact; nobody uses more.
+local MOST_COUNTED = 9007199254740991
+
+-- What a packed cell holds. What cannot be read, or was never used by anybody, counts as 0.
+local function unpacked(packed)
+  local is_read, sums = pcall(cmsgpack.unpack, packed)
+  if not is_read or type(sums) ~= 'table' then return {} end
+  for place, sum in ipairs(sums) do
+    local is_sound = type(sum) == 'number' and math.abs(sum) <= MOST_COUNTED
+    if not is_sound then sums[place] = 0 end
+  end
+  return sums
+end
+
 -- Adds amounts, by their place, to a cell of a period.
 local function add_to(period, cell, amounts, life_s)
   local packed = redis.call('HGET', period, cell)
-  local sums = packed and cmsgpack.unpack(packed) or {}
+  local sums = packed and unpacked(packed) or {}
   for place, amount in pairs(amounts) do
     for i = #sums + 1, place do sums[i] = 0 end
-    sums[place] = sums[place] + amount
+    sums[place] = math.max(-MOST_COUNTED, math.min(MOST_COUNTED, sums[place] + figure(amount)))
   end
   if redis.call('HSET', period, cell, cmsgpack.pack(sums)) == 1 then
     redis.call('EXPIRE', period, life_s)

@@ -69,11 +69,33 @@ local function budgets_used(scope, budgets, now)
   return found
 end
 
--- Holds a lease's reservation at a scope, or gives it back with -1.
+-- A reservation as it is stored. What no counter can hold was never held: the release before this
+-- rule failed when it tried.
+local function reservation(most, expected)
+  local given = tonumber(most) or 0
+  if given ~= given or math.abs(given) > LARGEST then return {most = 0, expected = 0} end
+  return {most = given, expected = figure(expected)}
+end
+
+-- Holds a lease's reservation at a scope, or gives it back with -1. Never is less than nothing held.
 local function hold(scope, cost, sign)
   local key = named('spend', scope)
-  redis.call('HINCRBY', key, 'held_most', whole(sign * cost.most))
-  redis.call('HINCRBY', key, 'held_expected', whole(sign * cost.expected))
+  if add(key, 'held_most', sign * cost.most) < 0 then redis.call('HSET', key, 'held_most', '0') end
+  if add(key, 'held_expected', sign * cost.expected) < 0 then
+    redis.call('HSET', key, 'held_expected', '0')
+  end
+end
+
+-- Gives back everything that a lease (its fields by name) holds, wherever it holds it.
+local function give_back(lease)
+  local own = reservation(lease.most, lease.expected)
+  for scope in string.gmatch(lease.holders or '', '[^\n]+') do hold(scope, own, -1) end
+  if lease.held_account and lease.held_account ~= '' then
+    hold('account:' .. lease.held_account, reservation(lease.call_most, lease.call_expected), -1)
+  end
+  for id, lost in string.gmatch(lease.lost_held or '', '(%S+) (%d+)') do
+    hold('account:' .. id, reservation(lost, lost), -1)
+  end
 end
 
 -- The budgets of a scope that a lease's reservation is held at.
@@ -95,8 +117,8 @@ end
 local function spend(scope, amount, started)
   if amount == 0 then return end
   local key = named('spend', scope)
-  redis.call('HINCRBY', key, day_of(started), whole(amount))
-  redis.call('HINCRBY', key, 'total', whole(amount))
+  add(key, day_of(started), amount)
+  add(key, 'total', amount)
   redis.call('SADD', NAME.touched, scope)
 end
 
@@ -106,8 +128,7 @@ local function slide(what, key, ms, now)
   if what == 'tokens' then
     local gone = redis.call('ZRANGEBYSCORE', window, '-inf', old)
     for _, lease in ipairs(gone) do
-      local tokens = tonumber(redis.call('HGET', named('tokens', key), lease)) or 0
-      redis.call('HINCRBY', named('tokens', key), 'sum', whole(-tokens))
+      add(named('tokens', key), 'sum', -figure(redis.call('HGET', named('tokens', key), lease)))
       redis.call('HDEL', named('tokens', key), lease)
     end
   end
@@ -119,7 +140,7 @@ local function set_tokens(lease, key, tokens)
   local before = redis.call('HGET', named('tokens', key), lease)
   if not before then return end
   redis.call('HSET', named('tokens', key), lease, whole(tokens))
-  redis.call('HINCRBY', named('tokens', key), 'sum', whole(tokens - tonumber(before)))
+  add(named('tokens', key), 'sum', tokens - figure(before))
 end
 
 -- An admission that never ran leaves nothing in any window.
@@ -131,7 +152,7 @@ local function uncount(lease, key, has_tokens, counts, started)
     redis.call('HDEL', named('tokens', key), lease)
   end
   if counts then
-    redis.call('HINCRBY', named('spend', 'key:' .. key), day_of(started) .. ':requests', -1)
+    add(named('spend', 'key:' .. key), day_of(started) .. ':requests', -1)
   end
 end
 

@@ -34,11 +34,11 @@ end
 
 local tried = {}
 for i = 11, #ARGV do tried[ARGV[i]] = true end
-local cost = {most = tonumber(l[8]), expected = tonumber(l[9])}
+local cost = reservation(l[8], l[9])
 local counts = l[7] == 'messages' or l[7] == 'batch'
 local ask = {bound = '', model = l[4], class = l[5], groups = l[6], cost = counts and cost}
 -- A lost attempt is booked: beside it the next one needs its whole reservation again.
-local lost, again = tonumber(ARGV[9]), {}
+local lost, again = figure(ARGV[9]), {}
 for scope in string.gmatch(lost > 0 and l[10] or '', '[^\n]+') do
   if check_budgets(scope, budgets_of(scope, lease), {most = lost, expected = lost}, now) then
     return {'none'}
@@ -49,7 +49,7 @@ local found = choose(ask, tried, now)
 
 -- The attempt is over: if this process dies, it stands beside the next one in the books.
 local function note_attempt()
-  redis.call('HINCRBY', named('lease', lease), 'attempt', 1)
+  add(named('lease', lease), 'attempt', 1)
   redis.call('HSET', named('lease', lease), 'lost', (l[12] or '') .. ARGV[10] .. '\n')
   redis.call('HDEL', named('lease', lease), 'input', 'chars')
 end
@@ -69,8 +69,8 @@ if lost > 0 then
       (l[13] or '') .. l[11] .. ' ' .. whole(lost) .. '\n')
   end
   for _, scope in ipairs(again) do hold(scope, {most = lost, expected = lost}, 1) end
-  redis.call('HINCRBY', named('lease', lease), 'most', whole(lost))
-  redis.call('HINCRBY', named('lease', lease), 'expected', whole(lost))
+  add(named('lease', lease), 'most', lost)
+  add(named('lease', lease), 'expected', lost)
 end
 hold_account(lease, l[11], found.best, counts and cost)
 take(lease, found.best, l[5], l[3], now)

@@ -3,7 +3,7 @@
 -- ARGV     1 counters' life in seconds  2… key, model, counter's place, amount, key, model, …
 local now = now_ms()
 for i = 2, #ARGV, 4 do
-  local amounts = {[tonumber(ARGV[i + 2])] = tonumber(ARGV[i + 3])}
+  local amounts = {[tonumber(ARGV[i + 2])] = figure(ARGV[i + 3])}
   add_amounts(ARGV[i], '', ARGV[i + 1], now, amounts, ARGV[1])
 end
 return #ARGV

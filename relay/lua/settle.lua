@@ -26,14 +26,14 @@ if not l[1] then
   local traces = redis.call('EXISTS', named('lease', lease), named('decision', lease))
   if state ~= 'settled' or record == '' or decision == '' or traces > 0 then return 0 end
   local now = now_ms()
-  redis.call('HINCRBY', named('spend', 'key:' .. ARGV[13]), day_of(now) .. ':requests', 1)
+  add(named('spend', 'key:' .. ARGV[13]), day_of(now) .. ':requests', 1)
   l = {ARGV[13], ARGV[14], whole(now), false, '',
     redis.call('HGET', named('key', ARGV[13]), 'owner') or '', '', '0', '0', ''}
 end
 local late = l[4] == 'recovered'
 if late and state == 'recovered' then return 0 end
-local key, account = l[1], l[2]
-local started, total = tonumber(l[3]), 0
+local key, account = l[1], l[2] or ''
+local started, total, tokens = figure(l[3]), 0, figure(ARGV[12])
 local MONEY = 1
 
 -- Adds amounts, by their place, to an account's counters; money is spent at every scope as well.
@@ -62,7 +62,7 @@ if late then
   for i = 1, #before, 2 do
     local at, model = string.match(before[i], '^([^|]*)|(.*)$')
     local amounts = {}
-    for place, amount in pairs(cmsgpack.unpack(before[i + 1])) do amounts[place] = -amount end
+    for place, amount in pairs(unpacked(before[i + 1])) do amounts[place] = -amount end
     count(at, model, amounts)
   end
   redis.call('DEL', named('booked', lease))
@@ -70,7 +70,7 @@ end
 local accounts = {}
 for i = 15, #ARGV, 3 do
   accounts[ARGV[i]] = accounts[ARGV[i]] or {}
-  accounts[ARGV[i]][tonumber(ARGV[i + 1])] = tonumber(ARGV[i + 2])
+  accounts[ARGV[i]][tonumber(ARGV[i + 1])] = figure(ARGV[i + 2])
 end
 for at, amounts in pairs(accounts) do
   count(at, ARGV[9], amounts)
@@ -84,25 +84,18 @@ spend('relay', total, started)
 
 if not late then
   -- What was held is free again, and the exact figures stand where the expected ones did.
-  for scope in string.gmatch(l[7] or '', '[^\n]+') do
-    hold(scope, {most = tonumber(l[8]), expected = tonumber(l[9])}, -1)
-  end
-  if l[10] and l[10] ~= '' then
-    hold('account:' .. l[10], {most = tonumber(l[11]), expected = tonumber(l[12])}, -1)
-  end
-  for id, lost in string.gmatch(l[16] or '', '(%S+) (%d+)') do
-    hold('account:' .. id, {most = tonumber(lost), expected = tonumber(lost)}, -1)
-  end
+  give_back({holders = l[7], most = l[8], expected = l[9], held_account = l[10],
+    call_most = l[11], call_expected = l[12], lost_held = l[16]})
   if state == 'void' then
     uncount(lease, key, l[13] == '1', l[14] == '1', started)
   elseif l[13] == '1' then
-    set_tokens(lease, key, tonumber(ARGV[12]))
+    set_tokens(lease, key, tokens)
   end
   if state == 'settled' and ((l[7] and l[7] ~= '') or l[13] == '1') then
-    learn(key, l[15], total, tonumber(ARGV[12]))
+    learn(key, l[15] or '', total, tokens)
   end
 end
-if late and state == 'settled' and l[13] == '1' then set_tokens(lease, key, tonumber(ARGV[12])) end
+if late and state == 'settled' and l[13] == '1' then set_tokens(lease, key, tokens) end
 local entry
 if record ~= '' or (late and l[17]) then
   entry = redis.call('XADD', NAME.usage, '*', 'record', record, 'at', whole(started), 'model',

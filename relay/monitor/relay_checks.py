@@ -150,6 +150,21 @@ def errors(look: Look, _: Site, settings: Settings) -> Iterator[Finding]:
     yield Finding("errors", level, text, "relay usage, relay account list" if level != OK else "")
 
 
+def booking(look: Look, _: Site, __: Settings) -> Iterator[Finding]:
+    """Whether every request of a process that died could be booked."""
+    if not look.redis_answers or look.stored is None:
+        yield Finding("booking", UNSEEN, _AWAY)
+        return
+    aside = look.stored.aside
+    if not aside:
+        text = "Every request of the last day was booked, also those of processes that died."
+        yield Finding("booking", OK, text)
+        return
+    text = f"{len(aside)} requests of the last day could not be booked; the newest is"
+    text += f" {aside[0].lease}: {aside[0].why}"
+    yield Finding("booking", WARNING, text, "report it with the relay's log; nothing is blocked")
+
+
 def webhook(look: Look, _: Site, __: Settings) -> Iterator[Finding]:
     """Whether those who are to be told are reached."""
     if not look.redis_answers or look.stored is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from relay.accounts import Account
 from relay.alerts import Standing
+from relay.store import BrokenLease
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Stored:
         accounts: None when they cannot be read; `accounts_problem` says why.
         sealed: accounts whose secrets do not open, by name, and why.
         requests, failures: of the last five minutes.
+        aside: requests of the last day that could not be booked, newest first.
     """
 
     problem: str = ""
@@ -96,6 +98,7 @@ class Stored:
     sealed: Mapping[str, str] = field(default_factory=dict)
     requests: int = 0
     failures: int = 0
+    aside: Sequence[BrokenLease] = ()
     webhooks: Sequence[Standing] = ()
 
     @property

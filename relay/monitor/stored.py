@@ -13,6 +13,7 @@ from relay.vault import Vault, VaultError
 
 _PATIENCE_S = 3.0
 _SPAN_MS = 5 * 60 * 1000
+_DAY_MS = 24 * 3600 * 1000
 # Of a busier relay the newest tell enough.
 _MOST_RECORDS = 5000
 # Ends that are nobody's failure, or the client's.
@@ -43,6 +44,7 @@ async def look(opened: Store, settings: Settings, alerts: Alerts) -> Stored:
             sealed=sealed,
             requests=requests,
             failures=failures,
+            aside=await opened.leases.aside(await opened.upkeep.now_ms() - _DAY_MS),
             webhooks=await alerts.standings(),
         )
     except DatabaseLost as lost:

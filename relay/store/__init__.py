@@ -34,6 +34,7 @@ from relay.store.values import (
     Admitted,
     Again,
     Booking,
+    BrokenLease,
     Caller,
     Cell,
     Counted,
@@ -49,8 +50,8 @@ from relay.store.values import (
 
 __all__ = [
     "COUNTERS", "NOBODY", "NOTHING", "NO_LIMITS", "REFUSALS",
-    "Admitted", "Again", "Booking", "Caller", "Cell", "Counted", "DatabaseLost", "Dead",
-    "Entry", "Estimate", "Handed", "KeptBatch", "Moved", "NameTaken", "Orphan", "RedisAway",
+    "Admitted", "Again", "Booking", "BrokenLease", "Caller", "Cell", "Counted", "DatabaseLost",
+    "Dead", "Entry", "Estimate", "Handed", "KeptBatch", "Moved", "NameTaken", "Orphan", "RedisAway",
     "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting", "name", "opened",
 ]  # fmt: skip
 

@@ -44,6 +44,7 @@ _SCRIPTS = {
     "reset": _STATES,
     "heartbeat": ("common",),
     "orphans": ("common",),
+    "set_aside": ("common", "limits"),
     "create": _UNIQUE,
     "change": _UNIQUE,
     "twins": _UNIQUE,

@@ -14,6 +14,7 @@ from relay.store.values import (
     Admitted,
     Again,
     Booking,
+    BrokenLease,
     Caller,
     Estimate,
     Moved,
@@ -146,11 +147,21 @@ class LeaseTable:
         args = [part for row in progress for part in row]
         return int(await self._db.run("heartbeat", [NAMES["leases"]], args))
 
-    async def orphans(self) -> list[Orphan]:
+    async def orphans(self) -> list[Orphan | BrokenLease]:
         """Leases of dead processes; looking also tells Redis that somebody looks."""
         keys = [NAMES["leases"], NAMES["leases_seen"]]
         rows = await self._db.run("orphans", keys, [_DEATH_MS, _GAP_MS])
-        return [_orphan([part.decode() for part in row]) for row in rows]
+        return [_orphan(*row) for row in rows]
+
+    async def set_aside(self, lease: str, why: str) -> bool:
+        """Close a lease that cannot be settled; whether it was open. See lua/set_aside.lua."""
+        keys = [NAMES["leases"], NAMES["leases_aside"]]
+        return bool(await self._db.run("set_aside", keys, [lease, why]))
+
+    async def aside(self, since_ms: int) -> list[BrokenLease]:
+        """Leases that were put aside since a time (Unix ms), newest first."""
+        rows = await self._db.call("XREVRANGE", NAMES["leases_aside"], "+", since_ms)
+        return [BrokenLease(fields[1].decode(), fields[3].decode()) for _, fields in rows]
 
     async def count(self) -> int:
         return int(await self._db.call("ZCARD", NAMES["leases"]))
@@ -165,7 +176,10 @@ def _lines(text: str) -> tuple[str, ...]:
     return tuple(text.split("\n")) if text else ()
 
 
-def _orphan(row: Sequence[str]) -> Orphan:
-    lease, key, account, model, kind, started, tokens, chars, lost = row
-    attempts = _lines(lost.rstrip("\n"))
-    return Orphan(lease, key, account, model, kind, int(started), int(tokens), int(chars), attempts)
+def _orphan(lease: bytes, *fields: bytes) -> Orphan | BrokenLease:
+    try:
+        key, account, model, kind, started, tokens, chars, lost = (one.decode() for one in fields)
+        figures = int(started), int(tokens), int(chars)
+    except ValueError as error:
+        return BrokenLease(lease.decode(), f"its fields cannot be read: {error}")
+    return Orphan(lease.decode(), key, account, model, kind, *figures, _lines(lost.rstrip("\n")))

@@ -10,6 +10,7 @@ NAMES = {
     "lease": "{relay}:lease:%s",
     "leases": "{relay}:leases",
     "leases_seen": "{relay}:leases:seen",
+    "leases_aside": "{relay}:leases:aside",
     "booked": "{relay}:booked:%s",
     "inflight_key": "{relay}:inflight:key:%s",
     "inflight_account": "{relay}:inflight:account:%s",

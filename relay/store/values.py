@@ -214,6 +214,14 @@ class Orphan:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenLease:
+    """A lease of a dead process whose fields cannot be read, and why."""
+
+    lease: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A usage record as it stands in the books.
 
