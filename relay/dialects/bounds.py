@@ -12,8 +12,8 @@ import msgspec
 from relay import errors
 from relay.pricing import MOST_USES
 
-# Fields that change nothing of what size and max_tokens bound, whatever they say. Everything that is
-# not known is taken for unbounded: tomorrow's fields may cost anything.
+# Fields that change nothing of what size and max_tokens bound, whatever they say. Everything that
+# is not known is taken for unbounded: tomorrow's fields may cost anything.
 _BOUNDED = frozenset((
     "model", "max_tokens", "messages", "system", "tools", "tool_choice", "metadata", "stream",
     "stop_sequences", "temperature", "top_p", "top_k", "thinking", "output_config",

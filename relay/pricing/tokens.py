@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, fields, replace
 
-# No figure of tokens that a client or an upstream names counts for more: ten of the largest contexts.
+# No figure of tokens that a client or an upstream names counts for more: ten of the largest
+# contexts.
 MOST_TOKENS = 10_000_000
 # The same of uses of an upstream's tools.
 MOST_USES = 100_000

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -81,11 +80,11 @@ async def test_a_counter_that_is_no_number_or_full_stops_nothing(budgeted: Store
 
 
 @pytest.fixture
-async def office(opened: Store) -> AsyncIterator[Office]:
+async def office(opened: Store) -> Office:
     one = Office(opened)
     await one.open()
     await one.leases.recover()
-    yield one
+    return one
 
 
 async def leave(office: Office, lease: str, **fields: object) -> None:
@@ -106,7 +105,8 @@ BROKEN: list[dict[str, object]] = [
     {"chars": "nan"}, {"lost": "no json\n"}, {"lost": '{"account_id":1}\n'}, {"kind": "unheard of"},
     {"most": "1e300", "holders": "key:key_1"}, {"most": "x", "holders": "relay"},
     {"input": 10**30}, {"chars": 10**30}, {"affinity": "x", "owner": None, "holders": None},
-    {"tpm": "1", "counts": None, "held_account": "acc_gone", "lost_held": "acc_gone 99999999999999999999\n"},
+    {"tpm": "1", "counts": None, "held_account": "acc_gone",
+     "lost_held": "acc_gone 99999999999999999999\n"},
 ]  # fmt: skip
 
 

@@ -14,9 +14,9 @@ from relay.pricing import MOST_MICROS, MOST_TOKENS, MOST_USES, Prices
 PLAIN = {"model": "claude-opus-5", "max_tokens": 5, "messages": [{"role": "user", "content": "a"}]}
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 WORDS = (
-    "type", "url", "file", "container_upload", "tool_addition", "mcp_servers", "tools", "max_tokens",
-    "fallbacks", "speed", "fast", "web_search_20250305", "advisor_20260301", "context_management",
-    "compact_20260112", "edits", "max_uses", "container",
+    "type", "url", "file", "container_upload", "tool_addition", "mcp_servers", "tools",
+    "max_tokens", "fallbacks", "speed", "fast", "web_search_20250305", "advisor_20260301",
+    "context_management", "compact_20260112", "edits", "max_uses", "container",
 )  # fmt: skip
 
 
@@ -141,7 +141,7 @@ NUMBERS = [str(10**7 + 1), str(2**63), str(10**19), "1" + "0" * 100, "1" + "0" *
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number[:20])
 def test_more_tokens_than_anything_can_have_are_refused(number: str):
     body = json.dumps({**PLAIN, "max_tokens": "@"}).replace('"@"', number).encode()
-    with pytest.raises(errors.BadRequest, match="^max_tokens: "):
+    with pytest.raises(errors.BadRequest, match=r"^max_tokens: "):
         read(body)
 
 
@@ -160,7 +160,7 @@ def test_uses_that_are_no_number_bound_nothing(number: str):
     assert read(body).unbounded == "tools"
 
 
-@pytest.mark.parametrize("dialect, field", [
+@pytest.mark.parametrize(("dialect", "field"), [
     (chat, "max_tokens"), (chat, "max_completion_tokens"), (responses, "max_output_tokens"),
 ])  # fmt: skip
 @pytest.mark.parametrize(
