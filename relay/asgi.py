@@ -17,6 +17,7 @@ import trio
 
 import relay
 from relay import api, errors, log, signin
+from relay.attempts import network_of
 from relay.client import Client, ClientGone, Receive, Send
 from relay.context import Context
 from relay.leases import new_request_id, unavailable
@@ -157,7 +158,7 @@ class App:
         """What the access line calls an error; fail2ban counts the unknown keys in it."""
         if not isinstance(error, errors.UnknownKey):
             return error.type
-        is_new = self._strangers.is_new(client.address, error.key_hash)
+        is_new = self._strangers.is_new(network_of(client.address), error.key_hash)
         return "unknown_key" if is_new else "unknown_key_again"
 
     def _handler(self, client: Client) -> Callable[[], Awaitable[None]]:

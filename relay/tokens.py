@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from relay import errors, rules
+from relay.attempts import network_of
 from relay.audit import Audit
 from relay.store import NameTaken, Store
 from relay.users import ROLES
@@ -167,11 +168,12 @@ class Tokens:
         A right one is let in however many wrong ones came: 256 bits are not guessed, and nobody
         should lock out those who share an address.
         """
-        of_address = f"tokens:{address}"
+        place = network_of(address)
+        of_address = f"tokens:{place}"
         count, left_s = await self._store.users.attempts(of_address)
         # fail2ban counts more of them than are let try; beyond that there is nothing to tell.
         if count < 2 * _MOST_WRONG:
-            same = hashlib.sha256(f"{address} {token_hash}".encode()).hexdigest()[:32]
+            same = hashlib.sha256(f"{place} {token_hash}".encode()).hexdigest()[:32]
             if (await self._store.users.note_attempt(f"token:{same}", _WINDOW_S))[0] == 1:
                 count, left_s = await self._store.users.note_attempt(of_address, _WINDOW_S)
                 log.warning("address=%s showed an unknown admin token", address)

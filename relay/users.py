@@ -1,11 +1,12 @@
 """People who may use the console: who they are, what they may, and how they sign in.
 
-A wrong password, a wrong code and an unknown name look and last the same. Guessing is slowed by
-address and name together, by address, and by name alone, so that nobody locks another one out.
+A wrong password, a wrong code and an unknown name look and last the same. Guessing is slowed, see
+attempts.py; nobody locks another one out.
 """
 
 import hashlib
 import logging
+import math
 import secrets
 import time
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ from datetime import UTC, datetime
 import trio
 
 from relay import passwords, rules
+from relay.attempts import Attempt, Attempts
 from relay.audit import Audit
 from relay.store import Store
+from relay.strangers import Strangers
 from relay.vault import Vault, same_secret
 
 ROLES = ("viewer", "operator", "admin")
@@ -24,10 +27,6 @@ FIRST = "admin"
 ISSUER = "Relay"
 
 log = logging.getLogger("relay.users")
-
-_WINDOW_S = 15 * 60
-# So many failures within the window, of an address with one name, of an address, of a name.
-_MOST_OF_PAIR, _MOST_OF_ADDRESS, _MOST_OF_NAME = 5, 20, 50
 
 # Each takes 19 MiB; more of them wait for their turn.
 _HASHED_AT_ONCE = 4
@@ -86,7 +85,11 @@ class Users:
         self._store = store
         self._vault = vault
         self._audit = Audit(store, vault)
+        self._attempts = Attempts(store)
         self._hashing = trio.CapacityLimiter(_HASHED_AT_ONCE)
+        # Wrong passwords of late, by a hash that nobody else can make.
+        self._wrong = Strangers()
+        self._salt = secrets.token_bytes(32)
 
     async def ensure_first(self, password: str) -> str | None:
         """Make the first admin where there is no user; returns a password that was made up."""
@@ -154,6 +157,7 @@ class Users:
         await self._keep_an_admin(user, "")
         await self.sign_out_everywhere(name)
         await self._store.users.remove(name)
+        await self._attempts.forget(name)
         await self._audit.note("user.remove", name, {"role": user.role})
         return user
 
@@ -221,53 +225,79 @@ class Users:
             SignInRefused: something is not right, or too much was tried.
         """
         name = name.strip()
-        await self._count_attempt(name, address)
+        began_at = trio.current_time()
+        attempt, wait_s = await self._attempts.begin(name, address)
+        _refuse_early(wait_s, "" if attempt.is_known else address)
         fields = await self._store.users.read(name)
         kept = fields.get("password", "")
         is_right = await passwords.is_password(password, kept, self._hashing)
         is_right = is_right and bool(fields.get("enabled"))
+        if attempt.delay_s and not await self._shows_factor(attempt, name, fields, code):
+            await trio.sleep_until(began_at + attempt.delay_s)
         if is_right and fields.get("totp"):
-            is_right = await self._is_code(name, fields, code)
+            is_right = await self._is_code(attempt, name, fields, code)
         if not is_right:
             await self._store.confirm()
-            # What was typed as a name may be a password: only a user's own is told.
-            log.warning("user=%s address=%s could not sign in", name if fields else "?", address)
+            self._log_failure(attempt, name if fields else "?", password, address)
             raise SignInRefused("The name, the password or the code is not right.")
         log.info("user=%s address=%s signed in", name, address)
-        await self._forget_attempt(name, address)
+        await self._attempts.succeed(attempt)
         await self._store.users.change(name, {"signed_in_at": _now_ms()})
         return await self.find(name)
 
+    def _log_failure(self, attempt: Attempt, name: str, password: str, address: str) -> None:
+        """Say that somebody could not sign in, in the words that fail2ban counts for a new guess.
+
+        The same wrong password again, and users at places of their own, must not ban those who
+        share the address. What was typed as a name may be a password: only a user's own is told.
+        """
+        guess = hashlib.blake2b(f"{name} {password}".encode(), key=self._salt).hexdigest()
+        how = "could not sign in"
+        if attempt.is_known:
+            how += " from a known address"
+        elif not self._wrong.is_new(attempt.place, guess):
+            how += " again"
+        log.warning("user=%s address=%s %s", name, address, how)
+
     async def confirm(self, name: str, password: str, address: str) -> None:
-        """Make sure that a person who is signed in knows the password; counted as a sign-in.
+        """Make sure that a person who is signed in knows the password; counted for them alone.
 
         Raises:
             SignInRefused: they do not, or too much was tried.
         """
-        await self._count_attempt(name, address)
+        attempt, wait_s = await self._attempts.again(name, address)
+        _refuse_early(wait_s, address)
         kept = (await self._store.users.read(name)).get("password", "")
         if not await passwords.is_password(password, kept, self._hashing):
             log.warning("user=%s address=%s gave a wrong password in a session", name, address)
             raise SignInRefused("The password is not right.")
-        await self._forget_attempt(name, address)
+        await self._attempts.succeed(attempt)
 
-    async def _count_attempt(self, name: str, address: str) -> None:
-        # Counted before it is tried, so that many at one time are not more than one by one.
-        for what, most in _limits(name, address):
-            count, left_s = await self._store.users.note_attempt(what, _WINDOW_S)
-            if count > most:
-                log.warning("address=%s tried to sign in too often", address)
-                raise SignInRefused(
-                    f"Too many attempts. Try again in {max(1, left_s // 60)} minutes.", left_s
-                )
+    async def _shows_factor(
+        self, attempt: Attempt, name: str, fields: dict[str, str], code: str
+    ) -> bool:
+        """Whether a code of the user's came with the attempt. Uses none up, and opens nothing."""
+        if not (code and fields.get("totp")) or not await self._attempts.may_look_at_code(attempt):
+            return False
+        secret = self._vault.decrypt(fields["totp"], purpose=f"totp:{name}")
+        step = passwords.totp_step(secret, code)
+        if step is not None:
+            return step > int(fields["totp_step"])
+        return await self._store.users.has_recovery(name, self._recovery_hash(code))
 
-    async def _forget_attempt(self, name: str, address: str) -> None:
-        of_pair, *others = (what for what, _ in _limits(name, address))
-        await self._store.users.forget_attempts(of_pair)
-        for what in others:
-            await self._store.users.note_attempt(what, _WINDOW_S, -1)
+    async def _is_code(
+        self, attempt: Attempt, name: str, fields: dict[str, str], code: str
+    ) -> bool:
+        """Whether the code is right, of somebody who knows the password; it works once."""
+        if not await self._attempts.may_try_code(attempt):
+            log.warning("user=%s: codes are tried too often by who knows the password", name)
+            return False
+        if not await self._takes_code(name, fields, code):
+            return False
+        await self._attempts.code_was_right(attempt)
+        return True
 
-    async def _is_code(self, name: str, fields: dict[str, str], code: str) -> bool:
+    async def _takes_code(self, name: str, fields: dict[str, str], code: str) -> bool:
         secret = self._vault.decrypt(fields["totp"], purpose=f"totp:{name}")
         step, used = passwords.totp_step(secret, code), fields["totp_step"]
         if step is not None and step > int(used):
@@ -342,13 +372,13 @@ class Users:
         await self._store.users.close_sessions(name, await self._store.users.sessions(name))
 
 
-def _limits(name: str, address: str) -> Sequence[tuple[str, int]]:
-    named = hashlib.sha256(name.encode()).hexdigest()[:32]
-    return (
-        (f"pair:{address}:{named}", _MOST_OF_PAIR),
-        (f"address:{address}", _MOST_OF_ADDRESS),
-        (f"name:{named}", _MOST_OF_NAME),
-    )
+def _refuse_early(wait_s: float, address: str) -> None:
+    """Refuse an attempt that comes too soon; with an `address` the log names it."""
+    if wait_s:
+        if address:
+            log.warning("address=%s tried to sign in too often", address)
+        seconds = math.ceil(wait_s)
+        raise SignInRefused(f"Too many attempts. Try again in {seconds} seconds.", seconds)
 
 
 def _check(name: str, password: str, role: str) -> None:

@@ -43,6 +43,7 @@ _SCRIPTS = {
     "check": _STATES,
     "reset": _STATES,
     "heartbeat": ("common",),
+    "attempt": ("common",),
     "orphans": ("common",),
     "set_aside": ("common", "limits"),
     "create": _UNIQUE,

@@ -47,6 +47,7 @@ NAMES = {
     "token": "{relay}:token:%s",
     "token_by_hash": "{relay}:token:by-hash",
     "attempts": "{relay}:attempts:%s",
+    "known": "{relay}:known:%s",
     "audit": "{relay}:audit",
     "audit_last": "{relay}:audit:last",
     "usage": "{relay}:usage",

@@ -1,10 +1,14 @@
 """People who may use the console: their settings, open sessions, tokens and failed attempts."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 
 from relay.store.database import flat
 from relay.store.names import NAMES, name
 from relay.store.records import NameTaken, Records
+
+_MOST_KNOWN = 20
+_KNOWN_LIFE_S = 180 * 24 * 3600
 
 
 class UserTable(Records):
@@ -43,6 +47,10 @@ class UserTable(Records):
         """Whether the code was good; it works once."""
         return bool(await self._db.call("SREM", name("recovery", user), code_hash))
 
+    async def has_recovery(self, user: str, code_hash: str) -> bool:
+        """Whether the code is good; it stays so."""
+        return bool(await self._db.call("SISMEMBER", name("recovery", user), code_hash))
+
     async def recovery_count(self, user: str) -> int:
         return int(await self._db.call("SCARD", name("recovery", user)))
 
@@ -77,6 +85,27 @@ class UserTable(Records):
             await self._db.call("ZREM", name("sessions", user), *sessions)
 
     # Attempts to sign in.
+
+    async def attempt(
+        self, what: str, scopes: Sequence[str], life_ms: int, limits: Sequence[int]
+    ) -> tuple[int, int]:
+        """Count an attempt in all scopes or in none, or undo one; see lua/attempt.lua."""
+        keys = [name("attempts", scope) for scope in scopes]
+        wait_ms, count = await self._db.run("attempt", keys, [what, life_ms, *limits])
+        return int(wait_ms), int(count)
+
+    async def is_known(self, user: str, place: str) -> bool:
+        """Whether a user has signed in from a place before."""
+        return await self._db.call("ZSCORE", name("known", user), place) is not None
+
+    async def note_known(self, user: str, place: str) -> None:
+        """Keep from where a user signed in; of the newest places, for a while."""
+        await self._db.call("ZADD", name("known", user), round(time.time()), place)
+        await self._db.call("ZREMRANGEBYRANK", name("known", user), 0, -_MOST_KNOWN - 1)
+        await self._db.call("EXPIRE", name("known", user), _KNOWN_LIFE_S)
+
+    async def forget_known(self, user: str) -> None:
+        await self._db.call("DEL", name("known", user))
 
     async def note_attempt(self, what: str, life_s: int, count: int = 1) -> tuple[int, int]:
         """One attempt more (or `count`); all are forgotten `life_s` after the first.

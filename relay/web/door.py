@@ -48,8 +48,9 @@ async def sign_in(visit: Visit) -> Response:
     except SignInRefused as refused:
         if not refused.wait_s:
             return _page(visit, 401, visit.text("The name, the password or the code is not right."))
-        minutes = max(1, refused.wait_s // 60)
-        told = visit.text("Too many attempts. Try again in {minutes} minutes.", minutes=minutes)
+        told = visit.text(
+            "Too many attempts. Try again in {seconds} seconds.", seconds=refused.wait_s
+        )
         response = _page(visit, 429, told)
         response.headers["retry-after"] = str(refused.wait_s)
         return response

@@ -32,7 +32,17 @@ ROWS = (
     {"keys", "accounts", "owners", "users"},
     {"budgets"},
     {"remarks"},
-    {"usage", "alerts", "audit", "limits", "refusals", "settlements", "versions", "waiting"},
+    {
+        "attempts",
+        "usage",
+        "alerts",
+        "audit",
+        "limits",
+        "refusals",
+        "settlements",
+        "versions",
+        "waiting",
+    },
     {"store", "redis_child"},
     {
         "passwords",
