@@ -30,7 +30,6 @@ class Call:
         tool_uses: how often the upstream may use tools of its own, where that is bounded.
         most_micros, expected_micros: what a batch can cost at most, and what it is likely to.
         places: where in the request a model stands, for a message about it.
-        model_at: where in the body the model's JSON string begins and ends.
     """
 
     kind: str
@@ -46,7 +45,6 @@ class Call:
     account_id: str = ""
     unbounded: str = ""
     tool_uses: int = 0
-    model_at: tuple[int, int] | None = None
     most_micros: int = 0
     expected_micros: int = 0
     places: Mapping[str, str] = field(default_factory=dict)

@@ -4,6 +4,7 @@ It also carries what the access line tells at the end. It knows nothing of keys,
 dialects.
 """
 
+import io
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ from typing import Any
 import trio
 
 from relay import errors
+from relay.bodies import SMALL_BYTES, BodyBudget, Hold
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
-# Beyond the time for the first byte a body must come at least this fast.
-_SLOWEST_BYTES_PER_S = 8 * 1024
+# Beyond the time for its first bytes a body must come at least this fast, in each window. One that
+# takes much memory must not take it for long.
+_SLOWEST_BYTES_PER_S, _SLOWEST_LARGE_BYTES_PER_S = 8 * 1024, 64 * 1024
+_WINDOW_S = 10.0
 
 
 _OF_A_BODY = (b"content-length", b"content-type", b"content-encoding")
@@ -30,24 +34,35 @@ class ClientGone(Exception):
     """The client closed its connection before its request was whole."""
 
 
-class BodyBudget:
-    """How many bytes of buffered bodies this process may hold at once."""
+class _Pace:
+    """How fast a body must come: so many bytes within the last seconds, however it began."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
-        self.held_bytes = 0
+    def __init__(self, patience_s: float, announced_bytes: int | None) -> None:
+        self._patience_s = patience_s
+        self._size = announced_bytes or 0
+        self._missing = 0.0
+        self.deadline = 0.0
+        self.begin()
 
-    def take(self, size: int) -> None:
-        """Account for `size` more bytes; Overloaded when that is too many."""
-        if self.held_bytes + size > self._most:
-            raise errors.Overloaded(
-                "The relay holds as many request bodies as it may. Try again in a moment.",
-                [(b"retry-after", b"1")],
-            )
-        self.held_bytes += size
+    def begin(self) -> None:
+        """The first bytes may take as long as the settings say; so they may after a wait."""
+        self._next(self._patience_s, min(_WINDOW_S, self._patience_s))
 
-    def give_back(self, size: int) -> None:
-        self.held_bytes -= size
+    def came(self, size: int) -> None:
+        """More of the body has come in; never counts for longer than a window."""
+        self._missing -= size
+        if self._missing <= 0:
+            self._next(_WINDOW_S, _WINDOW_S)
+
+    def grows(self, size: int) -> None:
+        """The body is at least this large."""
+        self._size = max(self._size, size)
+
+    def _next(self, within_s: float, worth_s: float) -> None:
+        is_large = self._size > SMALL_BYTES
+        rate = _SLOWEST_LARGE_BYTES_PER_S if is_large else _SLOWEST_BYTES_PER_S
+        self._missing = rate * worth_s
+        self.deadline = trio.current_time() + within_s
 
 
 @dataclass(slots=True)
@@ -89,40 +104,64 @@ class Client:
             self.body_is_in.set()
         self._receive = receive
         self._send = send
-        self._held: tuple[BodyBudget, int] | None = None
+        self._held: tuple[BodyBudget, Hold] | None = None
 
     def header(self, name: bytes) -> bytes:
         """The last value of a header, or nothing."""
         return next((value for given, value in reversed(self.headers) if given == name), b"")
 
-    async def body(self, most_bytes: int, budget: BodyBudget, patience_s: float) -> bytes:
-        """The whole body.
+    @property
+    def announced_bytes(self) -> int | None:
+        """How large the body is said to be; None where it comes in chunks."""
+        announced = self.header(b"content-length")
+        return int(announced) if announced.isdigit() else None
+
+    async def body(
+        self, most_bytes: int, budget: BodyBudget, patience_s: float, owner: str = ""
+    ) -> bytes:
+        """The whole body, which is held in memory until `let_go`.
+
+        Args:
+            patience_s: for the budget, and for the first bytes.
+            owner: whose share of the budget it takes.
 
         Raises:
             errors.TooLarge: over `most_bytes`; before anything is read where the length is said.
+            errors.Overloaded: the budget had no room in time.
             errors.RequestTimeout: it comes too slowly.
             ClientGone: the client closed instead.
         """
-        announced = self.header(b"content-length")
-        if announced.isdigit() and int(announced) > most_bytes:
+        announced = self.announced_bytes
+        if announced is not None and announced > most_bytes:
             raise _too_large(most_bytes)
-        parts: list[bytes] = []
-        size = 0
-        deadline = trio.current_time() + patience_s
-        while (part := await self._part(deadline + size / _SLOWEST_BYTES_PER_S)) is not None:
+        # What comes in chunks is taken for small until it turns out to be large.
+        expected = min(SMALL_BYTES, most_bytes) if announced is None else announced
+        hold = await self._take(budget, expected, owner, patience_s)
+        first, size = b"", 0
+        # Grows in place: joining pieces would hold a large body twice.
+        whole = io.BytesIO()
+        pace = _Pace(patience_s, announced)
+        while (part := await self._part(pace.deadline)) is not None:
             size += len(part)
             if size > most_bytes:
                 raise _too_large(most_bytes)
-            self._hold(budget, len(part))
-            parts.append(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            pace.came(len(part))
+            if size == len(part):
+                first = part
+            else:
+                whole.write(first + part if whole.tell() == 0 else part)
+            if size > hold.size:
+                hold = await self._take(budget, most_bytes, owner, patience_s)
+                pace.grows(most_bytes)
+                pace.begin()
+        budget.shrink(hold, size)
+        return first if size == len(first) else whole.getvalue()
 
     async def upload(self, patience_s: float) -> AsyncIterator[bytes]:
         """The body piece by piece, as it comes in; raises as `body` does, but for the size."""
-        size = 0
-        deadline = trio.current_time() + patience_s
-        while (part := await self._part(deadline + size / _SLOWEST_BYTES_PER_S)) is not None:
-            size += len(part)
+        pace = _Pace(patience_s, 0)
+        while (part := await self._part(pace.deadline)) is not None:
+            pace.came(len(part))
             yield part
 
     async def _part(self, deadline: float) -> bytes | None:
@@ -143,16 +182,18 @@ class Client:
                 self.body_is_in.set()
         return bytes(part)
 
-    def _hold(self, budget: BodyBudget, size: int) -> None:
-        budget.take(size)
-        held = self._held[1] if self._held else 0
-        self._held = (budget, held + size)
+    async def _take(self, budget: BodyBudget, size: int, owner: str, patience_s: float) -> Hold:
+        """The right to hold `size` bytes, in place of what was held before."""
+        hold = await budget.take(size, owner, patience_s)
+        self.let_go()
+        self._held = (budget, hold)
+        return hold
 
     def let_go(self) -> None:
         """The body is no longer needed; its bytes go back to the budget."""
         if self._held is not None:
-            budget, size = self._held
-            budget.give_back(size)
+            budget, hold = self._held
+            budget.give_back(hold)
             self._held = None
 
     async def leaves(self) -> None:

@@ -6,8 +6,8 @@ from relay.accounts import Accounts, SignIns
 from relay.alerts import Alerts
 from relay.audit import Audit
 from relay.backup import Backups
+from relay.bodies import BodyBudget
 from relay.checks import Checks
-from relay.client import BodyBudget
 from relay.keys import Keys
 from relay.leases import Leases
 from relay.limits import Clients

@@ -15,6 +15,7 @@ import trio
 
 from relay import balancer, delivery, errors, files, limits
 from relay.balancer import Verdict
+from relay.body import LARGE_BYTES, place_of
 from relay.call import Call, Dialect, Reader
 from relay.client import Client
 from relay.context import Context
@@ -42,6 +43,20 @@ def caller_of(ctx: Context, client: Client) -> Caller:
     return Caller(ctx.clients.of(agent), limits.address(client.address))
 
 
+async def body_of(ctx: Context, client: Client, key: KeyRef) -> bytes:
+    """A call's whole body. A large one is not even read for a key that may not call.
+
+    Raises:
+        errors.Unauthorized: the key is disabled, expired or gone.
+        errors.RelayError: see Client.body().
+    """
+    settings = ctx.settings
+    announced = client.announced_bytes
+    if announced is None or announced > LARGE_BYTES:
+        await ctx.keys.check(key)
+    return await client.body(settings.max_body_bytes, ctx.bodies, settings.body_timeout_s, key.id)
+
+
 async def relay(
     ctx: Context, client: Client, dialect: Dialect, read: Callable[[bytes], Call]
 ) -> None:
@@ -51,9 +66,11 @@ async def relay(
         read: makes the call of the body; raises errors.BadRequest.
     """
     key = await authenticated(ctx, client)
-    settings = ctx.settings
-    body = await client.body(settings.max_body_bytes, ctx.bodies, settings.body_timeout_s)
-    call = read(body)
+    body = await body_of(ctx, client, key)
+    if len(body) > LARGE_BYTES:
+        call = await trio.to_thread.run_sync(read, body, limiter=ctx.bodies.readers)
+    else:
+        call = read(body)
     client.trail.model = call.model
     call = await files.bound(ctx, key, call)
     async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
@@ -159,9 +176,9 @@ def _as_mapped(lease: Lease, body: bytes) -> bytes:
     """
     call = lease.call
     target = lease.credential.model_map.get(call.model)
-    if target is None or call.model_at is None:
+    if target is None or call.kind == "batch":
         return body
-    start, end = call.model_at
+    start, end = place_of(body, "model")
     return body[:start] + msgspec.json.encode(target) + body[end:]
 
 

@@ -17,7 +17,7 @@ from relay.call import Call
 from relay.client import Client
 from relay.context import Context
 from relay.delivery import collect
-from relay.exchange import answered, authenticated, caller_of, outcome, pass_through
+from relay.exchange import answered, authenticated, body_of, caller_of, outcome, pass_through
 from relay.headers import answer_headers
 from relay.keys import KeyRef
 from relay.lease import Lease
@@ -41,7 +41,7 @@ _BOOK_DEADLINE_S = 5.0
 async def create_batch(ctx: Context, client: Client) -> None:
     """Read a new batch, admit it by what it can cost, and pass it to an account."""
     key = await authenticated(ctx, client)
-    async with batches.spooled(ctx, client) as spool:
+    async with batches.spooled(ctx, client, key) as spool:
         reading = await batches.read(ctx, key, spool)
         call = reading.call(BATCHES + _query(client))
         client.trail.model = next(iter(reading.models)) if len(reading.models) == 1 else None
@@ -93,8 +93,7 @@ async def use(ctx: Context, client: Client, kind: str, object_id: str, rest: byt
         await batches.before_delete(ctx, object_id)
     body = b""
     if client.method == "POST":
-        settings = ctx.settings
-        body = await client.body(settings.max_body_bytes, ctx.bodies, settings.body_timeout_s)
+        body = await body_of(ctx, client, key)
     try:
         async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
             if kind == "batch" and rest == b"/results":

@@ -20,8 +20,8 @@ from relay.alerts import Alerts, post
 from relay.asgi import App
 from relay.audit import Audit
 from relay.backup import Backups
+from relay.bodies import BodyBudget
 from relay.checks import Checks
-from relay.client import BodyBudget
 from relay.context import Context
 from relay.keys import Keys
 from relay.leases import Leases, new_request_id

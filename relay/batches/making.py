@@ -81,32 +81,37 @@ class Reading:
 
 
 @contextlib.asynccontextmanager
-async def spooled(ctx: Context, client: Client) -> AsyncIterator[BinaryIO]:
+async def spooled(ctx: Context, client: Client, key: KeyRef) -> AsyncIterator[BinaryIO]:
     """The client's body in a file that is gone with the block, or with this process.
 
     Raises:
         errors.TooLarge, errors.Overloaded: it is too large, or too many are there.
+        errors.Unauthorized: the key is disabled, expired or gone.
     """
-    announced = client.header(b"content-length")
-    if announced.isdigit() and int(announced) > MOST_BYTES:
+    announced = client.announced_bytes
+    if announced is not None and announced > MOST_BYTES:
         raise _too_large()
+    await ctx.keys.check(key)
+    patience_s = ctx.settings.body_timeout_s
+    expected = MOST_BYTES if announced is None else announced
+    hold = await ctx.spools.take(expected, key.id, patience_s)
     size = 0
     try:
         # Beside the relay's own data: /tmp is often memory.
         with tempfile.TemporaryFile(dir=ctx.settings.home, buffering=0) as spool:
-            async for part in client.upload(ctx.settings.body_timeout_s):
+            async for part in client.upload(patience_s):
                 if size + len(part) > MOST_BYTES:
                     raise _too_large()
-                ctx.spools.take(len(part))
                 size += len(part)
                 try:
                     await trio.to_thread.run_sync(spool.write, part)
                 except OSError as error:
                     log.error("request=%s cannot be kept on disk: %s", client.request_id, error)
                     raise errors.Unavailable("The relay has no room on disk for a batch.") from None
+            ctx.spools.shrink(hold, size)
             yield spool
     finally:
-        ctx.spools.give_back(size)
+        ctx.spools.give_back(hold)
 
 
 def _too_large() -> errors.TooLarge:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import msgspec
 
 from relay import errors
-from relay.dialects.messages import NOT_JSON
+from relay.body import LONGEST_NAME, MOST_FIELDS, NOT_JSON, check_utf8
 
 _BLOCK = 64 * 1024
 MOST_REQUEST_BYTES = 32 * 1024 * 1024
@@ -36,6 +36,11 @@ def requests_of(file: BinaryIO) -> Iterator[bytes]:
     while (reader.peek() != b"}") if not names else reader.goes_on(b"}"):
         name = _name(reader.value())
         reader.expect(b":")
+        if len(name) > LONGEST_NAME or len(names) >= MOST_FIELDS:
+            raise errors.BadRequest(
+                f"The batch's body has over {MOST_FIELDS} fields, or one with a name of over"
+                f" {LONGEST_NAME} characters."
+            )
         if name in names:
             raise errors.BadRequest(f"{name[:100]}: this field stands twice in the request's body.")
         names.add(name)
@@ -70,9 +75,9 @@ def _name(text: bytes) -> str:
 
 def _check(text: bytes) -> None:
     try:
-        text.decode()
-        msgspec.json.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        check_utf8(text)
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.MsgspecError, RecursionError):
         raise errors.BadRequest(NOT_JSON) from None
 
 

@@ -6,6 +6,7 @@ and only what may matter is decoded: a body may be large, and most of it is text
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import msgspec
 
@@ -32,6 +33,10 @@ _OTHER_TYPE = re.compile(
     rb'"type"\s*:\s*"'
     rb'(?!(?:object|string|array|number|integer|boolean|null|custom|ephemeral)")'
 )
+# Tools that may cost more are decoded, which takes far more memory than their JSON.
+_LARGEST_TOOLS = 1024 * 1024
+_LONGEST_MANAGEMENT = 64 * 1024
+_LONGEST_USUAL = 100
 # What a letter, a digit or _ looks like when it is spelled as an escape; nobody needs to.
 _ESCAPE = re.compile(rb"\\u00(?:3[0-9]|5[fF]|6[1-9a-fA-F]|7[0-9aA])")
 # Content that is read at the upstream, whatever its size; and tools that are named in messages.
@@ -50,13 +55,37 @@ def _hex(digit: int) -> bytes:
     return low if low.isdigit() else b"[%s%s]" % (low, low.upper())
 
 
-def _content_of(words: bytes, type_word: bytes) -> re.Pattern[bytes]:
-    # A quote within a string has a backslash before it, so no text of a message matches.
-    return re.compile(rb'"%s"\s*:\s*"(?:%s)"' % (type_word, words))
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """Finds content of some types. The name of the field is looked for piece by piece, since a
+    search holds up every thread; what follows it may be far away.
+
+    A quote within a string has a backslash before it, so no text of a message matches.
+    """
+
+    name: re.Pattern[bytes]
+    value: re.Pattern[bytes]
+    longest_name: int
+
+    def is_in(self, data: bytes | memoryview) -> bool:
+        for start in range(0, len(data), _PIECE_BYTES):
+            end = min(start + _PIECE_BYTES + self.longest_name, len(data))
+            for found in self.name.finditer(data, start, end):
+                if self.value.match(data, found.end()):
+                    return True
+        return False
 
 
-_BY_REFERENCE = _content_of("|".join(_ELSEWHERE).encode(), b"type")
-_BY_REFERENCE_ESCAPED = _content_of(b"|".join(map(_spelled, _ELSEWHERE)), _spelled("type"))
+def _content(name: bytes, words: bytes, longest_name: int) -> _Content:
+    value = re.compile(rb'[ \t\n\r]*:[ \t\n\r]*"(?:%s)"' % words)
+    return _Content(re.compile(rb'"%s"' % name), value, longest_name)
+
+
+_PIECE_BYTES = 1024 * 1024
+_BY_REFERENCE = _content(b"type", "|".join(_ELSEWHERE).encode(), len(b'"type"'))
+_BY_REFERENCE_ESCAPED = _content(
+    _spelled("type"), b"|".join(map(_spelled, _ELSEWHERE)), len(b'"type"') + 4 * len(b"\\u0000")
+)
 
 
 class _Tool(msgspec.Struct):
@@ -82,25 +111,27 @@ def of(body: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[str, int]:
         errors.BadRequest: a number is larger than anything can be.
     """
     is_escaped = b"\\u00" in body and _ESCAPE.search(body) is not None
-    by_tools, uses = _tools(bytes(fields.get("tools", b"")), is_escaped=is_escaped)
-    pattern = _BY_REFERENCE_ESCAPED if is_escaped else _BY_REFERENCE
+    by_tools, uses = _tools(memoryview(fields.get("tools", b"")), is_escaped=is_escaped)
+    content = _BY_REFERENCE_ESCAPED if is_escaped else _BY_REFERENCE
     if by_tools:
         return by_tools, 0
-    if pattern.search(body):
-        found = (name for name, value in fields.items() if pattern.search(bytes(value)))
+    if content.is_in(body):
+        found = (name for name, value in fields.items() if content.is_in(memoryview(value)))
         return next(found, "messages"), uses
     for name, value in fields.items():
-        if name not in _BOUNDED and not _is_usual(name, bytes(value)):
+        if name not in _BOUNDED and not _is_usual(name, value):
             return name[:100], uses
     if "context_management" in fields and not _is_lean(fields["context_management"]):
         return "context_management", uses
     return "" if "max_tokens" in fields else "max_tokens", uses
 
 
-def _tools(tools: bytes, *, is_escaped: bool) -> tuple[str, int]:
+def _tools(tools: memoryview, *, is_escaped: bool) -> tuple[str, int]:
     """As of(), of the field tools alone."""
     if not is_escaped and not _OTHER_TYPE.search(tools):
         return "", 0
+    if len(tools) > _LARGEST_TOOLS:
+        return "tools", 0
     try:
         named = msgspec.json.decode(tools or b"[]", type=list[_Tool] | None) or []
     except (msgspec.ValidationError, msgspec.DecodeError):
@@ -119,8 +150,11 @@ def _tools(tools: bytes, *, is_escaped: bool) -> tuple[str, int]:
     return "", min(uses, MOST_USES)
 
 
-def _is_usual(name: str, value: bytes) -> bool:
+def _is_usual(name: str, raw: msgspec.Raw) -> bool:
     """Whether a field that may cost more says nothing, or what costs no more."""
+    value = memoryview(raw)
+    if len(value) > _LONGEST_USUAL:
+        return False
     if value in _NOTHING:
         return True
     try:
@@ -131,6 +165,8 @@ def _is_usual(name: str, value: bytes) -> bool:
 
 def _is_lean(management: msgspec.Raw) -> bool:
     """Whether managing the context only leaves things out. A compaction is a pass of its own."""
+    if len(memoryview(management)) > _LONGEST_MANAGEMENT:
+        return False
     try:
         edits = (msgspec.json.decode(management, type=_Management | None) or _Management()).edits
     except (msgspec.ValidationError, msgspec.DecodeError):

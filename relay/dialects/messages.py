@@ -5,7 +5,6 @@ is what the upstream will read.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from relay import errors, sse
+from relay.body import LARGE_BYTES, fields_of
 from relay.call import Call, Headers, Meter
 from relay.dialects import bounds, meters
 from relay.pricing import MOST_TOKENS
@@ -23,12 +23,12 @@ ping = sse.encode("ping", b'{"type": "ping"}')
 retells = False
 meter = meters.meter
 
-_top_level = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_KEY = re.compile(rb'[ \t\n\r]*"((?:[^"\\]|\\.)*)"[ \t\n\r]*:[ \t\n\r]*')
-_NEXT = re.compile(rb"[ \t\n\r]*,")
+# More is no metadata, and more turns than this are not looked through for the first user's.
+_LONGEST_METADATA = 64 * 1024
+_MOST_TURNS = 20_000
+_BEGINNING_BYTES = 64 * 1024
 
 _FIELD_FIRST = re.compile(r"[a-z_]+[.:]")
-NOT_JSON = "The request's body is not a JSON object in UTF-8."
 
 
 def read(
@@ -41,7 +41,7 @@ def read(
     """
     refuse_encoded(headers)
     named = dict(headers)
-    fields, ends = top_level_fields(body)
+    fields = fields_of(body)
     model, max_tokens = _model_and_bound(fields)
     session = _session(named, fields)
     unbounded, tool_uses = bounds.of(body, fields)
@@ -58,7 +58,6 @@ def read(
         agent=_text(named.get(b"x-claude-code-agent-id", b"")),
         unbounded=unbounded,
         tool_uses=tool_uses,
-        model_at=(ends["model"] - len(bytes(fields["model"])), ends["model"]),
     )
 
 
@@ -80,12 +79,12 @@ def params_of(request: bytes) -> Params:
         errors.BadRequest: it could be read in two ways, or lacks what must be there; the field's
             name begins the message.
     """
-    fields, _ = top_level_fields(request)
+    fields = fields_of(request)
     if "params" not in fields:
         raise errors.BadRequest("params: this field is required.")
     params = bytes(fields["params"])
     try:
-        inner, _ = top_level_fields(params)
+        inner = fields_of(params)
         model, max_tokens = _model_and_bound(inner)
         unbounded, tool_uses = bounds.of(params, inner)
     except errors.BadRequest as error:
@@ -121,42 +120,6 @@ def refuse_encoded(headers: Headers) -> None:
             raise errors.BadRequest("Content-Encoding: send the body uncompressed.")
 
 
-def top_level_fields(body: bytes) -> tuple[dict[str, msgspec.Raw], dict[str, int]]:
-    """A JSON object's fields, undecoded, and where each value ends; no name may stand twice.
-
-    Raises:
-        errors.BadRequest: it is not strict JSON in UTF-8, or repeats a field.
-    """
-    try:
-        body.decode()
-        fields = _top_level.decode(body)
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
-        raise errors.BadRequest(NOT_JSON) from None
-    position = body.index(b"{") + 1
-    ends = {}
-    for name, value in fields.items():
-        ends[name] = _end_of_field(body, position, name, bytes(value))
-        comma = _NEXT.match(body, ends[name])
-        position = comma.end() if comma else ends[name]
-    if not body[position:].strip(b" \t\n\r") == b"}":
-        raise errors.BadRequest("The request's body repeats a field at its top level.")
-    return fields, ends
-
-
-def _end_of_field(body: bytes, position: int, name: str, value: bytes) -> int:
-    """Where the value of the field at `position` ends, which must be `name` with `value`.
-
-    The decoder keeps a repeated name's first place and its last value, so a walk through the
-    bytes meets something else as soon as a name stands twice.
-    """
-    key = _KEY.match(body, position)
-    if key is None or json.loads(b'"' + key[1] + b'"') != name:
-        raise errors.BadRequest("The request's body repeats a field at its top level.")
-    if not body.startswith(value, key.end()):
-        raise errors.BadRequest(f"{name}: this field stands twice in the request's body.")
-    return key.end() + len(value)
-
-
 def _field(fields: dict[str, msgspec.Raw], name: str, kind: type, default: Any) -> Any:
     raw = fields.get(name)
     if raw is None:
@@ -174,8 +137,11 @@ def _session(headers: dict[bytes, bytes], fields: dict[str, msgspec.Raw]) -> str
     """The client's conversation: Claude Code's header, else what its metadata says."""
     if header := headers.get(b"x-claude-code-session-id"):
         return _text(header)
+    metadata = fields.get("metadata", msgspec.Raw(b"{}"))
+    if len(memoryview(metadata)) > _LONGEST_METADATA:
+        return ""
     try:
-        user_id = msgspec.json.decode(fields.get("metadata", b"{}"), type=_Metadata).user_id
+        user_id = msgspec.json.decode(metadata, type=_Metadata).user_id
         return _text(msgspec.json.decode(user_id or "{}", type=_UserId).session_id.encode())
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError):
         return ""
@@ -183,19 +149,28 @@ def _session(headers: dict[bytes, bytes], fields: dict[str, msgspec.Raw]) -> str
 
 def _beginning(fields: dict[str, msgspec.Raw]) -> str:
     """A hash of the system prompt and the first user message: what a prompt cache begins with."""
+    digest = hashlib.sha256(memoryview(fields.get("system", _NOTHING)))
+    messages = fields.get("messages", _NOTHING)
+    if len(memoryview(messages)) > LARGE_BYTES and bytes(messages).count(b"{") > _MOST_TURNS:
+        # Turns take more memory than their JSON does; how it begins tells conversations apart too.
+        digest.update(memoryview(messages)[:_BEGINNING_BYTES])
+        return digest.hexdigest()
     try:
-        messages = msgspec.json.decode(fields.get("messages", b"[]"), type=list[_Turn])
+        turns = msgspec.json.decode(messages, type=list[_Turn])
     except (msgspec.ValidationError, msgspec.DecodeError):
         return ""
-    first = next((turn.content for turn in messages if turn.role == "user"), msgspec.Raw(b""))
-    digest = hashlib.sha256(bytes(fields.get("system", b"")))
-    digest.update(b"|" + bytes(first))
+    first = next((turn.content for turn in turns if turn.role == "user"), msgspec.Raw(b""))
+    digest.update(b"|")
+    digest.update(memoryview(first))
     return digest.hexdigest()
 
 
 def _text(value: bytes) -> str:
     text = value.decode("latin-1")[:128]
     return text if text.isprintable() else ""
+
+
+_NOTHING = msgspec.Raw(b"")
 
 
 class _Turn(msgspec.Struct):

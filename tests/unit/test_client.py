@@ -7,7 +7,8 @@ import trio
 import trio.testing
 
 from relay import errors
-from relay.client import BodyBudget, Client, ClientGone
+from relay.bodies import BodyBudget
+from relay.client import Client, ClientGone
 
 KIB = 1024
 
@@ -98,6 +99,35 @@ async def test_a_slow_line_gets_the_time_that_its_bytes_need(
     client = client_of(Wire(*parts, part(b"", more=False)))
     body = await client.body(1000 * KIB, BodyBudget(1000 * KIB), 5.0)
     assert len(body) == 60 * 16 * KIB
+
+
+async def test_a_body_that_began_well_and_stops_is_given_up_soon(
+    autojump_clock: trio.testing.MockClock,
+):
+    client = client_of(Wire(part(b"x" * 900 * KIB)), **{"content-length": str(1000 * KIB)})
+    with pytest.raises(errors.RequestTimeout):
+        await client.body(1000 * KIB, BodyBudget(1000 * KIB), 60.0)
+    assert trio.current_time() <= 20
+
+
+async def test_a_large_body_must_not_come_at_a_small_ones_pace(
+    autojump_clock: trio.testing.MockClock,
+):
+    parts = [part(b"x" * 16 * KIB, after_s=1.0) for _ in range(2000)]
+    client = client_of(Wire(*parts), **{"content-length": str(32 * 1024 * KIB)})
+    with pytest.raises(errors.RequestTimeout):
+        await client.body(32 * 1024 * KIB, BodyBudget(128 * 1024 * KIB), 60.0)
+    assert trio.current_time() <= 120
+
+
+async def test_a_body_in_chunks_takes_the_most_there_can_be_once_it_is_large():
+    budget = BodyBudget(128 * 1024 * KIB)
+    parts = [part(b"x" * 600 * KIB) for _ in range(3)]
+    client = client_of(Wire(*parts, part(b"", more=False)))
+    assert len(await client.body(32 * 1024 * KIB, budget, 5.0)) == 1800 * KIB
+    assert budget.held_bytes == 1800 * KIB
+    client.let_go()
+    assert budget.held_bytes == 0
 
 
 async def test_going_away_is_seen_once_the_body_is_in():

@@ -47,14 +47,15 @@ ROWS = (
     {
         "passwords",
         "redis_link",
+        "body",
         "call",
         "client",
         "dialects.file_ids",
         "dialects.models",
         "oauth",
         "upstream",
-        "incoming",
     },
+    {"bodies"},
     {
         "errors",
         "log",

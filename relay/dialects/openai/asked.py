@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from relay import errors
+from relay.body import NOT_JSON, check_utf8, check_values
 from relay.dialects import models
 from relay.dialects.openai.fields import Json, given, needed, refusal
 from relay.dialects.openai.tools import Toolbox
@@ -55,13 +56,14 @@ class Translated:
 
 def parse(body: bytes) -> Json:
     """A request's fields out of its bytes; raises errors.BadRequest."""
+    check_utf8(body)
+    check_values(body)
     try:
-        body.decode()
         fields = msgspec.json.decode(body)
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
-        raise errors.BadRequest("The request's body is not a JSON object in UTF-8.") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise errors.BadRequest(NOT_JSON) from None
     if not isinstance(fields, dict):
-        raise errors.BadRequest("The request's body is not a JSON object in UTF-8.")
+        raise errors.BadRequest(NOT_JSON)
     return fields
 
 
