@@ -19,7 +19,9 @@ async def with_key(store: Store, **changes: str) -> None:
 
 
 async def with_account(store: Store, account_id: str = "acc_1", **changes: str) -> None:
-    await store.accounts.add(account_id, {**ACCOUNT, **changes})
+    # No two accounts have one name.
+    own = {} if account_id == "acc_1" else {"name": account_id}
+    await store.accounts.add(account_id, {**ACCOUNT, **own, **changes})
 
 
 async def admit(store: Store, lease: str = "req_1", **changes: str) -> Admitted | Refused:

@@ -412,7 +412,9 @@ async def test_no_file_outside_of_the_consoles_own_is_sent(console: Console):
 
 async def test_a_secret_of_an_account_is_on_no_page(console: Console):
     (account,) = await console.relay.ctx.accounts.list()
-    await console.relay.ctx.accounts.edit(account.id, proxy="http://user:hidden-word@127.0.0.1:1")
+    await console.relay.ctx.accounts.edit(
+        account.id, secret="upstream-secret", proxy="http://user:hidden-word@127.0.0.1:1"
+    )
     async with console.signed_in() as person:
         for path in ("", "/edit"):
             page = (await person.get(f"/web/accounts/{account.id}{path}")).text
