@@ -44,6 +44,12 @@ def acting(actor: Actor) -> Iterator[None]:
         _actor.reset(token)
 
 
+def by_machine() -> bool:
+    """Whether the relay itself or its command line acts, not somebody by a role."""
+    name = _actor.get().name
+    return name == _RELAY.name or name.startswith("cli:")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One change. `before` and `after` hold the fields that changed, never a secret.

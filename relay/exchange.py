@@ -232,6 +232,8 @@ async def answered(
             headers_timeout_s=waits_s,
             silence_timeout_s=silence_s,
             proxy=lease.credential.proxy,
+            judges_host=lease.credential.judges_host,
+            judges_proxy=lease.credential.judges_proxy,
         ) as reply:
             _note_answer(client, lease, reply)
             yield reply

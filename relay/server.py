@@ -6,6 +6,7 @@ word to systemd are here too.
 
 import contextlib
 import gc
+import ipaddress
 import logging
 import signal
 import sys
@@ -15,7 +16,7 @@ import trio
 
 import relay
 from relay import batches, errors, jobs, limits, listener, redis_child, store, systemd
-from relay.accounts import Accounts, SignIns, kinds
+from relay.accounts import Accounts, Reach, SignIns, kinds
 from relay.alerts import Alerts, post
 from relay.asgi import App
 from relay.audit import Audit
@@ -97,12 +98,13 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
         safe, provider = vault(settings), _provider(settings)
         clients = limits.Clients(settings.clients)
         keys = Keys(opened, safe, clients.ids)
-        accounts = Accounts(
-            opened, safe, kinds.table(provider, settings.identity_token_folders), settings.proxy
-        )
+        table = kinds.table(provider, settings.identity_token_folders)
+        networks = tuple(ipaddress.ip_network(text) for text in settings.inner_networks)
+        reach = Reach(settings.base_url, networks)
+        accounts = Accounts(opened, safe, table, settings.proxy, reach)
         prices = Prices.load(settings.prices_file, settings.price_multiplier)
         relay_limits = _relay_limits(settings)
-        upstreams = Upstreams(connect_timeout_s=settings.connect_timeout_s)
+        upstreams = Upstreams(connect_timeout_s=settings.connect_timeout_s, inner_networks=networks)
         audit = Audit(opened, safe)
         alerts = Alerts(opened, settings.webhooks, relay_limits.budgets, post)
         ctx = Context(

@@ -6,6 +6,7 @@ send one to a host that its kind may not speak to.
 """
 
 from relay.accounts.kinds import KIND_NAMES
+from relay.accounts.reach import Reach
 from relay.accounts.register import Accounts, TestResult
 from relay.accounts.signins import SignIns
 from relay.accounts.values import AUTH_HEADERS, Account, AccountProblem, Credential
@@ -17,6 +18,7 @@ __all__ = [
     "AccountProblem",
     "Accounts",
     "Credential",
+    "Reach",
     "SignIns",
     "TestResult",
 ]

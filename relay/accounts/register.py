@@ -11,6 +11,7 @@ import trio
 from relay import rules, versions
 from relay.accounts import values
 from relay.accounts.kinds import KIND_NAMES, Kept, Kind
+from relay.accounts.reach import Reach
 from relay.accounts.values import Account, AccountProblem, Credential
 from relay.audit import Audit
 from relay.store import NameTaken, Store
@@ -46,16 +47,23 @@ class Accounts:
 
     Args:
         proxy: the outbound proxy of accounts that name none; None is the direct way.
+        reach: where those that roles set may lead.
     """
 
     def __init__(
-        self, store: Store, vault: Vault, kinds: Mapping[str, Kind], proxy: str | None = None
+        self,
+        store: Store,
+        vault: Vault,
+        kinds: Mapping[str, Kind],
+        proxy: str | None = None,
+        reach: Reach = Reach(),  # noqa: B008  # frozen
     ) -> None:
         self._store = store
         self._vault = vault
         self._audit = Audit(store, vault)
         self._kinds = kinds
         self._proxy = proxy
+        self._reach = reach
         self._credentials: dict[str, tuple[str, Credential]] = {}
 
     async def credential(self, account_id: str, version: str) -> Credential:
@@ -71,10 +79,14 @@ class Accounts:
     def _credential(self, account_id: str, fields: Mapping[str, str]) -> Credential:
         kept = self.kept(account_id, fields)
         kind = self.kind(fields)
+        own_proxy = bool(self._own_proxy(account_id, fields))
+        judges_host, judges_proxy = self._reach.judges(fields, own_proxy=own_proxy)
         return Credential(
             base_url=kept.base_url,
             header=kind.header(kept),
             proxy=kept.proxy,
+            judges_host=judges_host,
+            judges_proxy=judges_proxy,
             sentence=kind.sentence,
             beta=kind.beta,
             model_map=values.mapped(fields),
@@ -102,6 +114,10 @@ class Accounts:
             options=values.options(fields),
             proxy=None if proxy == DIRECT else proxy or self._proxy,
         )
+
+    def _own_proxy(self, account_id: str, fields: Mapping[str, str]) -> str:
+        proxy = self._open(account_id, fields, "proxy")
+        return "" if proxy == DIRECT else proxy
 
     def _open(self, account_id: str, fields: Mapping[str, str], name: str) -> str:
         record = fields.get(name)
@@ -141,11 +157,13 @@ class Accounts:
             **plain,
             "kind": kind,
             "models": values.served_models(plain),
+            "named_by": self._reach.named_by(),
             "enabled": "1",
             "created_at": str(int(datetime.now(UTC).timestamp() * 1000)),
             **self.sealed(account_id, {"secret": secret, "proxy": _checked_proxy(proxy)}),
         }
         self._check(account_id, fields)
+        await self._check_reach(account_id, fields)
         if self._kinds[kind].signs_in:
             # No request goes there before it has a token.
             fields |= values.not_signed_in(since=fields["created_at"])
@@ -194,7 +212,9 @@ class Accounts:
         if plain.keys() & {"allowed_models", "model_map"}:
             fields["models"] = values.served_models(after)
         self._check(found.id, after)
-        fields |= self._moved(found.id, before, after, bool(secrets.get("secret")), options)
+        if moved := self._moved(found.id, before, after, bool(secrets.get("secret")), options):
+            await self._check_reach(found.id, after)
+            fields |= moved
         if enabled is not None:
             fields["enabled"] = "1" if enabled else "0"
         # Nobody's secret follows an address that somebody else wrote meanwhile.
@@ -229,12 +249,17 @@ class Accounts:
             raise AccountProblem(
                 "options: A new address or proxy needs identity_token_file anew.", "options"
             )
+        named_by = {"named_by": self._reach.named_by()}
         if not self.kind(before).signs_in:
-            return {}
+            return named_by
         now = str(int(datetime.now(UTC).timestamp() * 1000))
         renew_at = "0" if before["kind"] == "federation" else ""
         gone = {"secret": "", "token": "", "token_renew_at": renew_at}
-        return {**gone, **values.not_signed_in(since=now)}
+        return {**named_by, **gone, **values.not_signed_in(since=now)}
+
+    async def _check_reach(self, account_id: str, fields: Mapping[str, str]) -> None:
+        proxy = self._own_proxy(account_id, fields)
+        await self._reach.check(fields["kind"], fields["base_url"], proxy)
 
     async def _write(self, account_id: str, fields: Mapping[str, str], seen: str) -> None:
         def version(kept: Mapping[str, str]) -> str:
@@ -339,6 +364,8 @@ class Accounts:
             headers_timeout_s=_TEST_DEADLINE_S,
             silence_timeout_s=_TEST_DEADLINE_S,
             proxy=credential.proxy,
+            judges_host=credential.judges_host,
+            judges_proxy=credential.judges_proxy,
         ) as reply:
             return TestResult(reply.status == 200, reply.status, _verdict(reply.status))
 

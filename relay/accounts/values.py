@@ -104,6 +104,8 @@ class Credential:
     base_url: str
     header: tuple[bytes, bytes]
     proxy: str | None = None
+    judges_host: bool = False
+    judges_proxy: bool = False
     sentence: str = ""
     beta: bytes = b""
     model_map: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -5,9 +5,7 @@ moment later (DNS rebinding) gains nothing. Redirects are not followed, answers 
 sentence here repeats an address, because the path of a webhook's is a secret.
 """
 
-import ipaddress
 import re
-import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import trio
 
-from relay.alerts.addresses import Address, is_public
+from relay.addresses import EVERYWHERE, Address, InnerAddress, judged
 
 # From the name's resolution to the answer's head.
 DEADLINE_S = 10.0
@@ -68,17 +66,13 @@ async def _judged(parts: SplitResult, allow_private: bool) -> Sequence[Address]:
     """Every address of the host; _Refused if one of them may not be sent to."""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        rows = await trio.socket.getaddrinfo(
-            parts.hostname, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-        )
-    except (OSError, UnicodeError):
-        raise _Refused("Its name is not known.") from None
-    found = list(dict.fromkeys(ipaddress.ip_address(row[4][0]) for row in rows))
-    if not allow_private and not all(is_public(one) for one in found):
+        return await judged(parts.hostname or "", port, EVERYWHERE if allow_private else ())
+    except InnerAddress:
         raise _Refused(
             "It lies in a private network or on this machine; allowPrivate = true lets that be."
-        )
-    return found
+        ) from None
+    except (OSError, UnicodeError):
+        raise _Refused("Its name is not known.") from None
 
 
 async def _send_to_one(

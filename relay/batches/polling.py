@@ -163,6 +163,8 @@ async def _get(
         headers_timeout_s=_DEADLINE_S,
         silence_timeout_s=_DEADLINE_S,
         proxy=credential.proxy,
+        judges_host=credential.judges_host,
+        judges_proxy=credential.judges_proxy,
     ) as reply:
         if reply.status == 404:
             raise _Gone("results_gone")

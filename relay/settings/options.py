@@ -67,6 +67,7 @@ class Settings:
     # Left out of the repr: it may hold a password.
     proxy: str | None = field(default=None, repr=False)
     identity_token_folders: tuple[Path, ...] = ()
+    inner_networks: tuple[str, ...] = ()
     oauth_client_id: str = ""
     oauth_client_secret: Secret | None = None
     oauth_redirect_uri: str = ""
@@ -411,6 +412,8 @@ OPTIONS = (
            "ms between checks of accounts"),
     Option("proxy", "claude.proxy", "", _proxy_url, "outbound proxy of accounts that name none",
            secret=True),
+    Option("inner_networks", "claude.innerNetworks", "", _networks,
+           "inner networks that accounts set by a role may lead to"),
     Option("identity_token_folders", "claude.identityTokenFolders", "", _paths,
            "folders below which accounts may name an identity token's file"),
     Option("oauth_client_id", "claude.oauthClientId", "CLAUDE_OAUTH_CLIENT_ID", _text,

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from relay.upstream.proxy import Proxy, parse_proxy_url
 
 Headers = Sequence[tuple[bytes, bytes]]
-Address = tuple[str, str, int, Proxy | None]
+Address = tuple[str, str, int, Proxy | None, bool, bool]
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
@@ -19,7 +19,8 @@ _VISIBLE_ASCII = re.compile(r"[!-~]+")
 class Origin:
     """Where a base URL leads; `prefix` is its path without the final slash.
 
-    `proxy` is the outbound proxy on the way there, None for the direct one.
+    `proxy` is the outbound proxy on the way there, None for the direct one. `judges_host` and
+    `judges_proxy` say of which of them an inner address needs to be allowed.
     """
 
     scheme: str
@@ -28,14 +29,20 @@ class Origin:
     prefix: bytes
     host_header: bytes
     proxy: Proxy | None = None
+    judges_host: bool = False
+    judges_proxy: bool = False
 
     @property
     def address(self) -> Address:
         """What connections are pooled by."""
-        return self.scheme, self.host, self.port, self.proxy
+        # A connection that nobody judged is not for those who are judged.
+        judges = self.judges_host, self.judges_proxy
+        return self.scheme, self.host, self.port, self.proxy, *judges
 
 
-def parse_base_url(url: str, proxy: str | None = None) -> Origin:
+def parse_base_url(
+    url: str, proxy: str | None = None, judges_host: bool = False, judges_proxy: bool = False
+) -> Origin:
     """Read `http(s)://host[:port][/prefix]`, and the address of a proxy on the way there.
 
     Raises:
@@ -61,7 +68,8 @@ def parse_base_url(url: str, proxy: str | None = None) -> Origin:
     shown = (f"[{host}]" if is_ipv6 else host) + (f":{port}" if port != default else "")
     prefix = parts.path.rstrip("/").encode("ascii")
     way = None if proxy is None else parse_proxy_url(proxy)
-    return Origin(parts.scheme, host, port, prefix, shown.encode("ascii"), way)
+    header = shown.encode("ascii")
+    return Origin(parts.scheme, host, port, prefix, header, way, judges_host, judges_proxy)
 
 
 def announced_bytes_of(headers: Headers) -> int | None:

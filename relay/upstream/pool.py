@@ -1,12 +1,14 @@
 """The client: finds or opens a connection for each request and keeps it for the next one."""
 
+import contextlib
 import functools
 import ssl
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import trio
 
+from relay.addresses import InnerAddress, Network, judge_number, judged
 from relay.upstream.connection import Connection
 from relay.upstream.errors import FAILURES, UpstreamError, UpstreamTimeoutError, sentence
 from relay.upstream.exchange import Exchange, Reply
@@ -21,6 +23,7 @@ from relay.upstream.origin import (
 from relay.upstream.proxy import tunnel
 
 _BASE_URLS_REMEMBERED = 1024
+INNER = "It lies in a private network or on this machine; claude.innerNetworks allows such."
 # What this room writes itself, whatever the caller's headers say.
 _OWN_HEADERS = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding"))
 _BODILESS_METHODS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
@@ -33,6 +36,7 @@ class Upstreams:
         connect_timeout_s: for name resolution, TCP, the way through a proxy and TLS together.
         idle_expiry_s: how long an unused connection is trusted to be still good.
         ssl_context: instead of the default one, which trusts the system's authorities.
+        inner_networks: inner addresses that may be reached where they are judged.
     """
 
     def __init__(
@@ -41,12 +45,14 @@ class Upstreams:
         connect_timeout_s: float = 10.0,
         idle_expiry_s: float = 30.0,
         ssl_context: ssl.SSLContext | None = None,
+        inner_networks: Sequence[Network] = (),
     ) -> None:
         self.open_connections = 0
         self.idle_connections = 0
         self._connect_timeout_s = connect_timeout_s
         self._idle_expiry_s = idle_expiry_s
         self._ssl_context = ssl_context
+        self._inner_networks = inner_networks
         self._parse = functools.lru_cache(_BASE_URLS_REMEMBERED)(parse_base_url)
         self._idle: dict[Address, list[Connection]] = {}
         self._is_closed = False
@@ -62,6 +68,8 @@ class Upstreams:
         headers_timeout_s: float,
         silence_timeout_s: float,
         proxy: str | None = None,
+        judges_host: bool = False,
+        judges_proxy: bool = False,
     ) -> AbstractAsyncContextManager[Reply]:
         """Send a request; the context is its answer, and leaving it ends the answer.
 
@@ -73,6 +81,8 @@ class Upstreams:
             headers_timeout_s: for sending and waiting for the answer's head.
             silence_timeout_s: for each wait for bytes of the answer's body.
             proxy: the address of an outbound proxy; the environment's are ignored.
+            judges_host, judges_proxy: reach the upstream, or the proxy, at a public address or in
+                the inner networks only. A name that a proxy resolves is not judged.
 
         Cancellation: closes the connection at once.
 
@@ -80,7 +90,7 @@ class Upstreams:
             UpstreamError: no answer came; UpstreamTimeoutError when a deadline passed.
             ValueError: the base URL, the target or a header cannot be sent.
         """
-        origin = self._parse(base_url, proxy)
+        origin = self._parse(base_url, proxy, judges_host, judges_proxy)
         lines = [(b"host", origin.host_header)]
         lines += [header for header in headers if header[0] not in _OWN_HEADERS]
         announced_bytes = len(body) if isinstance(body, bytes) else announced_bytes_of(headers)
@@ -144,11 +154,14 @@ class Upstreams:
         try:
             with trio.move_on_after(self._connect_timeout_s):
                 next_hop = origin.proxy or origin
-                tcp = await trio.open_tcp_stream(next_hop.host, next_hop.port)
+                judges = origin.judges_proxy if origin.proxy else origin.judges_host
+                tcp = await self._connected(next_hop.host, next_hop.port, judges=judges)
                 connection = Connection(origin.address, tcp)
                 self.open_connections += 1
                 try:
                     if origin.proxy is not None:
+                        if origin.judges_host:
+                            await judge_number(origin.host, self._inner_networks)
                         if origin.proxy.scheme == "https":
                             await connection.start_tls(origin.proxy.host, self._tls())
                         await tunnel(connection.stream, origin.proxy, origin.host, origin.port)
@@ -159,12 +172,28 @@ class Upstreams:
                     self.close(connection)
                     raise
                 return connection
+        except InnerAddress:
+            raise UpstreamError("connect", INNER, never_left=True) from None
         except FAILURES as error:
             reason = sentence(error).replace("upstream", end)
             raise UpstreamError("connect", reason, never_left=True) from error
         waited = f"{self._connect_timeout_s:g} s"
         reason = f"The {end} did not accept a connection within {waited}."
         raise UpstreamTimeoutError("connect", reason, never_left=True)
+
+    async def _connected(self, host: str, port: int, *, judges: bool) -> trio.SocketStream:
+        """A connection to a host, at the very address that was judged where it is.
+
+        Raises:
+            InnerAddress: the host may not be reached.
+        """
+        if not judges:
+            return await trio.open_tcp_stream(host, port)
+        found = await judged(host, port, self._inner_networks)
+        for address in found[:-1]:
+            with contextlib.suppress(OSError):
+                return await trio.open_tcp_stream(str(address), port)
+        return await trio.open_tcp_stream(str(found[-1]), port)
 
     def _tls(self) -> ssl.SSLContext:
         if self._ssl_context is None:

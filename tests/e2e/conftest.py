@@ -89,6 +89,7 @@ async def relay_running(
         "drain_timeout_s": 1.0,
         "retry_delay_s": 0.01,
         "rate_enabled": False,
+        "inner_networks": ("127.0.0.0/8", "::1/128"),
     }
     chosen = dataclasses.replace(chosen, **{**quick, **changes})
     stop = trio.Event()

@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2] / "relay"
 # What pages call, directly or below, and what they show of its words.
 MODULES = (
-    "accounts/kinds.py", "accounts/register.py", "accounts/signins.py", "accounts/values.py",
+    "accounts/kinds.py", "accounts/reach.py", "accounts/register.py", "accounts/signins.py",
+    "accounts/values.py",
     "alerts/desk.py", "alerts/outbound.py", "backup/archive.py", "backup/backups.py",
     "backup/identities.py", "backup/operations.py", "keys/register.py", "keys/values.py",
     "limits.py", "oauth.py", "owners.py", "passwords.py", "rules.py", "upstream/proxy.py",

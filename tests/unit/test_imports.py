@@ -57,6 +57,7 @@ ROWS = (
     },
     {"bodies"},
     {
+        "addresses",
         "errors",
         "log",
         "pricing",

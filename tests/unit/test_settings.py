@@ -130,6 +130,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         checkInterval = 60000
         proxy = "socks5://u:p@proxy.example:1080"
         identityTokenFolders = ["/var/run/secrets"]
+        innerNetworks = ["10.0.0.0/8"]
         oauthClientId = "relay"
         oauthRedirectUri = "https://relay.example/auth/claude/callback"
         oauthAuthorizeUrl = "https://login.example/authorize?tenant=1"
@@ -219,6 +220,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "retry_delay_s": 0.25,
         "check_interval_s": 60.0,
         "proxy": "socks5://u:p@proxy.example:1080",
+        "inner_networks": ("10.0.0.0/8",),
         "identity_token_folders": (Path("/var/run/secrets"),),
         "oauth_client_id": "relay",
         "oauth_redirect_uri": "https://relay.example/auth/claude/callback",

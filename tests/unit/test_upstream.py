@@ -372,7 +372,7 @@ def test_a_base_url_is_read(
     url: str, address: tuple[str, str, int], prefix: bytes, host_header: bytes
 ) -> None:
     origin = parse_base_url(url)
-    assert origin.address == (*address, None)
+    assert origin.address == (*address, None, False, False)
     assert (origin.prefix, origin.host_header) == (prefix, host_header)
 
 

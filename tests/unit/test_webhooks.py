@@ -11,8 +11,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.addresses import is_public
 from relay.alerts import formats, post, texts
-from relay.alerts.addresses import is_public
 from relay.settings import Secret, Webhook
 
 DOCS = Path(__file__).parents[2] / "docs" / "webhooks.md"

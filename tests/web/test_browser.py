@@ -66,6 +66,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     folder.mkdir()
     # Nobody listens there, so what is sent fails and is tried again.
     (folder / "relay.toml").write_text(
+        '[claude]\ninnerNetworks = ["127.0.0.1"]\n'
         '[[webhooks]]\nname = "operators"\nurl = "http://127.0.0.1:9/hook"\nallowPrivate = true\n'
     )
     yield one
