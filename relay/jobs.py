@@ -21,6 +21,8 @@ MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
 RENEW_EVERY_S = 15.0
 BATCHES_EVERY_S = 10.0
 MARKS_EVERY_S = 5.0
+# A burst must not fill what is left of the memory in between.
+MEMORY_EVERY_S = 1.0
 DELIVER_EVERY_S = 1.0
 CONFIRM_EVERY_S = 2.0
 
@@ -49,6 +51,7 @@ def table(ctx: Context) -> tuple[Job, ...]:
         Job("batches", BATCHES_EVERY_S, partial(batches.poll, ctx), batches.RUN_DEADLINE_S),
         Job("prune", 10.0, ctx.upstreams.prune),
         Job("archive", MINUTE_S, partial(_archive, ctx)),
+        Job("memory", MEMORY_EVERY_S, partial(_relieve, ctx)),
         Job("report", MINUTE_S, partial(usage.save_due, ctx.store)),
         Job("forget", DAY_S, partial(usage.prune, ctx.store)),
         Job("marks", MARKS_EVERY_S, ctx.alerts.tell_marks),
@@ -61,14 +64,23 @@ def table(ctx: Context) -> tuple[Job, ...]:
     )
 
 
-async def _archive(ctx: Context) -> None:
+async def _archive(ctx: Context, part: float = 1.0) -> None:
     settings = ctx.settings
     await usage.tidy(
         ctx.store,
         usage.Archive(settings.usage_folder),
         retention_days=settings.usage_retention_days,
         most_bytes=settings.usage_max_memory,
+        part=part,
     )
+
+
+async def _relieve(ctx: Context) -> None:
+    """Make room as soon as Redis is short of memory; what is dropped or moved is the oldest."""
+    for part in (1.0, 0.5, 0.25):
+        if not await usage.is_short(ctx.store):
+            return
+        await _archive(ctx, part)
 
 
 async def _report_remarks(ctx: Context) -> None:

@@ -13,6 +13,8 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import trio
 
@@ -57,11 +59,24 @@ HEARTBEAT_EVERY_S = 3.0
 _MOST_REASON = 500
 UNKNOWN_MODEL = "unknown"
 AWAY = "The relay cannot reach its database just now. Nothing was sent; try again in a moment."
+FULL = (
+    "The relay's database is full. Nothing was sent; try again in a moment. If it stays so, its"
+    " operator finds what to do with `relay doctor`."
+)
+# What may be taken of the shares of memory once Redis is full.
+_WHEN_FULL = 0.5
 
 
 def unavailable(error: RedisAway) -> errors.Unavailable:
     """What a client is answered while Redis cannot serve, or holds another database."""
+    if is_full(error):
+        return errors.Unavailable(FULL)
     return errors.Unavailable(str(error) if isinstance(error, DatabaseLost) else AWAY)
+
+
+def is_full(error: RedisAway) -> bool:
+    """Whether Redis takes nothing new because its memory is full."""
+    return "OOM" in str(error)
 
 
 class Step(enum.Enum):
@@ -177,7 +192,7 @@ class Leases:
         """One admission. Raises errors.RelayError when it is refused."""
         with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
             try:
-                answer = await self._store.leases.admit(
+                answer = await self._admitted(
                     request_id,
                     self._process,
                     key.id,
@@ -214,6 +229,18 @@ class Leases:
         self.settlements.keep(_void(request_id))
         raise errors.Unavailable(AWAY)
 
+    async def _admitted(
+        self, request_id: str, process: str, *who: str, **asked: Any
+    ) -> Admitted | Refused | Waiting:
+        """What Redis says; once more when it was full and there was something to drop."""
+        admit = partial(self._store.leases.admit, request_id, process, *who, **asked)
+        try:
+            return await admit()
+        except RedisAway as error:
+            if not is_full(error) or not await self._store.usage.trim_shares(_WHEN_FULL):
+                raise
+        return await admit()
+
     async def _confirm(self, key: KeyRef) -> None:
         """Make sure that Redis misses a key because it was removed, not because all is gone."""
         self._keys.forget(key)
@@ -235,7 +262,8 @@ class Leases:
         counter = refusal(code)
         if counter:
             log.info("request=%s key=%s refused=%s", request_id, key.id, code)
-            self.refusals.count(key.id, self._counted_model("", call.model), counter)
+            # By reason alone: the models' names are the client's.
+            self.refusals.count(key.id, UNKNOWN_MODEL, counter)
 
     def _refusal(self, answer: Refused, key: KeyRef, call: Call) -> errors.RelayError:
         code, back_s = answer.code, answer.back_s
@@ -351,7 +379,7 @@ class Leases:
 
     def _counted_model(self, served: str, asked: str) -> str:
         """The model to count under; names that nobody serves are the client's to invent."""
-        return served or (asked if self._prices.is_known(asked) else UNKNOWN_MODEL)
+        return served or self._prices.row_of(asked) or UNKNOWN_MODEL
 
     async def beat(self) -> None:
         """Tell Redis that the open leases live, and how far they have come."""

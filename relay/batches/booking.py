@@ -107,7 +107,7 @@ async def book_estimated(ctx: Context, batch: KeptBatch, why: str) -> bool:
 
 def _counted(ctx: Context, asked: str) -> str:
     """The model to count under; names that nobody serves are the client's to invent."""
-    return asked if ctx.prices.is_known(asked) else "unknown"
+    return ctx.prices.row_of(asked) or "unknown"
 
 
 def _attempt(batch: KeptBatch, tokens: Tokens, cost_micros: int) -> Attempt:

@@ -101,7 +101,7 @@ if counts or kind == 'count_tokens' then
   end
 end
 
-local wanted = affinity ~= '' and redis.call('GET', named('affinity', affinity)) or nil
+local wanted = affinity ~= '' and account_of(affinity, now) or nil
 local ask = {bound = bound, wanted = wanted, model = model, class = class, groups = k[6],
   cost = counts and cost, is_batch = is_batch}
 local found = choose(ask, {}, now)

@@ -31,7 +31,7 @@ spend('relay', total, started)
 local cost = reservation(b[6], b[7])
 for scope in string.gmatch(b[5], '[^\n]+') do hold(scope, cost, -1) end
 if b[8] ~= '' then hold('account:' .. b[8], cost, -1) end
-redis.call('SET', named('decision', b[10]), ARGV[2], 'EX', ARGV[3])
+keep_decision(b[10], ARGV[2], ARGV[3], now_ms())
 redis.call('HSET', batch, 'booked', whole(total))
 redis.call('EXPIRE', batch, ARGV[5])
 redis.call('ZREM', KEYS[1], ARGV[1])

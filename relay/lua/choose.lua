@@ -109,7 +109,7 @@ local function take(lease, account, class, affinity, now)
     redis.call('HSET', key, 'turn', string.format('%.17g', account.turn + 1 / account.weight))
     redis.call('SET', NAME.turn, string.format('%.17g', account.turn))
   end
-  if affinity ~= '' then redis.call('SET', named('affinity', affinity), account.id, 'EX', 3600) end
+  if affinity ~= '' then keep_account(affinity, account.id, now) end
   if account.rested then redis.call('HSET', key, 'probe', lease) end
   if account.class_rested then redis.call('HSET', key, state_fields(class).probe, lease) end
 end

@@ -4,13 +4,20 @@
 -- cell takes about 40 bytes.
 
 local SERIES_LIFE_S = 440 * 86400
+-- Series that a key may begin in a month: the models' names are the clients' and the upstreams'.
+-- What is more is counted under one name for each account.
+local MOST_SERIES, OTHER = 100, 'other'
 
-local function series_of(month, label)
-  local names = named('series', month)
+local function series_of(month, key, account, model)
+  local names, label = named('series', month), key .. '|' .. account .. '|' .. model
   local number = redis.call('HGET', names, label)
   if number then return number end
+  if model ~= OTHER and figure(redis.call('HGET', names, '#' .. key)) >= MOST_SERIES then
+    return series_of(month, key, account, OTHER)
+  end
   number = whole(redis.call('HLEN', names))
   redis.call('HSET', names, label, number)
+  redis.call('HINCRBY', names, '#' .. key, 1)
   redis.call('EXPIRE', names, SERIES_LIFE_S)
   return number
 end
@@ -46,7 +53,7 @@ end
 local function add_amounts(key, account, model, ms, amounts, life_s)
   local day = day_of(ms)
   local hour = string.format('%sT%02d', day, math.floor(ms / 3600000) % 24)
-  local cell = series_of(string.sub(day, 1, 7), key .. '|' .. account .. '|' .. model)
+  local cell = series_of(string.sub(day, 1, 7), key, account, model)
   add_to(named('count_hour', hour), cell, amounts, life_s)
   add_to(named('count_day', day), cell, amounts, life_s)
 end

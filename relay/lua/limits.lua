@@ -156,11 +156,15 @@ local function uncount(lease, key, has_tokens, counts, started)
   end
 end
 
+-- Models of which a key has averages: their names are the client's.
+local MOST_AVERAGES = 200
+
 -- Moves a key's averages for a model a fifth of the way to its last request.
 local function learn(key, model, micros, tokens)
   if micros == 0 and tokens == 0 then return end
   local name = named('average', key)
   local old = redis.call('HMGET', name, model, model .. '|tokens')
+  if not old[1] and redis.call('HLEN', name) >= 2 * MOST_AVERAGES then return end
   local function moved(before, now) return whole(before and before * 0.8 + now * 0.2 or now) end
   redis.call('HSET', name, model, moved(tonumber(old[1]), micros), model .. '|tokens',
     moved(tonumber(old[2]), tokens))

@@ -23,9 +23,9 @@ if not l[1] then
     redis.call('HSET', named('lease', lease), 'state', 'void')
     redis.call('EXPIRE', named('lease', lease), ARGV[7])
   end
-  local traces = redis.call('EXISTS', named('lease', lease), named('decision', lease))
-  if state ~= 'settled' or record == '' or decision == '' or traces > 0 then return 0 end
   local now = now_ms()
+  local was_booked = redis.call('EXISTS', named('lease', lease)) == 1 or decision_of(lease, 144, now)
+  if state ~= 'settled' or record == '' or decision == '' or was_booked then return 0 end
   add(named('spend', 'key:' .. ARGV[13]), day_of(now) .. ':requests', 1)
   l = {ARGV[13], ARGV[14], whole(now), false, '',
     redis.call('HGET', named('key', ARGV[13]), 'owner') or '', '', '0', '0', ''}
@@ -101,7 +101,7 @@ if record ~= '' or (late and l[17]) then
   entry = redis.call('XADD', NAME.usage, '*', 'record', record, 'at', whole(started), 'model',
     ARGV[9], 'state', state, 'replaces', late and l[17] or '')
 end
-if decision ~= '' then redis.call('SET', named('decision', lease), decision, 'EX', ARGV[5]) end
+if decision ~= '' then keep_decision(lease, decision, ARGV[5], now_ms()) end
 
 if state == 'recovered' then
   redis.call('HSET', named('lease', lease), 'state', 'recovered')

@@ -178,9 +178,10 @@ class Prices:
         )
         return pico // PICO_PER_MICRO
 
-    def is_known(self, model: str) -> bool:
-        """Whether a row of the table names the model."""
-        return bool(self._matches(model[:_LONGEST_ID]))
+    def row_of(self, model: str) -> str:
+        """The name of the row that names a model, or empty; there are no more than rows."""
+        found = self._matches(model[:_LONGEST_ID])
+        return found[0][0].name if found else ""
 
     def is_stand_in(self, model: str) -> bool:
         """Whether a model that was booked has no row of its own."""

@@ -20,6 +20,7 @@ from relay.store.names import NAMES, name
 from relay.store.objects import ObjectTable
 from relay.store.owners import OwnerTable
 from relay.store.records import NameTaken
+from relay.store.shares import SHARES, SHORT_PERCENT
 from relay.store.signins import SigninTable
 from relay.store.tokens import TokenTable
 from relay.store.upkeep import UpkeepTable
@@ -30,6 +31,7 @@ from relay.store.values import (
     NO_LIMITS,
     NOBODY,
     NOTHING,
+    OTHER_MODEL,
     REFUSALS,
     Admitted,
     Again,
@@ -49,7 +51,8 @@ from relay.store.values import (
 )
 
 __all__ = [
-    "COUNTERS", "NOBODY", "NOTHING", "NO_LIMITS", "REFUSALS",
+    "COUNTERS", "NOBODY", "NOTHING", "NO_LIMITS", "OTHER_MODEL", "REFUSALS",
+    "SHARES", "SHORT_PERCENT",
     "Admitted", "Again", "Booking", "BrokenLease", "Caller", "Cell", "Counted", "DatabaseLost",
     "Dead", "Entry", "Estimate", "Handed", "KeptBatch", "Moved", "NameTaken", "Orphan", "RedisAway",
     "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting", "name", "opened",

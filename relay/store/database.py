@@ -19,15 +19,17 @@ __all__ = ["Arg", "Database", "flat", "pairs", "scripts"]
 _STATES = ("common", "alert", "states")
 _WEBHOOK = ("common", "webhook")
 _UNIQUE = ("common", "unique")
-_CHOOSE = (*_STATES, "limits", "choose")
+_CHOOSE = (*_STATES, "limits", "buckets", "choose")
 _SCRIPTS = {
     "admit": (*_CHOOSE, "lines"),
     "wait": ("common", "lines"),
     "move_on": _CHOOSE,
-    "settle": (*_STATES, "limits", "count"),
+    "settle": (*_STATES, "limits", "count", "buckets"),
     "batch_keep": ("common", "limits"),
     "batch_due": ("common",),
-    "batch_book": ("common", "limits", "count"),
+    "batch_book": ("common", "limits", "count", "buckets"),
+    "decided": ("common", "buckets"),
+    "trim": (),
     "standing": ("common", "limits"),
     "budgets": ("common", "limits"),
     "marks": ("common", "alert", "limits"),

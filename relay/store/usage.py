@@ -6,6 +6,7 @@ oldest away.
 
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -14,12 +15,13 @@ import msgspec
 
 from relay.store.database import Arg, Database, flat
 from relay.store.names import NAMES, name
+from relay.store.shares import SHARES, USUAL_BYTES
 from relay.store.values import COUNTERS_LIFE_S, PLACES, Cell, Counted, Entry
 
 # So many hashes of a few kilobytes are read in one step, about a millisecond of Redis' time.
 _PERIODS_AT_ONCE = 50
 # The records' share of Redis' maxmemory, and what they may take where there is no such limit.
-_SHARE_PERCENT = 40
+_RECORDS = next(share for share in SHARES if share.kind == "usage")
 _SHARE_BYTES = 256 * 1024 * 1024
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _NAME_OF = {place: counter for counter, place in PLACES.items()}
@@ -64,7 +66,9 @@ class UsageTable:
         """Key, account and model by number."""
         labels = await self._db.hash(name("series", month))
         # A model's name may hold a bar, ids never do.
-        parts = {number: label.split("|", 2) for label, number in labels.items()}
+        # What begins with # is how many series a key has.
+        series = ((label, number) for label, number in labels.items() if label[:1] != "#")
+        parts = {number: label.split("|", 2) for label, number in series}
         return {number: (key, account, model) for number, (key, account, model) in parts.items()}
 
     async def count_refused(self, amounts: Mapping[tuple[str, str, str], int]) -> None:
@@ -112,10 +116,39 @@ class UsageTable:
 
     async def share_bytes(self) -> int:
         """What the records may take of Redis' memory when nobody says otherwise."""
+        _, most = await self.memory()
+        return most * _RECORDS.percent // 100 if most else _SHARE_BYTES
+
+    async def dropped_hour(self) -> str:
+        """The newest hour whose counters were dropped for want of memory, or empty."""
+        return (await self._db.call("GET", NAMES["hours_dropped"]) or b"").decode()
+
+    async def memory(self) -> tuple[int, int]:
+        """The memory that Redis uses and may use, in bytes; 0 where it has no limit."""
         told = (await self._db.call("INFO", "memory")).decode()
         lines = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
-        most = int(lines["maxmemory"])
-        return most * _SHARE_PERCENT // 100 if most else _SHARE_BYTES
+        return int(lines["used_memory"]), int(lines["maxmemory"])
+
+    async def trim_shares(self, part: float = 1.0) -> int:
+        """Drop the oldest of what takes more than its share of memory, but for the records.
+
+        Args:
+            part: of each share that may be taken, where memory is short.
+
+        Returns how many hashes were dropped; see lua/trim.lua.
+        """
+        _, most = await self.memory()
+        dropped, now_s = 0, time.time()
+        for share in SHARES:
+            if share.buckets is None:
+                continue
+            left: Arg = round((most or USUAL_BYTES) * share.percent / 100 * part)
+            args = [left, *share.buckets(now_s)]
+            count, newest = await self._db.run("trim", [NAMES["usage"]], args)
+            dropped += int(count)
+            if count and share.kind == "count_hour":
+                await self._db.call("SET", NAMES["hours_dropped"], newest[-len("2026-11-23T00") :])
+        return dropped
 
     async def reports(self) -> dict[str, str]:
         """The daily reports that are kept: JSON by day."""
@@ -149,7 +182,8 @@ class UsageTable:
         return found
 
     async def decision(self, request_id: str) -> bytes | None:
-        value: bytes | None = await self._db.call("GET", name("decision", request_id))
+        """Why a request went where it went, as JSON; see lua/decided.lua."""
+        value: bytes | None = await self._db.run("decided", [NAMES["usage"]], [request_id])
         return value
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Thirteen months and a little.
+# What a key's models are counted under beyond the number that lua/count.lua allows.
+OTHER_MODEL = "other"
 COUNTERS_LIFE_S = 400 * 24 * 3600
 # What is counted of requests, by its place in a stored cell: the first is money, new ones follow
 # behind the last of REFUSALS.

@@ -6,7 +6,7 @@ verify() can tell. Records move from Redis to files of a day each when they are 
 """
 
 from relay.store import COUNTERS
-from relay.usage.archive import Archive, tidy
+from relay.usage.archive import Archive, is_short, tidy
 from relay.usage.daily import daily, kept_reports, prune, save_due
 from relay.usage.latest import Speed, programs, speed
 from relay.usage.periods import UsageProblem, moment
@@ -19,7 +19,8 @@ from relay.usage.verify import Difference, Verdict, verify
 __all__ = [
     "BY", "COUNTERS", "Archive", "Ask", "Attempt", "Decision", "Difference", "Found", "KeyUsage",
     "Record", "Report", "Row", "Search", "Speed", "UsageProblem", "Verdict",
-    "counters", "daily", "decision", "dollars", "is_place", "kept_reports", "moment", "of_key",
+    "counters", "daily", "decision", "dollars", "is_place", "is_short", "kept_reports",
+    "moment", "of_key",
     "programs", "prune", "refusal", "report", "save_due", "saved_by_cache", "search",
     "speed", "tidy", "verify", "when",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from relay.store import Entry, Store
+from relay.store import SHORT_PERCENT, Entry, Store
 from relay.usage.periods import UsageProblem
 from relay.usage.records import Booked
 
@@ -159,13 +159,22 @@ async def kept_since(store: Store) -> datetime:
     return datetime.fromtimestamp(await store.usage.kept_since_ms() / 1000, UTC)
 
 
-async def tidy(store: Store, kept: Archive, *, retention_days: int, most_bytes: int) -> None:
+async def is_short(store: Store) -> bool:
+    """Whether Redis is short of memory."""
+    used, most = await store.usage.memory()
+    return most > 0 and used * 100 >= most * SHORT_PERCENT
+
+
+async def tidy(
+    store: Store, kept: Archive, *, retention_days: int, most_bytes: int, part: float = 1.0
+) -> None:
     """Drop what is past the retention, and move what is beyond Redis' share to the files.
 
     One process does it at a time; of relays on several machines each moves to its own files.
 
     Args:
         most_bytes: what the records may take in Redis; 0 for its usual share.
+        part: of every share that may be taken; less than 1 where memory is short.
     """
     limit = datetime.now(UTC) - timedelta(days=retention_days)
     await trio.to_thread.run_sync(kept.drop_before, f"{limit:%Y-%m-%d}")
@@ -174,7 +183,9 @@ async def tidy(store: Store, kept: Archive, *, retention_days: int, most_bytes: 
         return
     try:
         await store.usage.trim(_ms(limit))
-        await _move(store, kept, most_bytes or await store.usage.share_bytes())
+        await store.usage.trim_shares(part)
+        share = await store.usage.share_bytes()
+        await _move(store, kept, round(min(most_bytes or share, share) * part))
     finally:
         with trio.move_on_after(_UNLOCK_DEADLINE_S, shield=True):
             await store.unlock("usage", owner)

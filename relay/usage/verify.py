@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
-from relay.store import COUNTERS, Counted, Entry, Store
+from relay.store import COUNTERS, OTHER_MODEL, Counted, Entry, Store
 from relay.usage.archive import Archive, booked, kept_since, visit
 from relay.usage.periods import (
     COUNTERS_LIFE,
@@ -66,7 +66,8 @@ class Verdict:
 class _Books:
     """The counters of some periods, and what the records settled by then add up to."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropped_hour: str) -> None:
+        self._dropped = dropped_hour
         self._until: dict[str, tuple[int, int]] = {}
         self._stored: dict[str, dict[Place, Amounts]] = {}
         self._rebuilt: dict[str, dict[Place, Amounts]] = {}
@@ -111,13 +112,22 @@ class _Books:
                 continue
             is_counted = True
             for (account_id, counter), amount in counters(record).items():
-                place = record.key_id, account_id, entry.model
+                place = self._place(period, record.key_id, account_id, entry.model)
                 sums = self._rebuilt[period].setdefault(place, array("q", _NONE))
                 sums[_AT[counter]] += amount
         self.records += is_counted
 
+    def _place(self, period: str, key_id: str, account_id: str, model: str) -> Place:
+        """Where an amount is counted: under another name once a key has too many models."""
+        place, other = (key_id, account_id, model), (key_id, account_id, OTHER_MODEL)
+        stored = self._stored[period]
+        return other if place not in stored and other in stored else place
+
     def differences(self) -> Iterator[Difference]:
         for period, stored in self._stored.items():
+            # An hour's counters may have been dropped for want of memory; its day's never are.
+            if not stored and len(period) == len(self._dropped) and period <= self._dropped:
+                continue
             rebuilt = self._rebuilt[period]
             for place in sorted(stored.keys() | rebuilt.keys()):
                 pairs = zip(stored.get(place, _NONE), rebuilt.get(place, _NONE), strict=True)
@@ -148,7 +158,7 @@ async def verify(
         )
     days = [period for period in covering(begin, end) if len(period) == len("2026-11-23")]
     periods = [*days, *covering(begin, end, in_hours=True)]
-    books = _Books()
+    books = _Books(await store.usage.dropped_hour())
     for at in range(0, len(periods), PERIODS_AT_ONCE):
         for counted in await store.usage.counted(periods[at : at + PERIODS_AT_ONCE]):
             books.open(counted)

@@ -177,8 +177,8 @@ async def test_a_key_that_ends_is_told_of_a_week_and_a_day_before(opened: Store)
     await keys_ending(opened, past=-1, hour=1, days=50, weeks=200)
     assert sorted(await expiring(opened)) == ["days", "hour"]
     assert len(await expiring(opened)) == 2
-    await keys_ending(opened, days=20)
-    assert (await expiring(opened))[2:] == ["days"]
+    await keys_ending(opened, later=20)
+    assert (await expiring(opened))[2:] == ["later"]
     await opened.keys.change("hour", {"note": "edited"})
     assert len(await expiring(opened)) == 3
 

@@ -48,7 +48,7 @@ async def step(opened: Store, books: Expected, what: str, place: int, amount: in
     if what == "admit":
         lease = f"req_{uuid.uuid4().hex}"
         answer = await opened.leases.admit(
-            lease, "p", books.key, "h", kind="messages", model=MODEL,
+            lease, "p", books.key, books.key, kind="messages", model=MODEL,
             estimate=Estimate(most_micros=amount),
         )  # fmt: skip
         held = sum(books.open.values())
@@ -105,9 +105,11 @@ def test_the_books_are_exact_after_every_step(
     async def run() -> None:
         async with store.opened(redis_url) as opened:
             books = Expected(f"key_{uuid.uuid4().hex}")
-            await opened.accounts.add("acc_1", {"name": "main", "enabled": "1"})
+            if "acc_1" not in await opened.accounts.ids():
+                await opened.accounts.add("acc_1", {"name": "main", "enabled": "1"})
             fields = {
-                "name": "alice", "hash": "h", "enabled": "1", "expires_at": "", "models": "",
+                "name": books.key, "hash": books.key, "enabled": "1", "expires_at": "",
+                "models": "",
                 "concurrency": str(SLOTS), "rate_max": str(RATE), "rate_ms": "600000",
                 "budgets": f"total strict {BUDGET}",
             }  # fmt: skip

@@ -75,6 +75,15 @@ async def test_a_record_that_was_never_counted_is_found(ledger: Ledger, kept: Ar
     assert len(found) == 4
 
 
+async def test_hours_that_were_dropped_for_want_of_memory_raise_no_alarm(
+    ledger: Ledger, kept: Archive
+):
+    await ledger.used(at=YESTERDAY, cost=7)
+    # Less than anything takes.
+    assert await ledger.store.usage.trim_shares(1e-9) > 0
+    assert await differences(ledger, kept) == []
+
+
 async def test_requests_that_are_settled_meanwhile_raise_no_alarm(ledger: Ledger, kept: Archive):
     is_over = False
 

@@ -54,7 +54,7 @@ def micros(usd_per_million: str) -> int:
 
 @pytest.mark.parametrize(("model", "given_", "output", "read"), LIST_PRICES)
 def test_each_model_costs_its_list_price(model: str, given_: str, output: str, read: str):
-    assert PRICES.is_known(model)
+    assert PRICES.row_of(model)
     assert PRICES.cost(model, Tokens(input=MILLION)) == micros(given_)
     assert PRICES.cost(model, Tokens(cache_read=MILLION)) == micros(read)
     # Output alone is no prompt, so a price by the prompt's size is the lower one.
@@ -74,7 +74,7 @@ def test_each_model_costs_its_list_price(model: str, given_: str, output: str, r
     ],
 )
 def test_a_model_is_known_under_every_providers_name_for_it(model: str):
-    assert PRICES.is_known(model)
+    assert PRICES.row_of(model)
     assert PRICES.cost(model, Tokens(input=MILLION)) == 3 * MILLION
 
 
@@ -121,7 +121,7 @@ def test_a_fraction_of_a_micro_dollar_is_rounded_up_once():
     ],
 )
 def test_an_unknown_model_costs_what_the_dearest_of_its_family_does(model: str, usd: int):
-    assert not PRICES.is_known(model)
+    assert not PRICES.row_of(model)
     assert Prices.load().cost(model, Tokens(input=MILLION)) == usd * MILLION
 
 
@@ -248,7 +248,7 @@ def test_two_parts_cost_at_least_the_whole(model: str, first: Tokens, second: To
 )
 def test_the_spellings_of_a_model_have_one_price(model: str, same_as: str) -> None:
     tokens = Tokens(1000, 100, 10_000)
-    assert PRICES.is_known(model)
+    assert PRICES.row_of(model)
     assert PRICES.cost(model, tokens) == PRICES.cost(same_as, tokens)
 
 
@@ -258,7 +258,7 @@ def test_the_spellings_of_a_model_have_one_price(model: str, same_as: str) -> No
      "claude-opus-4-5-2025", "my-claude-opus-5-5", "claude-opus-5-5-tuned"],
 )  # fmt: skip
 def test_a_longer_version_is_another_model(model: str) -> None:
-    assert not PRICES.is_known(model)
+    assert not PRICES.row_of(model)
     assert PRICES.cost(model, Tokens(input=1000)) == 15_000
 
 
