@@ -1,7 +1,7 @@
 """The memory for bodies that are held whole: announced sizes are granted whole, or wait in line.
 
-A part of it is kept for small bodies, which most requests have, and no owner holds more than a half
-of the rest while others wait: whoever is slow, or sends much, holds up himself.
+A part of it is kept for small bodies, which most requests have, and no owner holds more than half
+of what large bodies may take, or three quarters with small ones: a slow owner holds up only itself.
 """
 
 from collections import Counter, deque
@@ -15,6 +15,7 @@ from relay import errors
 SMALL_BYTES = 1024 * 1024
 _SMALL_PART = 4
 _MOST_WAITING = 1000
+_MOST_WAITING_OF_OWNER = 250
 _READERS = 2
 
 
@@ -39,7 +40,7 @@ class BodyBudget:
         self._most = {True: most_bytes, False: most_bytes - most_bytes // _SMALL_PART}
         self._lines: dict[bool, deque[Hold]] = {True: deque(), False: deque()}
         self._large_bytes = 0
-        self._of_owner: Counter[str] = Counter()
+        self._of_owner: Counter[tuple[str, bool]] = Counter()
         self.held_bytes = 0
         # Large bodies are read in threads, few of them at one time.
         self.readers = trio.CapacityLimiter(_READERS)
@@ -48,13 +49,16 @@ class BodyBudget:
         """The right to hold `size` bytes, once it is the owner's turn.
 
         Raises:
-            errors.Overloaded: it was not within `patience_s`, or too many wait.
+            errors.Overloaded: it was not within `patience_s`, or too many (of this owner) wait.
 
         Cancellation: the place in line is given up.
         """
         hold = Hold(owner, size, size <= SMALL_BYTES)
         line = self._lines[hold.is_small]
-        if len(line) >= _MOST_WAITING or size > self._most[True]:
+        waiting = sum(other.owner == owner for other in line)
+        if max(len(line) - _MOST_WAITING, waiting - _MOST_WAITING_OF_OWNER) >= 0:
+            raise _full()
+        if size > self._most[True]:
             raise _full()
         line.append(hold)
         self._grant()
@@ -93,9 +97,9 @@ class BodyBudget:
     def _grant(self) -> None:
         """Let those go on whose turn it is. Only a whole line waits for room: who is held up by
         what he holds himself lets others pass."""
-        for is_small, line in self._lines.items():
+        for line in self._lines.values():
             for hold in list(line):
-                if not is_small and not self._has_share(hold):
+                if not self._has_share(hold):
                     continue
                 if not self._fits(hold):
                     break
@@ -111,17 +115,18 @@ class BodyBudget:
         return has_part and self.held_bytes + hold.size <= self._most[True]
 
     def _has_share(self, hold: Hold) -> bool:
-        held = self._of_owner[hold.owner]
-        return held == 0 or held + hold.size <= self._most[False] // 2
+        held = self._of_owner[hold.owner, hold.is_small]
+        most = self._most[True] * 3 // 4 if hold.is_small else self._most[False] // 2
+        return held == 0 or held + hold.size <= most
 
     def _count(self, hold: Hold, change: int) -> None:
         self.held_bytes += change
-        if hold.is_small:
-            return
-        self._large_bytes += change
-        self._of_owner[hold.owner] += change
-        if self._of_owner[hold.owner] <= 0:
-            del self._of_owner[hold.owner]
+        if not hold.is_small:
+            self._large_bytes += change
+        share = hold.owner, hold.is_small
+        self._of_owner[share] += change
+        if self._of_owner[share] <= 0:
+            del self._of_owner[share]
 
 
 def _full() -> errors.Overloaded:

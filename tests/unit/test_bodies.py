@@ -126,3 +126,27 @@ async def test_a_body_that_turns_out_small_frees_the_rest():
         line.budget.shrink(line.holds[0], 2 * MIB)
         await trio.testing.wait_all_tasks_blocked()
         assert line.owners == ["a", "b"]
+
+
+@pytest.mark.parametrize("size", [1000, 200_000, SMALL_BYTES])
+async def test_many_small_bodies_of_one_owner_leave_room_for_others(size: int):
+    budget = BodyBudget(1000 * size)
+    with trio.move_on_after(0):
+        while True:
+            await budget.take(size, "slow", PATIENCE_S)
+    assert budget.held_bytes == 750 * size
+    with trio.fail_after(PATIENCE_S):
+        await budget.take(size, "modest", PATIENCE_S)
+
+
+async def test_one_owner_takes_no_more_than_a_quarter_of_the_places_in_line():
+    async with trio.open_nursery() as nursery:
+        budget = BodyBudget(1000)
+        await budget.take(700, "slow", PATIENCE_S)
+        for _ in range(250):
+            nursery.start_soon(budget.take, 100, "slow", PATIENCE_S)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(errors.Overloaded):
+            await budget.take(100, "slow", PATIENCE_S)
+        await budget.take(100, "modest", PATIENCE_S)
+        nursery.cancel_scope.cancel()
