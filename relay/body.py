@@ -75,6 +75,9 @@ def check_utf8(body: bytes | memoryview) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")()
     view = memoryview(body)
     try:
+        if len(view) <= _SLICE_BYTES:
+            codecs.utf_8_decode(view, "strict", True)
+            return
         for start in range(0, len(view), _SLICE_BYTES):
             decoder.decode(view[start : start + _SLICE_BYTES])
         decoder.decode(b"", True)

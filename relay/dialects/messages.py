@@ -23,8 +23,9 @@ ping = sse.encode("ping", b'{"type": "ping"}')
 retells = False
 meter = meters.meter
 
-# More is no metadata, and more turns than this are not looked through for the first user's.
-_LONGEST_METADATA = 64 * 1024
+# More is no metadata, and no other field that is decoded is longer than this.
+_LONGEST_METADATA, _LONGEST_VALUE = 64 * 1024, 16 * 1024
+# More turns than this are not looked through for the first user's.
 _MOST_TURNS = 20_000
 _BEGINNING_BYTES = 64 * 1024
 
@@ -124,6 +125,8 @@ def _field(fields: dict[str, msgspec.Raw], name: str, kind: type, default: Any) 
     raw = fields.get(name)
     if raw is None:
         return default
+    if len(memoryview(raw)) > _LONGEST_VALUE:
+        raise errors.BadRequest(f"{name}: must be {_WORDS[kind]} of at most 16 KiB.")
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.ValidationError, msgspec.DecodeError):
@@ -156,12 +159,12 @@ def _beginning(fields: dict[str, msgspec.Raw]) -> str:
         digest.update(memoryview(messages)[:_BEGINNING_BYTES])
         return digest.hexdigest()
     try:
-        turns = msgspec.json.decode(messages, type=list[_Turn])
+        msgspec.json.decode(messages, type=list[_Turn])
+    except _FirstTurn as first:
+        digest.update(b"|")
+        digest.update(memoryview(first.content))
     except (msgspec.ValidationError, msgspec.DecodeError):
         return ""
-    first = next((turn.content for turn in turns if turn.role == "user"), msgspec.Raw(b""))
-    digest.update(b"|")
-    digest.update(memoryview(first))
     return digest.hexdigest()
 
 
@@ -173,9 +176,21 @@ def _text(value: bytes) -> str:
 _NOTHING = msgspec.Raw(b"")
 
 
+class _FirstTurn(Exception):
+    """The first turn of the user was decoded; all that follows it does not matter."""
+
+    def __init__(self, content: msgspec.Raw) -> None:
+        super().__init__()
+        self.content = content
+
+
 class _Turn(msgspec.Struct):
     role: str = ""
-    content: msgspec.Raw = msgspec.Raw(b"")
+    content: msgspec.Raw = _NOTHING
+
+    def __post_init__(self) -> None:
+        if self.role == "user":
+            raise _FirstTurn(self.content)
 
 
 class _Metadata(msgspec.Struct):
