@@ -9,6 +9,7 @@ import click
 
 import relay
 from relay import hardening
+from relay.cli import common
 from relay.cli.accounts import account
 from relay.cli.audit import audit
 from relay.cli.backups import accept_database, backup, restore
@@ -31,6 +32,7 @@ from relay.cli.webhooks import webhook
 def main() -> None:
     """Stand between your Claude clients and your Claude API accounts."""
     hardening.forbid_dumps()
+    common.take_environment()
 
 
 for _command in (

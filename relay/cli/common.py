@@ -75,16 +75,27 @@ def _foreseen() -> tuple[type[Exception], ...]:
     )  # fmt: skip
 
 
+_whole: dict[str, str] = {}
+
+
+def take_environment() -> None:
+    """Keep the environment for environment(), and its secrets from everybody else."""
+    from relay.settings import withhold
+
+    _whole.clear()
+    _whole.update(withhold(os.environ))
+
+
 def environment() -> Mapping[str, str]:
-    """The environment, for those who are handed it."""
-    return dict(os.environ)
+    """The environment as it was at the start, for those who are handed it."""
+    return dict(_whole)
 
 
 def chosen_settings(**flags: object) -> "Settings":
     from relay import settings
 
     given = {name: str(value) for name, value in flags.items() if value is not None}
-    return settings.load({**os.environ, **given})
+    return settings.load({**environment(), **given})
 
 
 def with_context(do: "Callable[[Context], Awaitable[T]]") -> T:

@@ -1,12 +1,11 @@
 """The commands that run the whole: serve, try, build."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from relay.cli.common import chosen_settings, sentences
+from relay.cli.common import chosen_settings, environment, sentences
 
 if TYPE_CHECKING:
     from relay.settings import Settings
@@ -40,7 +39,7 @@ def try_() -> None:
     from relay import log, trial
 
     log.set_up("warning", None)
-    trio.run(trial.run, os.environ, click.echo)
+    trio.run(trial.run, environment(), click.echo)
 
 
 @click.command()

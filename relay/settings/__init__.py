@@ -38,10 +38,12 @@ from relay.settings.sources import (
     salvaged,
 )
 from relay.settings.webhooks import ENV_PREFIX, EVENTS, USUAL_MARKS, Webhook, filled
+from relay.settings.withheld import withhold
 
 __all__ = [
     "EVENTS", "LEAST_PASSWORD", "OPTIONS", "USUAL_MARKS", "Option", "Secret", "Settings",
     "SettingsError", "ShownSetting", "Webhook", "is_anthropics", "load", "load_or_salvage", "shown",
+    "withhold",
 ]  # fmt: skip
 
 # What must be there before anything is encrypted or hashed.

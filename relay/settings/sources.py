@@ -13,9 +13,9 @@ from relay.settings.webhooks import ENV_PREFIX
 
 BY_FIELD = {option.field: option for option in OPTIONS}
 _BY_TOML = {option.toml: option for option in OPTIONS if option.toml}
-_BY_ENV = {option.env: option for option in OPTIONS if option.env}
+BY_ENV = {option.env: option for option in OPTIONS if option.env}
 # The name that claude-relay-service gives it.
-_BY_ENV["ENCRYPTION_KEY"] = _BY_ENV["ENCRYPT_KEY"]
+BY_ENV["ENCRYPTION_KEY"] = BY_ENV["ENCRYPT_KEY"]
 _SECRETS = {"jwt_secret", "encrypt_key"}
 _SECTIONS = sorted({name.partition(".")[0] for name in _BY_TOML})
 
@@ -55,14 +55,14 @@ def parsed(given: Given, option: Option) -> Any:
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
-    names = [*_BY_ENV, *(name for name in environ if name.startswith(ENV_PREFIX))]
+    names = [*BY_ENV, *(name for name in environ if name.startswith(ENV_PREFIX))]
     return _by_field(
         Given(name, environ[name], "The environment") for name in names if name in environ
     )
 
 
 def _is_known(name: str) -> bool:
-    return name in _BY_ENV or name.startswith(ENV_PREFIX)
+    return name in BY_ENV or name.startswith(ENV_PREFIX)
 
 
 def _by_field(found: Iterable[Given]) -> dict[str, Given]:
@@ -71,7 +71,7 @@ def _by_field(found: Iterable[Given]) -> dict[str, Given]:
     for one in found:
         if one.value == "":
             continue
-        field = _BY_ENV[one.name].field if one.name in _BY_ENV else one.name
+        field = BY_ENV[one.name].field if one.name in BY_ENV else one.name
         other = given.setdefault(field, one)
         if other.value != one.value:
             raise SettingsError(
@@ -103,7 +103,7 @@ def from_lines(path: Path) -> dict[str, Given]:
         if _is_known(name):
             found.append(Given(name, value, where))
         elif value:
-            raise _unknown(name, _BY_ENV, where)
+            raise _unknown(name, BY_ENV, where)
     return _by_field(found)
 
 

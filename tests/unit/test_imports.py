@@ -143,4 +143,4 @@ def test_an_upward_or_sideward_import_is_found(module: str, line: str, wrong: li
 def test_the_environment_is_read_where_the_program_starts_and_handed_down() -> None:
     readers = {name for name in MODULES if "os.environ" in source_of(name)}
 
-    assert readers <= {"cli.common", "cli.service"}
+    assert readers == {"cli.common"}
