@@ -3,17 +3,17 @@
 Plain decisions over values; the scripts keep the accounts' states and choose among them.
 """
 
-import json
 import re
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from relay import errors
+from relay import errors, upstream_errors
 from relay.call import Call
 from relay.store import Rest
+from relay.upstream import UpstreamError, UpstreamTimeoutError
+from relay.upstream_errors import UpstreamSays
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -24,18 +24,15 @@ _RATE_LIMIT_REST_S = 60.0
 _LONGEST_RATE_LIMIT_S = 24 * 3600.0
 _OVERLOADED_REST_S, _LONGEST_OVERLOADED_S = 10.0, 300.0
 _FAILING_REST_S, _FAILURES_IN_A_ROW = 30.0, 3
-# A spend cap that names no date is looked at again after an hour.
-_SPEND_CAP_REST_S = 3600.0
-_LONGEST_SPEND_CAP_S = 32 * 24 * 3600.0
+# A spend cap that names no date is tried again after an hour.
+SPEND_CAP_REST_S = 3600.0
 
 _MOST_NAMES = 5
-_MOST_READ_BYTES = 256 * 1024
-_SPEND_CAP_CODE = "enforced_spend_limit_reached"
 _QUOTA, _REMAINING = b"anthropic-ratelimit-", b"-remaining"
-_SPEND_CAP_WORDS = "You have reached your specified API usage limits"
 # Upstream limits are per class of models; a message may name the one that is at its limit.
 _CLASSES = ("fable", "mythos", "opus", "sonnet", "haiku")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?")
+# claude-opus-5, claude-3-5-haiku and their likes, whatever stands before or behind.
+_CLASS = re.compile(rf"claude-(?:\d[\d-]*-)?({'|'.join(_CLASSES)})(?![a-z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +47,7 @@ class Verdict:
         failures: so many in a row before it rests.
         repeats: the same account may be asked again when there is no other.
         is_suspect: the account's own credential may be what was refused.
+        may_be_exhausted: the account may have nothing left to spend; a request of our own decides.
     """
 
     moves_on: bool
@@ -60,6 +58,7 @@ class Verdict:
     model_class: str = ""
     repeats: bool = False
     is_suspect: bool = False
+    may_be_exhausted: bool = False
 
     def rest(self, reason: str) -> Rest:
         """What it does to the account, as the store is told."""
@@ -69,6 +68,7 @@ class Verdict:
 
 STAYS = Verdict(moves_on=False)
 _MOVES = Verdict(moves_on=True, is_suspect=True)
+_MAY_BE_EXHAUSTED = Verdict(moves_on=True, may_be_exhausted=True)
 _FAILS = Verdict(True, FAILING, _FAILING_REST_S, _FAILING_REST_S, _FAILURES_IN_A_ROW)
 _FAILS_BRIEFLY = replace(_FAILS, repeats=True)
 _IS_OVERLOADED = Verdict(True, OVERLOADED, _OVERLOADED_REST_S, _LONGEST_OVERLOADED_S)
@@ -76,7 +76,8 @@ _IS_OVERLOADED = Verdict(True, OVERLOADED, _OVERLOADED_REST_S, _LONGEST_OVERLOAD
 
 def model_class(model: str) -> str:
     """The class of models whose limits a model shares, or empty."""
-    return next((one for one in _CLASSES if one in model.lower()), "")
+    found = _CLASS.search(model.lower())
+    return found[1] if found else ""
 
 
 def headroom(headers: Headers) -> tuple[int, int] | None:
@@ -102,9 +103,13 @@ def headroom(headers: Headers) -> tuple[int, int] | None:
 
 def of_reply(status: int, headers: Headers, body: bytes, model: str = "") -> Verdict:
     """What an upstream's refusal means; every other 4xx belongs to the request."""
-    body = _unpacked(headers, body)
-    if status == 429 or status == 402 or (status == 400 and _SPEND_CAP_WORDS.encode() in body):
-        return _of_limit(status, dict(headers), body, model)
+    says = upstream_errors.read(headers, body)
+    if says.is_spend_cap(status):
+        return _exactly(EXHAUSTED, says.regained_s() or SPEND_CAP_REST_S)
+    if says.may_be_the_accounts(status):
+        return _MAY_BE_EXHAUSTED
+    if status == 429:
+        return _of_limit(dict(headers), says, model)
     if status == 529:
         return _IS_OVERLOADED
     if status >= 500:
@@ -157,34 +162,25 @@ def _listed(models: str) -> str:
     return ", ".join(names[:_MOST_NAMES] + (["…"] if len(names) > _MOST_NAMES else []))
 
 
-def of_break(call: Call, *, was_timeout: bool, has_left: bool) -> Verdict:
+def of_break(call: Call, error: UpstreamError) -> Verdict:
     """What a lost connection means. A whole answer that is slow may still be paid for."""
+    if error.is_ours:
+        return STAYS
+    has_left, was_timeout = not error.never_left, isinstance(error, UpstreamTimeoutError)
     if was_timeout and has_left and not call.stream:
         return STAYS
     # Paying twice is worse than failing: only what never left goes to the same account again.
     return _FAILS if has_left else _FAILS_BRIEFLY
 
 
-def _of_limit(status: int, headers: dict[bytes, bytes], body: bytes, model: str) -> Verdict:
-    if status != 429 or _SPEND_CAP_CODE.encode() in body:
-        rest_s = _seconds_to(_date_in(body)) or _SPEND_CAP_REST_S
-        return _exactly(EXHAUSTED, min(rest_s, _LONGEST_SPEND_CAP_S))
+def _of_limit(headers: dict[bytes, bytes], says: UpstreamSays, model: str) -> Verdict:
     told_s = _number(headers.get(b"retry-after", b""))
     wait_s = (_until_reset(headers) or _RATE_LIMIT_REST_S) if told_s is None else told_s
     verdict = _exactly(COOLING, min(wait_s, _LONGEST_RATE_LIMIT_S))
     limited = model_class(model)
-    is_named = limited and limited in _message_in(body).lower()
+    # Only the class of the request's own model: what a client writes can at most narrow it.
+    is_named = limited and limited in says.message.lower()
     return replace(verdict, model_class=limited) if is_named else verdict
-
-
-def _unpacked(headers: Headers, body: bytes) -> bytes:
-    """The start of a body that may have come compressed."""
-    if dict(headers).get(b"content-encoding", b"identity") == b"identity":
-        return body
-    try:
-        return zlib.decompressobj(wbits=47).decompress(body, _MOST_READ_BYTES)
-    except zlib.error:
-        return b""
 
 
 def _exactly(state: str, rest_s: float) -> Verdict:
@@ -206,19 +202,6 @@ def _until_reset(headers: dict[bytes, bytes]) -> float:
         if is_limit and figure == b"remaining" and value.strip() == b"0":
             waits.append(_seconds_to(headers.get(kind + b"-reset", b"").decode("latin-1")))
     return max(waits)
-
-
-def _message_in(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def _date_in(body: bytes) -> str:
-    """The date that a spend cap's message states, or nothing."""
-    found = _DATE.search(_message_in(body))
-    return found.group() if found else ""
 
 
 def _seconds_to(moment: str) -> float:

@@ -17,6 +17,9 @@ from relay.lease import Lease
 from relay.upstream import Reply, UpstreamError, UpstreamTimeoutError
 
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024
+NO_ANSWER = (
+    "The upstream closed the connection before it answered. The request may have been carried out."
+)
 BROKEN_OFF = "The upstream's answer broke off. What has come so far is not the whole answer."
 
 
@@ -154,12 +157,23 @@ async def collect(reply: Reply, most_bytes: int) -> bytes:
 
 def own_error(error: UpstreamError) -> errors.RelayError:
     """What a client is told when its account's upstream fails."""
+    if error.is_ours:
+        return errors.Unavailable(
+            "The relay's machine is out of file descriptors, memory or ports. Nothing was sent; try"
+            " again in a moment."
+        )
     if isinstance(error, UpstreamTimeoutError):
+        if error.never_left:
+            return errors.GatewayTimeout(
+                "The upstream did not accept a connection in time. Nothing was sent."
+            )
         return errors.GatewayTimeout(
             "The upstream did not answer in time. The request may have been carried out."
         )
-    if error.stage == "connect":
+    if error.never_left:
         return errors.BadGateway("The upstream cannot be reached. Nothing was sent.")
+    if error.stage in ("send", "headers"):
+        return errors.BadGateway(NO_ANSWER)
     return errors.BadGateway(BROKEN_OFF)
 
 

@@ -7,7 +7,7 @@ client and the upstream. Whatever happens, the lease's own exit settles it.
 import contextlib
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
@@ -24,7 +24,7 @@ from relay.keys import KeyRef
 from relay.lease import Lease
 from relay.leases import Step
 from relay.store import Caller
-from relay.upstream import Reply, UpstreamError, UpstreamTimeoutError
+from relay.upstream import Reply, UpstreamError
 
 _MOST_REFUSAL_BYTES = 4 * 1024 * 1024
 REFUSED = "credential_refused"
@@ -119,6 +119,8 @@ async def forward(
             failures.append(failure)
             if failure.verdict.is_suspect:
                 ctx.checks.suspect(lease.account.account_id)
+            if failure.verdict.may_be_exhausted:
+                ctx.checks.suspect(lease.account.account_id, model=call_model(lease))
             if not failure.verdict.moves_on:
                 break
             may_repeat = failure.verdict.repeats and repeats < ctx.settings.max_retries
@@ -153,20 +155,27 @@ async def _attempt(
                 return None
             refusal = await delivery.collect(reply, _MOST_REFUSAL_BYTES)
             verdict = balancer.of_reply(reply.status, reply.headers, refusal, call.model)
+            if call.kind != "messages":
+                # Counting tokens has limits of its own, which say nothing of messages.
+                verdict = replace(verdict, state="")
             return _Failure(verdict, reply.status, answer_headers(client, lease, reply), refusal)
     except UpstreamError as error:
         if client.status is not None:
             raise
         lease.error = delivery.word_for(error)
         client.trail.error = f"{lease.error}: {error.reason}"
-        was_timeout = isinstance(error, UpstreamTimeoutError)
-        verdict = balancer.of_break(call, was_timeout=was_timeout, has_left=not error.never_left)
+        verdict = balancer.of_break(call, error)
         return _Failure(verdict, *errors.response(delivery.own_error(error), client.request_id))
     except errors.RelayError as error:
         if client.status is not None or (lease.status or 500) < 300:
             raise
         verdict = balancer.of_reply(lease.status or 500, (), b"")
         return _Failure(verdict, *errors.response(error, client.request_id))
+
+
+def call_model(lease: Lease) -> str:
+    """What the lease's account calls the model that was asked for."""
+    return lease.credential.model_map.get(lease.call.model, lease.call.model)
 
 
 def _as_mapped(lease: Lease, body: bytes) -> bytes:

@@ -237,8 +237,11 @@ class Leases:
         try:
             return await admit()
         except RedisAway as error:
-            if not is_full(error) or not await self._store.usage.trim_shares(_WHEN_FULL):
+            if not is_full(error):
                 raise
+            full = error
+        if not await self._store.usage.trim_shares(_WHEN_FULL):
+            raise full
         return await admit()
 
     async def _confirm(self, key: KeyRef) -> None:

@@ -4,11 +4,14 @@ It serves any ASGI application over HTTP/1.0 and 1.1 by hypercorn's classes (`co
 knows nothing of what the application does. It never lets one connection's failure reach another.
 """
 
+import contextlib
 import errno
 import logging
+import math
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -26,6 +29,8 @@ __all__ = ["Limits", "ListenError", "open_listeners", "serve"]
 BACKLOG = 1024
 # The largest request head. The clients that were looked at stay below 4 KiB.
 MAX_HEAD_BYTES = 64 * 1024
+# How often it is logged that no connection can be accepted.
+COMPLAINT_EVERY_S = 60.0
 # A silent client is asked whether it is still there after this long.
 KEEPALIVE_IDLE_S = 60
 
@@ -74,6 +79,41 @@ def _sentence(error: OSError, host: str, port: int) -> str:
     return f"{where} cannot be opened: {error.strerror or error}."
 
 
+class _OnceAMinute(logging.Filter):
+    """Lets the complaint that no connection can be accepted through once a minute, as a line.
+
+    trio complains with a traceback at every try, ten times a second, and goes on trying.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_at = -math.inf
+        self._held_back = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now < self._next_at:
+            self._held_back += 1
+            return False
+        reason = record.exc_info[1] if record.exc_info else record.getMessage()
+        record.msg = "connections cannot be accepted: %s (%d times since the last line)"
+        record.args = (str(reason), self._held_back + 1)
+        record.exc_info = record.exc_text = None
+        self._next_at, self._held_back = now + COMPLAINT_EVERY_S, 0
+        return True
+
+
+@contextlib.contextmanager
+def accept_failures_once_a_minute() -> Iterator[None]:
+    """Keep accept failures from filling the log, within the block."""
+    complaints, once = logging.getLogger("trio.serve_listeners"), _OnceAMinute()
+    complaints.addFilter(once)
+    try:
+        yield
+    finally:
+        complaints.removeFilter(once)
+
+
 async def serve(
     app: Application,
     listeners: list[trio.SocketListener],
@@ -100,21 +140,34 @@ async def serve(
     server = Server(limits, refuse)
     handler = partial(Connection, ASGIWrapper(app), _config(), server)
     async with trio.open_nursery() as connections:
-        async with trio.open_nursery() as accepting:
-            for listener in listeners:
-                _watch_for_dead_clients(listener, limits.write_timeout_s)
-            accepting.start_soon(
-                partial(trio.serve_listeners, handler, listeners, handler_nursery=connections)
-            )
-            task_status.started([_url(listener) for listener in listeners])
-            await stop.wait()
-            accepting.cancel_scope.cancel()
+        with accept_failures_once_a_minute():
+            await _accept(handler, listeners, limits, connections, stop, task_status)
         await server.terminated.set()
         for connection in list(server.connections):
             connection.retire()
         connections.cancel_scope.deadline = trio.current_time() + drain_timeout_s
     if connections.cancel_scope.cancelled_caught:
         log.warning("requests still ran after %s s of draining and were cut", drain_timeout_s)
+
+
+async def _accept(
+    handler: Any,
+    listeners: list[trio.SocketListener],
+    limits: Limits,
+    connections: trio.Nursery,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    """Accept connections into a nursery until `stop` is set; closes the listeners."""
+    async with trio.open_nursery() as accepting:
+        for listener in listeners:
+            _watch_for_dead_clients(listener, limits.write_timeout_s)
+        accepting.start_soon(
+            partial(trio.serve_listeners, handler, listeners, handler_nursery=connections)
+        )
+        task_status.started([_url(listener) for listener in listeners])
+        await stop.wait()
+        accepting.cancel_scope.cancel()
 
 
 def _config() -> Config:

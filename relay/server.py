@@ -114,7 +114,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             owners=Owners(opened, safe),
             accounts=accounts,
             signins=SignIns(opened, safe, accounts, provider),
-            checks=Checks(opened, accounts, upstreams, settings.check_interval_s),
+            checks=Checks(opened, accounts, upstreams, prices, settings.check_interval_s),
             audit=audit,
             users=Users(opened, safe),
             tokens=Tokens(opened, safe),

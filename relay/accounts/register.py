@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+import msgspec
 import trio
 
 from relay import rules, versions
@@ -15,17 +17,27 @@ from relay.accounts.reach import Reach
 from relay.accounts.values import Account, AccountProblem, Credential
 from relay.audit import Audit
 from relay.store import NameTaken, Store
-from relay.upstream import Upstreams, parse_proxy_url
+from relay.upstream import Reply, Upstreams, parse_proxy_url
 from relay.vault import Vault, new_id
 
 ANTHROPIC_VERSION = b"2023-06-01"
 _TEST_DEADLINE_S = 15.0
+_LARGEST_SMALL_ANSWER = 256 * 1024
 _DRAIN_POLL_S = 0.25
 # The fields that are encrypted.
 _SECRETS = ("secret", "token", "proxy")
 DIRECT = "direct"
 # Where a credential goes, and what it is.
 _WHERE = {"base_url", "secret", "proxy", "options"}
+
+
+@dataclass(frozen=True, slots=True)
+class SmallAnswer:
+    """An account's whole answer to a question of our own."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,22 +364,23 @@ class Accounts:
         if self.kind(fields).signs_in and not fields.get("token"):
             return TestResult(False, None, f"The account has no token. {account.advice}")
         credential = self._credential(account.id, fields)
-        headers = [credential.header, (b"anthropic-version", ANTHROPIC_VERSION)]
-        if credential.beta:
-            headers.append((b"anthropic-beta", credential.beta))
-        async with upstreams.send(
-            credential.base_url,
-            "GET",
-            b"/v1/models?limit=1",
-            headers,
-            b"",
-            headers_timeout_s=_TEST_DEADLINE_S,
-            silence_timeout_s=_TEST_DEADLINE_S,
-            proxy=credential.proxy,
-            judges_host=credential.judges_host,
-            judges_proxy=credential.judges_proxy,
-        ) as reply:
+        async with _asked(credential, upstreams, "GET", b"/v1/models?limit=1", b"") as reply:
             return TestResult(reply.status == 200, reply.status, _verdict(reply.status))
+
+    async def smallest(self, account_id: str, model: str, upstreams: Upstreams) -> SmallAnswer:
+        """What the account answers to the smallest message there is, which may cost a token or two.
+
+        Raises whatever the client raises when the upstream cannot be reached.
+        """
+        credential = self._credential(account_id, await self.fields(account_id))
+        turn = {"role": "user", "content": "."}
+        body = msgspec.json.encode({"model": model, "max_tokens": 1, "messages": [turn]})
+        async with _asked(credential, upstreams, "POST", b"/v1/messages", body) as reply:
+            parts, size = [], 0
+            while (data := await reply.receive()) and size < _LARGEST_SMALL_ANSWER:
+                parts.append(data)
+                size += len(data)
+            return SmallAnswer(reply.status, tuple(reply.headers), b"".join(parts))
 
     async def rotate(self) -> int:
         """Encrypt every secret with the current ENCRYPT_KEY; returns how many were not yet.
@@ -400,6 +413,29 @@ def _unique(name: str) -> Iterator[None]:
         yield
     except NameTaken:
         raise AccountProblem(f"There is an account named {name} already.", "name") from None
+
+
+def _asked(
+    credential: Credential, upstreams: Upstreams, method: str, target: bytes, body: bytes
+) -> AbstractAsyncContextManager[Reply]:
+    """A question of our own to an account's API, with its credential."""
+    headers = [credential.header, (b"anthropic-version", ANTHROPIC_VERSION)]
+    if body:
+        headers.append((b"content-type", b"application/json"))
+    if credential.beta:
+        headers.append((b"anthropic-beta", credential.beta))
+    return upstreams.send(
+        credential.base_url,
+        method,
+        target,
+        headers,
+        body,
+        headers_timeout_s=_TEST_DEADLINE_S,
+        silence_timeout_s=_TEST_DEADLINE_S,
+        proxy=credential.proxy,
+        judges_host=credential.judges_host,
+        judges_proxy=credential.judges_proxy,
+    )
 
 
 def _purpose(account_id: str, name: str) -> str:

@@ -26,10 +26,16 @@ class AccountTable(Records):
         await self._db.run("reset", [name("account", account_id)], [account_id])
 
     async def book_check(
-        self, account_id: str, outcome: str, state: str, reason: str, failures: int
+        self,
+        account_id: str,
+        outcome: str,
+        state: str,
+        reason: str,
+        failures: int,
+        rest_ms: int = 0,
     ) -> tuple[str, str]:
         """An account's state before and after a check; see lua/check.lua."""
-        args: list[Arg] = [account_id, outcome, state, reason, failures]
+        args: list[Arg] = [account_id, outcome, state, reason, failures, rest_ms]
         before, after = await self._db.run("check", [NAMES["accounts"]], args)
         return before.decode(), after.decode()
 

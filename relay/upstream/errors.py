@@ -1,5 +1,6 @@
 """What can go wrong with an upstream, and the table from foreign exceptions to sentences."""
 
+import errno
 import socket
 import ssl
 from typing import Literal
@@ -16,13 +17,18 @@ class UpstreamError(Exception):
         stage: how far the request had come.
         reason: one short sentence without secrets.
         never_left: provably nothing of the request can have been processed.
+        is_ours: this machine lacks what it takes (file descriptors, memory, ports), so it says
+            nothing of the upstream.
     """
 
-    def __init__(self, stage: Stage, reason: str, *, never_left: bool = False) -> None:
+    def __init__(
+        self, stage: Stage, reason: str, *, never_left: bool = False, is_ours: bool = False
+    ) -> None:
         super().__init__(reason)
         self.stage = stage
         self.reason = reason
         self.never_left = never_left
+        self.is_ours = is_ours
 
 
 class UpstreamTimeoutError(UpstreamError):
@@ -43,6 +49,19 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
     (trio.ClosedResourceError, _BROKE),
 )
 FAILURES = tuple(kind for kind, _ in _SENTENCES)
+# What a machine runs out of, whoever is at the other end.
+_OURS = frozenset((
+    errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.ENOSPC,
+))  # fmt: skip
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether this machine's own want of something is among what made `error` happen."""
+    if isinstance(error, OSError) and error.errno in _OURS:
+        return True
+    inner = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else []
+    inner += [cause for cause in (error.__cause__, error.__context__) if cause is not None]
+    return any(is_ours(one) for one in inner)
 
 
 def sentence(error: BaseException) -> str:

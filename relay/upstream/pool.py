@@ -10,7 +10,13 @@ import trio
 
 from relay.addresses import InnerAddress, Network, judge_number, judged
 from relay.upstream.connection import Connection
-from relay.upstream.errors import FAILURES, UpstreamError, UpstreamTimeoutError, sentence
+from relay.upstream.errors import (
+    FAILURES,
+    UpstreamError,
+    UpstreamTimeoutError,
+    is_ours,
+    sentence,
+)
 from relay.upstream.exchange import Exchange, Reply
 from relay.upstream.origin import (
     Address,
@@ -175,6 +181,9 @@ class Upstreams:
         except InnerAddress:
             raise UpstreamError("connect", INNER, never_left=True) from None
         except FAILURES as error:
+            if is_ours(error):
+                reason = "This machine has no file descriptor, memory or port left for it."
+                raise UpstreamError("connect", reason, never_left=True, is_ours=True) from error
             reason = sentence(error).replace("upstream", end)
             raise UpstreamError("connect", reason, never_left=True) from error
         waited = f"{self._connect_timeout_s:g} s"

@@ -135,12 +135,41 @@ async def test_a_refusal_that_belongs_to_the_request_is_not_tried_elsewhere(rela
     assert len(relay.sim.requests) == 1
 
 
-async def test_a_self_set_spend_limit_moves_on_although_it_is_a_400(relay: Running):
+CAPPED = Fault(
+    status=400,
+    error_type="invalid_request_error",
+    message="You have reached your specified API usage limits. You will regain access later.",
+)
+
+
+async def becomes(relay: Running, state: str, count: int) -> None:
+    with trio.fail_after(SOON_S):
+        while (await states(relay)).get(state) != count:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+async def test_a_self_set_spend_limit_moves_on_and_is_asked_about(relay: Running):
     await with_accounts(relay)
-    words = "You have reached your specified API usage limits. You will regain access later."
-    fails_first(relay, Fault(status=400, message=words))
+    relay.sim.by_key[UPSTREAM_KEY] = CAPPED
+    for _ in range(3):
+        assert (await ask(relay))[0] == 200
+    await becomes(relay, "exhausted", 1)
+
+
+async def test_a_clients_text_that_an_upstream_repeats_rests_nobody_and_is_booked(relay: Running):
+    relay.sim.script.append(CAPPED)
+    status, body, _ = await ask(relay)
+    assert (status, body["error"]["message"]) == (400, CAPPED.message)
+    with trio.fail_after(SOON_S):
+        while len(await relay.ctx.store.usage.records(10)) < 2:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    assert set(await states(relay)) == {"ok"}
     assert (await ask(relay))[0] == 200
-    assert (await states(relay))["exhausted"] == 1
+    records = [json.loads(one) for one in await relay.ctx.store.usage.records(10)]
+    (own,) = [record for record in records if record["key_id"] == "relay"]
+    assert own["cost_micros"] > 0
+    total = (await relay.report()).total
+    assert total["cost_micros"] == sum(record["cost_micros"] for record in records)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,28 @@
 """What each failure of an upstream means for the request and for the account."""
 
+import errno
 import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay import balancer
+from relay import balancer, delivery
 from relay.call import Call
+from relay.upstream import UpstreamError, UpstreamTimeoutError
+from relay.upstream.errors import Stage, is_ours
 
-SPEND_CAP = {"error": {"details": {"error_code": "enforced_spend_limit_reached"}, "message": "x"}}
-SELF_SET = {"error": {"message": "You have reached your specified API usage limits. Regain access"}}
+CAPPED = "You have reached your specified API usage limits."
+ACCOUNTS_FAULTS = [
+    CAPPED,
+    "You have reached your specified workspace API usage limits.",
+    "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.",
+    "This organization has been disabled.",
+]
+
+
+def body_of(error_type: str, message: str, **details: str) -> bytes:
+    error = {"type": error_type, "message": message, **({"details": details} if details else {})}
+    return json.dumps({"type": "error", "error": error}).encode()
 
 
 def in_two_hours() -> str:
@@ -55,19 +68,92 @@ def test_a_rate_limit_without_retry_after_lasts_until_its_reset():
     assert balancer.of_reply(429, headers, b"{}").rest_s == pytest.approx(7200, abs=5)
 
 
-@pytest.mark.parametrize(("status", "error"), [(429, SPEND_CAP), (400, SELF_SET)])
-def test_a_spend_cap_lasts_until_the_date_that_it_states(status: int, error: dict):
-    day = (datetime.now(UTC) + timedelta(days=3)).date()
-    message = f"{error['error']['message']} on {day} at 00:00 UTC."
-    body = json.dumps({"error": {**error["error"], "message": message}}).encode()
-    verdict = balancer.of_reply(status, [], body)
+def test_a_spend_cap_lasts_until_the_day_that_it_states():
+    day = (datetime.now(UTC) + timedelta(days=1)).date()
+    message = f"Reached. You will regain access on {day} at 00:00 UTC."
+    body = body_of("rate_limit_error", message, error_code="enforced_spend_limit_reached")
+    verdict = balancer.of_reply(429, [], body)
     assert (verdict.moves_on, verdict.state) == (True, "exhausted")
-    assert 2 * 24 * 3600 <= verdict.rest_s <= 3 * 24 * 3600
+    assert 0 < verdict.rest_s <= 24 * 3600
 
 
-def test_a_spend_cap_that_states_no_date_is_looked_at_again_after_an_hour():
-    verdict = balancer.of_reply(429, [], json.dumps(SPEND_CAP).encode())
+@pytest.mark.parametrize("day", ["2999-12-31", "9999-12-31"])
+def test_no_spend_cap_lasts_beyond_the_first_of_the_next_month(day: str):
+    message = f"Reached. You will regain access on {day} at 00:00 UTC."
+    body = body_of("rate_limit_error", message, error_code="enforced_spend_limit_reached")
+    now = datetime.now(UTC)
+    until = now + timedelta(seconds=balancer.of_reply(429, [], body).rest_s)
+    assert until.day == 1 or (until + timedelta(minutes=1)).day == 1
+    assert until - now <= timedelta(days=31, minutes=1)
+
+
+@pytest.mark.parametrize("end", ["", " until 9999-99-99", " You will regain access on 2000-01-01."])
+def test_a_spend_cap_that_states_no_coming_day_is_tried_again_after_an_hour(end: str):
+    body = body_of("rate_limit_error", f"x{end}", error_code="enforced_spend_limit_reached")
+    verdict = balancer.of_reply(429, [], body)
     assert (verdict.state, verdict.rest_s) == ("exhausted", 3600)
+
+
+@pytest.mark.parametrize("message", ACCOUNTS_FAULTS)
+def test_a_400_that_is_the_accounts_moves_on_and_is_asked_about(message: str):
+    verdict = balancer.of_reply(400, [], body_of("invalid_request_error", message))
+    assert (verdict.moves_on, verdict.may_be_exhausted, verdict.state) == (True, True, "")
+
+
+ECHOES = [
+    "Unexpected value(s) `{}` for the `anthropic-beta` header.",
+    "messages.0.content: Input tag '{}' found using 'type' does not match any of the expected tags",
+    "tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$', not '{}'",
+    "model: {}",
+    "metadata.user_id: {} is too long",
+    " {}",
+    '"{}": Extra inputs are not permitted',
+]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429])
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("words", [*ACCOUNTS_FAULTS, "enforced_spend_limit_reached"])
+def test_a_clients_own_words_do_nothing_to_an_account(status: int, echo: str, words: str):
+    words = f"{words} until 2999-12-29. You will regain access on 2999-12-29"
+    types = {401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+             429: "rate_limit_error"}  # fmt: skip
+    headers = [(b"retry-after", b"2")] if status == 429 else []
+    body = body_of(types.get(status, "invalid_request_error"), echo.format(words))
+    verdict = balancer.of_reply(status, headers, body, "claude-opus-5")
+    plain = balancer.of_reply(
+        status, headers, body_of(types.get(status, "invalid_request_error"), "no"), "claude-opus-5"
+    )
+    assert verdict == plain
+    assert not verdict.may_be_exhausted
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type"),
+    [(400, "api_error"), (400, ""), (401, "invalid_request_error"), (429, "rate_limit_error"),
+     (404, "invalid_request_error"), (500, "invalid_request_error")],
+)  # fmt: skip
+def test_the_text_alone_is_nothing_without_its_status_and_type(status: int, error_type: str):
+    assert not balancer.of_reply(status, [], body_of(error_type, CAPPED)).may_be_exhausted
+
+
+@pytest.mark.parametrize(
+    ("model", "message", "limited"),
+    [
+        ("claude-opus-5", "Rate limit of claude-opus-5 reached.", "opus"),
+        ("claude-3-5-haiku-20241022", "Rate limit of Haiku reached.", "haiku"),
+        ("us.anthropic.claude-sonnet-4-6-v1:0", "the limit for sonnet", "sonnet"),
+        ("claude-haiku-4-5-opus", "Rate limit of claude-haiku-4-5-opus reached.", "haiku"),
+        ("opus/claude-haiku-4-5", "Rate limit of opus/claude-haiku-4-5.", "haiku"),
+        ("my-opus", "Rate limit of my-opus reached.", ""),
+        ("claude-opus-5", "Rate limit reached; tools.haiku", ""),
+    ],
+)
+def test_a_limit_is_narrowed_to_the_class_of_the_requests_own_model_at_most(
+    model: str, message: str, limited: str
+):
+    body = body_of("rate_limit_error", message)
+    assert balancer.of_reply(429, [], body, model).model_class == limited
 
 
 @pytest.mark.parametrize(
@@ -84,5 +170,34 @@ def test_a_slow_whole_answer_alone_is_not_asked_for_again(
     stream: bool, was_timeout: bool, has_left: bool, moves_on: bool
 ):
     call = Call("messages", "POST", b"/v1/messages", stream=stream)
-    verdict = balancer.of_break(call, was_timeout=was_timeout, has_left=has_left)
+    kind = UpstreamTimeoutError if was_timeout else UpstreamError
+    verdict = balancer.of_break(call, kind("headers", "x", never_left=not has_left))
     assert verdict.moves_on is moves_on
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_this_machine_lacks_is_no_failure_of_an_account(stream: bool):
+    call = Call("messages", "POST", b"/v1/messages", stream=stream)
+    error = UpstreamError("connect", "x", never_left=True, is_ours=True)
+    assert balancer.of_break(call, error).state == ""
+    assert delivery.own_error(error).status == 503
+
+
+@pytest.mark.parametrize("kind", [UpstreamError, UpstreamTimeoutError])
+@pytest.mark.parametrize("stage", ["connect", "send", "headers", "body"])
+@pytest.mark.parametrize("never_left", [True, False])
+def test_only_what_may_have_left_may_have_been_carried_out(
+    kind: type[UpstreamError], stage: Stage, never_left: bool
+):
+    message = delivery.own_error(kind(stage, "x", never_left=never_left)).message
+    assert ("Nothing was sent" in message) == never_left
+    if never_left:
+        assert "may have been" not in message
+
+
+def test_a_want_of_ours_is_found_behind_what_trio_makes_of_it():
+    cause = OSError(errno.EMFILE, "too many open files")
+    outer = OSError("all attempts to connect failed")
+    outer.__cause__ = ExceptionGroup("several", [ConnectionRefusedError(), cause])
+    assert is_ours(outer)
+    assert not is_ours(ConnectionRefusedError(errno.ECONNREFUSED, "no"))

@@ -1,5 +1,6 @@
 """The listener on real loopback sockets: raw bytes in, raw bytes out, and what the app saw."""
 
+import errno
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import pytest
 import trio
 import trio.testing
 
+from relay import listener
 from relay.http1 import Inbox
 from relay.listener import Limits, ListenError, open_listeners, serve
 
@@ -791,3 +793,23 @@ async def test_hypercorn_s_own_loggers_stay_silent() -> None:
         await client.get(here.url)
     for name in ("hypercorn.access", "hypercorn.error"):
         assert not logging.getLogger(name).handlers
+
+
+def test_failures_to_accept_are_one_line_a_minute(caplog: pytest.LogCaptureFixture):
+    """Said by trio's own logger, as trio does at every try."""
+    complaints = logging.getLogger("trio.serve_listeners")
+
+    def complain() -> None:
+        try:
+            raise OSError(errno.EMFILE, "Too many open files")
+        except OSError:
+            complaints.error("accept returned %s", "EMFILE", exc_info=True)
+
+    with caplog.at_level(logging.ERROR), listener.accept_failures_once_a_minute():
+        for _ in range(50):
+            complain()
+    (record,) = caplog.records
+    assert record.exc_info is None
+    assert record.getMessage().startswith("connections cannot be accepted: [Errno 24]")
+    complain()
+    assert len(caplog.records) == 2
