@@ -18,6 +18,7 @@
 #                                    options are passed on to `relay.py try`
 #   ./install.sh --env [EXTRA]...    only make the private environment, with the named extras of
 #                                    pyproject.toml (test, build)
+#   ./install.sh --packages NAME...  only install Debian's packages, and start no service of theirs
 #   ./install.sh --help              this text
 #
 # Options
@@ -111,8 +112,11 @@ install_packages() {
   is_root_on_debian \
     || fail "this machine lacks $*; ask its administrator for: apt-get install $*"
   say "installing Debian's $*"
+  family=apt
+  finish_packages
   # The lists of a new machine are empty, those of an old one name packages that are gone.
-  apt_get install "$@" >/dev/null 2>&1 || { hush apt_get update && hush apt_get install "$@"; }
+  without_starting_services apt_get install "$@" >/dev/null 2>&1 \
+    || { hush apt_get update && hush without_starting_services apt_get install "$@"; }
 }
 
 apt_get() {
@@ -326,12 +330,16 @@ etc=/etc/relay opt=/opt/relay backups=/var/backups/relay
 # Where the receipts wait when all else is gone.
 old_receipt=$backups/.receipt
 users=(relay relay-redis relay-caddy)
+proc=${INSTALL_PROC:-/proc}
 os_release=${INSTALL_OS_RELEASE:-/etc/os-release}
 # The packages of Caddy's makers, and the fingerprint of the key that signs them.
 caddy_source=${INSTALL_CADDY_SOURCE:-https://dl.cloudsmith.io/public/caddy/stable}
 caddy_key=${INSTALL_CADDY_KEY:-65760C51EDEA2017CEA2CA15155B6D79CA56EA34}
 caddy_keyring=/etc/apt/keyrings/relay-caddy.gpg
 caddy_sources=/etc/apt/sources.list.d/relay-caddy.sources
+# By which Debian's packages ask whether they may start a service, and how ours is told from others.
+policy=${INSTALL_POLICY:-/usr/sbin/policy-rc.d}
+policy_mark="# Made by Relay's install.sh while it installs packages."
 
 # Which family of packages this machine has: apt, dnf, macos, or a sentence that it is none.
 platform() {
@@ -419,6 +427,7 @@ install_relay() {
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   find_release
+  drop_old_policy
   install_system_packages
   make_users_and_folders
   unpack_release
@@ -488,11 +497,11 @@ schema_of() {
 wanted_packages() {
   echo caddy age logrotate curl ca-certificates
   if [[ $family == apt ]]; then
-    echo cron python3
+    echo cron python3 iproute2
     [[ $firewall == no ]] || echo ufw
     [[ $fail2ban == no ]] || echo fail2ban python3-systemd nftables
   else
-    echo cronie python3.12
+    echo cronie python3.12 iproute
     [[ $firewall == no ]] || echo firewalld
     [[ $fail2ban == no ]] || echo fail2ban
   fi
@@ -511,11 +520,35 @@ install_system_packages() {
   for name in $(wanted_packages); do
     [[ $name == caddy ]] || is_installed "$name" || missing+=("$name")
   done
+  if [[ ${#missing[@]} -gt 0 ]] || ! is_installed caddy; then
+    finish_packages
+  elif [[ -n $(unfinished_packages) ]]; then
+    say "these packages are half installed: $(unfinished_packages | tr '\n' ' ')— run: dpkg --configure -a"
+  fi
   [[ ${#missing[@]} -eq 0 ]] || run "install the packages ${missing[*]}" fetch_packages "${missing[@]}"
   if ! is_installed caddy; then
     [[ $family == dnf ]] || offer_newer_caddy
     run "install the package caddy" fetch_packages caddy
   fi
+}
+
+# dpkg that was cut short lets apt install and remove nothing until it has gone on.
+finish_packages() {
+  [[ $family == apt && -n $(unfinished_packages) ]] || return 0
+  run "let dpkg finish what was cut short ($(unfinished_packages | tr '\n' ' '))" configure_packages
+}
+
+unfinished_packages() {
+  [[ $family == apt ]] || return 0
+  dpkg-query --show --showformat='${db:Status-Status} ${binary:Package}\n' 2>/dev/null \
+    | sed -n 's/^\(half-installed\|unpacked\|half-configured\|triggers-awaited\|triggers-pending\) //p'
+}
+
+configure_packages() {
+  DEBIAN_FRONTEND=noninteractive without_starting_services \
+    dpkg --configure --force-confdef --force-confold --pending
+  # What was cut short while it was unpacked has to be fetched again.
+  [[ -z $(unfinished_packages) ]] || without_starting_services apt_get --fix-broken install
 }
 
 # Debian's Caddy is years old. Its makers' own packages are taken where they can be had.
@@ -606,17 +639,56 @@ fetch_by_apt() {
 
 # A package's own service would start with settings that are not ours, and take our ports.
 without_starting_services() {
-  local policy=/usr/sbin/policy-rc.d
-  if [[ -e $policy ]]; then
+  if [[ -e $policy ]] && ! is_policy_ours; then
     "$@"
     return
   fi
-  printf '#!/bin/sh\nexit 101\n' >"$policy"
-  chmod +x "$policy"
-  local status=0
-  "$@" || status=$?
-  rm -f "$policy"
-  return "$status"
+  # A shell of its own, so that whatever ends it takes the file along.
+  (
+    trap allow_services EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    # What reads its words may have ended first; not ignored, for apt-get would inherit that.
+    trap : PIPE
+    forbid_services
+    "$@"
+  )
+}
+
+# The file names the process that wrote it and forbids nothing once that has ended: even after
+# SIGKILL, packages start their services.
+forbid_services() {
+  local me=$BASHPID
+  cat >"$policy.relay-new" <<END
+#!/bin/sh
+$policy_mark
+seen=\$(cat /proc/$me/stat 2>/dev/null) || exit 0
+set -- \${seen##*) }
+[ "\${20}" != "$(started_at "$me")" ] || exit 101
+END
+  chmod 0755 "$policy.relay-new"
+  mv --no-target-directory "$policy.relay-new" "$policy"
+}
+
+# When a process started: with its number this is the same of no two.
+started_at() {
+  local seen
+  seen=$(<"/proc/$1/stat")
+  read -r -a seen <<<"${seen##*) }"
+  echo "${seen[19]}"
+}
+
+allow_services() {
+  rm -f "$policy" "$policy.relay-new"
+}
+
+is_policy_ours() {
+  grep --quiet --no-messages --line-regexp --fixed-strings "$policy_mark" "$policy"
+}
+
+drop_old_policy() {
+  ! is_policy_ours || run "remove $policy, which an install left that was cut short" allow_services
 }
 
 make_users_and_folders() {
@@ -908,35 +980,115 @@ drop_instances() {
 
 open_firewall() {
   [[ $firewall == yes ]] || return 0
+  local one found
   if [[ $family == dnf ]]; then
-    firewall-cmd --query-service=https --quiet 2>/dev/null \
-      || run "open HTTP and HTTPS" open_firewalld
+    if firewall-cmd --query-service=https --quiet 2>/dev/null; then
+      return
+    elif firewall-cmd --state --quiet 2>/dev/null; then
+      run "open HTTP and HTTPS" open_firewalld
+    elif found=$(ssh_ports); then
+      # shellcheck disable=SC2086  # one word a port
+      run "open HTTP and HTTPS, and ${found//$'\n'/, } for SSH" open_firewalld $found
+    else
+      tell_unsure "firewall-offline-cmd --add-port=PORT/tcp --add-service=http --add-service=https; systemctl enable --now firewalld"
+    fi
     return
   fi
-  local one
-  if ! ufw status 2>/dev/null | grep --quiet '^Status: active'; then
+  if ufw status 2>/dev/null | grep --quiet '^Status: active'; then
+    ufw status | grep --quiet '^Relay ' || run "open HTTP and HTTPS" ufw allow Relay
+  elif found=$(ssh_ports); then
     [[ $dry_run == yes ]] || note ufw enabled
-    for one in $(ssh_ports); do
+    for one in $found; do
+      [[ $dry_run == yes ]] || note ssh-port "$one"
       run "open port $one for SSH" ufw allow "$one/tcp"
     done
     run "open HTTP and HTTPS" ufw allow Relay
     run "switch ufw on" ufw --force enable
-  elif ! ufw status | grep --quiet '^Relay '; then
-    run "open HTTP and HTTPS" ufw allow Relay
+  else
+    tell_unsure "ufw allow PORT/tcp; ufw allow Relay; ufw enable"
   fi
 }
 
+tell_unsure() {
+  say "the firewall stays off: it cannot be told on which port you reach this machine, and it would lock you out. You know the port: $1. Or say --no-firewall."
+}
+
+# open_firewalld SSH_PORT...
 open_firewalld() {
+  local one
+  for one in "$@"; do firewall-offline-cmd --add-port="$one/tcp"; done
   systemctl enable --now firewalld
+  for one in "$@"; do firewall-cmd --permanent --add-port="$one/tcp"; done
   firewall-cmd --permanent --add-service=http --add-service=https --add-service=ssh
   firewall-cmd --reload
 }
 
-# Where SSH is, and where the one who runs this came in: nobody may be locked out.
+# Nobody may be locked out: the ports on which SSH listens, whatever program it is and whoever holds
+# its socket, those by which people are in, and those that sshd is set to take. Fails where nothing
+# of it can be known.
 ssh_ports() {
-  local by_config
-  by_config=$(sshd -T 2>/dev/null | sed -n 's/^port //p' || true)
-  printf '%s\n' "${by_config:-22}" ${SSH_CONNECTION:+"${SSH_CONNECTION##* }"} | sort --unique
+  local sockets connections heard found
+  sockets=$(ss --no-header --listening --tcp --numeric --processes 2>/dev/null) || return 1
+  connections=$(ss --no-header --tcp --numeric --processes 2>/dev/null) || return 1
+  heard=$(open_sockets <<<"$sockets")
+  found=$(
+    awk '$2 ~ /ssh|dropbear|teleport|telnet/ { print $1 }' <<<"$heard"
+    # Of a socket that systemd holds, only it knows whose it is.
+    systemctl list-sockets --full --no-legend --no-pager 2>/dev/null \
+      | awk '($2 $3) ~ /ssh|dropbear|telnet/ && sub(/.*:/, "", $1) && $1 ~ /^[0-9]+$/ { print $1 }' || true
+    entrances "$heard" "$connections"
+  )
+  # One that nobody knows may be the one; ours are no way in.
+  [[ -n $found ]] || ! grep --quiet --invert-match --extended-regexp '^[0-9]+ caddy$|^$' <<<"$heard" || return 1
+  {
+    echo "$found"
+    sshd -T 2>/dev/null | sed -n 's/^port //p' || true
+    [[ -n $found ]] || echo 22
+  } | grep --extended-regexp '^[0-9]+$' | sort --unique --numeric-sort
+}
+
+# From ss: port and program of whatever listens on more than loopback; "?" where it is not told.
+# ssh itself listens for what it forwards, and lets nobody in.
+open_sockets() {
+  awk '$1 == "LISTEN" && $4 !~ /^(127\.|\[::1\]|\[::ffff:127\.)/ {
+    port = $4; sub(/.*:/, "", port)
+    rest = $0
+    if (rest !~ /\("/) print port, "?"
+    # A socket that was handed over has two holders.
+    while (match(rest, /\("[^"]*"/)) {
+      name = substr(rest, RSTART + 2, RLENGTH - 3)
+      gsub(/ /, "_", name)
+      if (name != "ssh") print port, name
+      rest = substr(rest, RSTART + RLENGTH)
+    }
+  }'
+}
+
+# entrances HEARD CONNECTIONS   By which port the one who runs this came in, and others by SSH: sudo
+# hides SSH_CONNECTION, but not from the processes above it.
+entrances() {
+  local pid=$$ of
+  local -A above=()
+  printf '%s\n' "${SSH_CONNECTION:-}" | awk 'NF == 4 { print $4 }'
+  while [[ $pid =~ ^[0-9]+$ && $pid -gt 1 && -r $proc/$pid/stat ]]; do
+    above[$pid]=1
+    tr '\0' '\n' 2>/dev/null <"$proc/$pid/environ" | awk -F '[= ]' '$1 == "SSH_CONNECTION" && NF == 5 { print $5 }' || true
+    of=$(<"$proc/$pid/stat")
+    read -r _ pid _ <<<"${of##*) }"
+  done
+  # Not what these opened themselves: only ports on which something listens.
+  awk -v above=" ${!above[*]} " '
+    FNR == NR { listens[$1] = 1; next }
+    $1 == "ESTAB" {
+      port = $4; sub(/.*:/, "", port)
+      is_in = $0 ~ /\("(sshd|dropbear|telnetd|in\.telnetd)[^"]*",/
+      rest = $0
+      while (match(rest, /pid=[0-9]+/)) {
+        if (index(above, " " substr(rest, RSTART + 4, RLENGTH - 4) " ")) is_in = 1
+        rest = substr(rest, RSTART + RLENGTH)
+      }
+      if (is_in && port in listens) print port
+    }' <(echo "$1") <(echo "$2")
 }
 
 start_fail2ban() {
@@ -1054,6 +1206,7 @@ hand_over() {
 
 upgrade_to_this() {
   take_lock
+  drop_old_policy
   find_release
   local before
   before=$(readlink "$opt/current")
@@ -1076,6 +1229,7 @@ rollback() {
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   take_lock
+  drop_old_policy
   local before target
   before=$(readlink "$opt/current")
   target=$(readlink "$opt/previous") || fail "there is no release before this one"
@@ -1188,6 +1342,10 @@ status() {
     echo "changed $target"
     verdict=1
   done < <(listed)
+  if is_policy_ours; then
+    echo "left    $policy (an install is running, or was cut short; the next one removes it)"
+    verdict=1
+  fi
   for one in relay-redis.service relay-caddy.service $(instance_units); do
     printf '%-8s %s\n' "$(systemctl is-active "$one" || true)" "$one"
     systemctl --quiet is-active "$one" || verdict=1
@@ -1206,6 +1364,7 @@ uninstall() {
   firewall=yes fail2ban=yes
   [[ -e $files/files.txt ]] || files=$opt/current/appliance
   ask_first
+  drop_old_policy
   make_last_backup
   stop_services
   remove_files
@@ -1240,7 +1399,7 @@ remove_files() {
   if [[ -e $files/files.txt ]]; then
     if was_ours ufw enabled; then
       run "switch ufw off, as it was" ufw --force disable
-      for one in $(ssh_ports); do run "forget SSH's rule" ufw delete allow "$one/tcp"; done
+      for one in $(noted ssh-port); do run "forget SSH's rule" ufw delete allow "$one/tcp"; done
     fi
     if command -v ufw >/dev/null && grep --quiet --no-messages Relay /etc/ufw/user.rules; then
       run "close HTTP and HTTPS" ufw delete allow Relay
@@ -1290,6 +1449,7 @@ remove_everything() {
   local one packages folders
   packages=$(noted package | tr '\n' ' ')
   folders=$(noted folder)
+  finish_packages
   # shellcheck disable=SC2086  # one word a package
   [[ -z ${packages// /} ]] || run "remove the packages ${packages% }" remove_packages $packages
   # Its package leaves it behind.
@@ -1339,6 +1499,7 @@ main() {
   case ${1:-} in
     --try) try_relay "${@:2}" ;;
     --env) make_environment "${@:2}" ;;
+    --packages) install_packages "${@:2}" ;;
     --help | -h) usage ;;
     status) status ;;
     upgrade) upgrade "${@:2}" ;;

@@ -29,39 +29,14 @@ need_commands() {
     say "missing here: ${missing[*]} (with root on Debian this script installs them)"
     return 1
   fi
-  say "installing Debian's ${missing[*]}"
-  without_starting_services install_packages "${missing[@]}"
+  # The tests want the programs of redis-server and nginx, not their services.
+  ./install.sh --packages "${missing[@]}"
 }
 
 # Runs a step whose words matter only when it fails.
 hush() {
   local words
   words=$("$@" 2>&1) || fail "this step failed: $*"$'\n'"$words"
-}
-
-install_packages() {
-  apt_get install "$@" >/dev/null 2>&1 || { hush apt_get update && hush apt_get install "$@"; }
-}
-
-apt_get() {
-  DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes --no-install-recommends \
-    -o DPkg::Lock::Timeout=300 "$@"
-}
-
-# The tests want the programs of redis-server and nginx, not their services.
-without_starting_services() {
-  local policy=/usr/sbin/policy-rc.d
-  if [[ -e $policy ]]; then
-    "$@"
-    return
-  fi
-  printf '#!/bin/sh\nexit 101\n' >"$policy"
-  chmod +x "$policy"
-  # shellcheck disable=SC2064  # the path is known now and gone later
-  trap "rm -f $policy" EXIT
-  "$@"
-  rm -f "$policy"
-  trap - EXIT
 }
 
 # The npm packages that tests/npm/package-lock.json pins; no package's own script is run.

@@ -92,6 +92,7 @@ def _installed(look: Look, here: Site, environ: Mapping[str, str]) -> Sequence[F
     return [
         *installed.files(environ),
         *installed.secrets(),
+        *installed.packages(is_changing=bool(look.is_changing)),
         *installed.release(relay.__version__, running),
     ]
 

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from relay.monitor.findings import CRITICAL, OK, WARNING, Finding
+from relay.monitor.findings import CRITICAL, OK, UNSEEN, WARNING, Finding
 
 OPT = Path("/opt/relay")
 ETC = Path("/etc/relay")
@@ -16,6 +16,12 @@ AGAIN = "run install.sh again"
 # Those that only some machines want, by a part of where they go and what says so.
 _OPTIONAL = {"/etc/ufw/": "RELAY_FIREWALL", "/etc/fail2ban/": "RELAY_FAIL2BAN"}
 _SECRETS = ("secrets.env", "redis-machine.conf")
+# By which Debian's packages ask whether they may start their services.
+POLICY = Path("/usr/sbin/policy-rc.d")
+# The second line of the file that install.sh puts there while it installs packages.
+POLICY_MARK = "# Made by Relay's install.sh while it installs packages."
+# What install.sh wrote there up to release 0.1.0, and images for containers have as well.
+_BARE_POLICY = "#!/bin/sh\nexit 101\n"
 _RELEASE = re.compile(r"(\d+)\.(\d+)\.(\d+)\S*")
 
 
@@ -82,6 +88,30 @@ def secrets(etc: Path = ETC) -> Iterator[Finding]:
             yield Finding("secrets", CRITICAL, text, f"chmod 600 {file}", str(file))
         else:
             yield Finding("secrets", OK, "It is its owner's alone.", subject=str(file))
+
+
+def packages(*, is_changing: bool, policy: Path = POLICY) -> Iterator[Finding]:
+    """Whether packages may start their services: an install that was cut short may forbid it.
+
+    Args:
+        is_changing: install.sh is at work, and forbids it meanwhile.
+    """
+    try:
+        text = policy.read_text(errors="replace")
+    except OSError:
+        text = ""
+    if POLICY_MARK in text.splitlines() and not is_changing:
+        text = "An install that was cut short left it; it forbids nothing, and is of no use."
+        yield Finding("packages", WARNING, text, f"{AGAIN}, or: rm {policy}", str(policy))
+    elif text == _BARE_POLICY:
+        text = (
+            "It forbids every package to start or restart its service. An install of Relay up to"
+            " 0.1.0 that was cut short left such a file; so do images made for containers."
+        )
+        mend = f"if nobody here wants it: rm {policy}"
+        yield Finding("packages", UNSEEN, text, mend, str(policy))
+    else:
+        yield Finding("packages", OK, "No install that was cut short hinders them.")
 
 
 def release(version: str, running: Mapping[int, str], opt: Path = OPT) -> Iterator[Finding]:

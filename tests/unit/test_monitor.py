@@ -523,6 +523,30 @@ def test_an_installed_file_that_differs_is_named(opt: Path, tmp_path: Path):
     assert [one.level for one in installed.files({}, tmp_path / "none")] == ["critical"]
 
 
+def test_a_file_that_an_install_left_and_that_hinders_packages_is_named(tmp_path: Path):
+    policy = tmp_path / "policy-rc.d"
+
+    def found(*, is_changing: bool = False) -> tuple[str, str]:
+        (row,) = installed.packages(is_changing=is_changing, policy=policy)
+        return row.level, row.mend
+
+    assert found() == ("ok", "")
+    policy.write_text(f"#!/bin/sh\n{installed.POLICY_MARK}\nexit 101\n")
+    assert found() == ("warning", f"run install.sh again, or: rm {policy}")
+    assert found(is_changing=True) == ("ok", "")
+    # Whose this is nobody can tell.
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    assert found() == ("unseen", f"if nobody here wants it: rm {policy}")
+    policy.write_text("#!/bin/sh\n# the owner's\nexit 101\n")
+    assert found() == ("ok", "")
+
+
+def test_the_mark_by_which_the_installer_knows_its_file_is_the_doctor_s_too():
+    script = (Path(__file__).parents[2] / "install.sh").read_text()
+
+    assert f'policy_mark="{installed.POLICY_MARK}"' in script
+
+
 def test_an_older_release_in_place_and_an_instance_that_runs_another_are_named(tmp_path: Path):
     for name in ("0.9.0-aa", "0.10.0-bb", ".new"):
         (tmp_path / "releases" / name).mkdir(parents=True)
