@@ -19,7 +19,7 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[1]
 # Debian 12's Python: what it can run, every newer one can.
 OLDEST = "3.11.2"
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 class BuildError(Exception):

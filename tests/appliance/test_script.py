@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from relay import build
+
 CHECKOUT = Path(__file__).parents[2]
 SCRIPT = CHECKOUT / "install.sh"
 
@@ -120,3 +122,9 @@ def test_every_file_of_the_list_is_there_and_every_file_is_in_the_list():
     # A machine's first relay.toml is its owner's from then on.
     assert {line[0] for line in listed} == on_disk - {"files.txt", "README.md", "etc/relay.toml"}
     assert len({line[1] for line in listed}) == len(listed)
+
+
+def test_every_python_that_a_release_is_built_for_is_looked_for():
+    line = next(line for line in SCRIPT.read_text().splitlines() if "for candidate in" in line)
+
+    assert re.findall(r"python(3\.\d+)", line) == sorted(build.PYTHONS, reverse=True)
