@@ -17,9 +17,14 @@ import pytest
 import trio
 import trio.testing
 
-from relay import listener
 from relay.http1 import Inbox
-from relay.listener import Limits, ListenError, open_listeners, serve
+from relay.listener import (
+    Limits,
+    ListenError,
+    accept_failures_once_a_minute,
+    open_listeners,
+    serve,
+)
 
 PATIENT = Limits(write_timeout_s=30, keep_alive_s=30, headers_timeout_s=30)
 PROMISE_S = 10
@@ -805,7 +810,7 @@ def test_failures_to_accept_are_one_line_a_minute(caplog: pytest.LogCaptureFixtu
         except OSError:
             complaints.error("accept returned %s", "EMFILE", exc_info=True)
 
-    with caplog.at_level(logging.ERROR), listener.accept_failures_once_a_minute():
+    with caplog.at_level(logging.ERROR), accept_failures_once_a_minute():
         for _ in range(50):
             complain()
     (record,) = caplog.records
