@@ -30,6 +30,7 @@ class Call:
         tool_uses: how often the upstream may use tools of its own, where that is bounded.
         most_micros, expected_micros: what a batch can cost at most, and what it is likely to.
         places: where in the request a model stands, for a message about it.
+        also: models that may serve beside `model`, each with the field that names it.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Call:
     most_micros: int = 0
     expected_micros: int = 0
     places: Mapping[str, str] = field(default_factory=dict)
+    also: Mapping[str, str] = field(default_factory=dict)
 
 
 class Reader(Protocol):

@@ -22,7 +22,7 @@ from relay import balancer, errors, limits
 from relay.accounts import AccountProblem, Accounts, Credential
 from relay.balancer import Verdict
 from relay.call import CHARS_PER_TOKEN, Call
-from relay.keys import DISABLED_KEY, INVALID_KEY, KeyRef, Keys, expired_key
+from relay.keys import DISABLED_KEY, INVALID_KEY, KeyRef, Keys, expired_key, may_use
 from relay.lease import Lease, orphan_record
 from relay.pricing import Prices, Tokens
 from relay.refusals import Refusals
@@ -220,11 +220,17 @@ class Leases:
                 self._count_refusal(request_id, key, call, answer.code)
                 raise self._refusal(answer, key, call)
             lease = await self._granted(request_id, key, call, answer)
-            if not self._is_dearer(call, lease.credential):
+            forbidden = next(
+                (model for model in call.also if not may_use(answer.key_models, model)), None
+            )
+            if forbidden is None and not self._is_dearer(call, lease.credential):
                 return lease
             if not await self.settlements.book(_void(request_id)):
                 # Taken back later, it would take back the next admission under this id.
                 raise errors.Unavailable(AWAY)
+            if forbidden is not None:
+                self._count_refusal(request_id, key, call, "key_model")
+                raise _forbidden(call.also[forbidden], forbidden)
             return await self._ask(request_id, key, call, caller, waited)
         self.settlements.keep(_void(request_id))
         raise errors.Unavailable(AWAY)
@@ -280,9 +286,7 @@ class Leases:
                 return errors.Unauthorized(expired_key(when))
             case "key_model":
                 place = call.places.get(answer.detail, "model")
-                return errors.BadRequest(
-                    f"{place}: {answer.detail} is not among the models that this key may use."
-                )
+                return _forbidden(place, answer.detail)
             case "no_account":
                 return errors.Unavailable(
                     "This relay has no upstream account yet. Its operator adds one with"
@@ -431,6 +435,10 @@ class Leases:
                 tokens=sum(one.tokens.per_minute for one in record.attempts),
             )
         )
+
+
+def _forbidden(place: str, model: str) -> errors.BadRequest:
+    return errors.BadRequest(f"{place}: {model} is not among the models that this key may use.")
 
 
 def _affinity(key: KeyRef, call: Call) -> str:

@@ -62,6 +62,7 @@ class Reading:
     places: dict[str, str] = field(default_factory=dict)
     most_micros: int = 0
     unbounded: str = ""
+    also: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     account_id: str = ""
 
@@ -77,6 +78,7 @@ class Reading:
             most_micros=self.most_micros,
             expected_micros=sum(expected for _, expected, _ in self.models.values()),
             places=self.places,
+            also=self.also,
         )
 
 
@@ -177,6 +179,11 @@ def _shares(spool: BinaryIO, prices: Prices) -> tuple[dict[str, _Share], Reading
         share.input_pico += prices.pico(Part(params.model, Tokens(input=tokens)))
         if params.unbounded and not reading.unbounded:
             reading.unbounded = f"{place}.params.{params.unbounded}"
+        for model, where in params.also.items():
+            if len(reading.also) < _MOST_MODELS:
+                reading.also.setdefault(model, f"{place}.{where}")
+            elif model not in reading.also:
+                raise errors.BadRequest(f"{place}.{where}: a batch names up to {_MOST_MODELS}.")
         reading.requests += 1
     return shares, reading
 

@@ -6,7 +6,7 @@ is what the upstream will read.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 from relay import errors, sse
 from relay.body import LARGE_BYTES, fields_of
 from relay.call import Call, Headers, Meter
-from relay.dialects import bounds, meters
+from relay.dialects import bounds, meters, named_models
 from relay.pricing import MOST_TOKENS
 
 name = "anthropic"
@@ -59,6 +59,7 @@ def read(
         agent=_text(named.get(b"x-claude-code-agent-id", b"")),
         unbounded=unbounded,
         tool_uses=tool_uses,
+        also=named_models.beside(fields),
     )
 
 
@@ -71,6 +72,7 @@ class Params:
     size: int
     unbounded: str
     tool_uses: int
+    also: Mapping[str, str]
 
 
 def params_of(request: bytes) -> Params:
@@ -90,7 +92,8 @@ def params_of(request: bytes) -> Params:
         unbounded, tool_uses = bounds.of(params, inner)
     except errors.BadRequest as error:
         raise errors.BadRequest(below("params", error.message)) from None
-    return Params(model, max_tokens, len(params), unbounded, tool_uses)
+    also = {name: f"params.{place}" for name, place in named_models.beside(inner).items()}
+    return Params(model, max_tokens, len(params), unbounded, tool_uses, also)
 
 
 def below(place: str, message: str) -> str:

@@ -53,6 +53,7 @@ ROWS = (
         "dialects.bill",
         "dialects.file_ids",
         "dialects.models",
+        "dialects.named_models",
         "oauth",
         "upstream",
     },
