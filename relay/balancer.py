@@ -3,6 +3,7 @@
 Plain decisions over values; the scripts keep the accounts' states and choose among them.
 """
 
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ COOLING, OVERLOADED, FAILING, EXHAUSTED = "cooling", "overloaded", "failing", "e
 # A 429 that says nothing of its end.
 _RATE_LIMIT_REST_S = 60.0
 _LONGEST_RATE_LIMIT_S = 24 * 3600.0
+# No limit of an upstream is longer than a month; this is an upstream's mistake.
+_LONGEST_RESET_S = 366 * 24 * 3600.0
 _OVERLOADED_REST_S, _LONGEST_OVERLOADED_S = 10.0, 300.0
 _FAILING_REST_S, _FAILURES_IN_A_ROW = 30.0, 3
 # A spend cap that names no date is tried again after an hour.
@@ -95,7 +98,7 @@ def headroom(headers: Headers) -> tuple[int, int] | None:
         wait_s = _seconds_to(named.get(kind + b"-reset", b"").decode("latin-1"))
         if left is None or not limit or not wait_s:
             continue
-        part = min(1000, round(1000 * left / limit))
+        part = round(1000 * min(1.0, left / limit)) if left < limit else 1000
         if tightest is None or part < tightest[0]:
             tightest = part, round((time.time() + wait_s) * 1000)
     return tightest
@@ -188,10 +191,12 @@ def _exactly(state: str, rest_s: float) -> Verdict:
 
 
 def _number(value: bytes) -> float | None:
+    """A figure of an upstream, 0 or more; None for what is no finite number."""
     try:
-        return max(0.0, float(value))
+        number = float(value)
     except ValueError:
         return None
+    return max(0.0, number) if math.isfinite(number) else None
 
 
 def _until_reset(headers: dict[bytes, bytes]) -> float:
@@ -205,9 +210,11 @@ def _until_reset(headers: dict[bytes, bytes]) -> float:
 
 
 def _seconds_to(moment: str) -> float:
+    """Seconds until a time that an upstream states; 0 for what is none, a year at most."""
     try:
         when = datetime.fromisoformat(moment)
-    except ValueError:
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        wait_s = (when - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
         return 0.0
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    return min(max(0.0, wait_s), _LONGEST_RESET_S)

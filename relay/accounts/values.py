@@ -282,4 +282,8 @@ def _headroom(fields: Mapping[str, str]) -> float | None:
 
 
 def _time(text: str | None) -> datetime | None:
-    return datetime.fromtimestamp(int(text) / 1000, UTC) if text else None
+    """A stored time (Unix ms); none for what no calendar has, left by an upstream's mistake."""
+    try:
+        return datetime.fromtimestamp(int(float(text)) / 1000, UTC) if text else None
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -25,7 +25,9 @@ _RECORDS = next(share for share in SHARES if share.kind == "usage")
 _SHARE_BYTES = 256 * 1024 * 1024
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _NAME_OF = {place: counter for counter, place in PLACES.items()}
-_AMOUNTS = msgspec.msgpack.Decoder(list[int])
+# An earlier release may have stored what no integer holds.
+_AMOUNTS = msgspec.msgpack.Decoder(list[int | float])
+_LARGEST_AMOUNT = 2**53
 
 
 class UsageTable:
@@ -194,8 +196,14 @@ def _cells(row: Sequence[bytes], series: Mapping[str, tuple[str, str, str]]) -> 
     ]
 
 
-def _named(amounts: Iterable[int]) -> dict[str, int]:
-    return {_NAME_OF[place]: amount for place, amount in enumerate(amounts, start=1) if amount}
+def _named(amounts: Iterable[float]) -> dict[str, int]:
+    whole = ((place, _whole(amount)) for place, amount in enumerate(amounts, start=1))
+    return {_NAME_OF[place]: amount for place, amount in whole if amount}
+
+
+def _whole(amount: float) -> int:
+    """An amount as it can be counted; 0 for what an odd figure of an upstream has left there."""
+    return int(amount) if abs(amount) < _LARGEST_AMOUNT else 0
 
 
 def _entry(entry_id: bytes, fields: Sequence[bytes]) -> Entry:

@@ -2,7 +2,9 @@
 
 import json
 import logging
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from relay.store import Admitted, Booking, Estimate, RelayLimits, Store, name
@@ -161,3 +163,27 @@ async def test_its_own_process_books_a_lease_that_was_put_aside(office: Office):
     await office.store.leases.set_aside("req_1", "odd")
     await alive.settle(lease)
     assert (await report(office.store)).total["requests"] == 1
+
+
+@pytest.mark.parametrize("stored", ["253402300800000", "1e25", "abc", "9" * 30, "-9" * 9, "inf"])
+async def test_an_account_with_a_time_that_no_calendar_has_is_listed(office: Office, stored: str):
+    (account,) = await office.accounts.list()
+    fields = ("state", "cooling", "state_until", stored, "state_since", stored)
+    await office.store._db.call("HSET", name("account", account.id), *fields)
+    (shown,) = await office.accounts.list()
+    assert (shown.state, shown.until) == ("cooling", None)
+
+
+@pytest.mark.parametrize("stored", [1e25, -1e300, 2.0**60, 5.0, 7])
+async def test_counters_that_an_odd_figure_has_spoilt_are_read(office: Office, stored: float):
+    async with office.leases.admit("req_1", office.ref, CALL):
+        pass
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    bucket = name("count_day", day)
+    (cell,) = await office.store._db.call("HKEYS", bucket)
+    await office.store._db.call("HSET", bucket, cell, msgspec.msgpack.encode([stored, 1]))
+    (counted,) = await office.store.usage.counted([day])
+    (found,) = counted.cells
+    expected = int(stored) if abs(stored) < 2**53 else 0
+    assert sum(found.amounts.values()) in (expected + 1, expected)
+    assert all(isinstance(amount, int) for amount in found.amounts.values())

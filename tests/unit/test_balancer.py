@@ -201,3 +201,46 @@ def test_a_want_of_ours_is_found_behind_what_trio_makes_of_it():
     outer.__cause__ = ExceptionGroup("several", [ConnectionRefusedError(), cause])
     assert is_ours(outer)
     assert not is_ours(ConnectionRefusedError(errno.ECONNREFUSED, "no"))
+
+
+ODD = [
+    b"inf",
+    b"-inf",
+    b"nan",
+    b"1e400",
+    b"1e-320",
+    b"-5",
+    b"",
+    b"x",
+    b"9" * 400,
+    b"1_000",
+    b"\xff",
+]
+ODD_TIMES = [b"9999-12-31T23:59:59-23:59", b"9999-12-31T23:59:59Z", b"0001-01-01T00:00:00+23:59",
+             b"2099", b"", b"soon", b"1e400", b"99999-01-01"]  # fmt: skip
+
+
+@pytest.mark.parametrize("remaining", ODD)
+@pytest.mark.parametrize("limit", [*ODD, b"1000"])
+@pytest.mark.parametrize("reset", ODD_TIMES)
+def test_no_figure_of_an_upstream_is_too_odd_to_be_read(
+    remaining: bytes, limit: bytes, reset: bytes
+):
+    kind = b"anthropic-ratelimit-tokens-"
+    headers = [(kind + b"remaining", remaining), (kind + b"limit", limit), (kind + b"reset", reset)]
+    found = balancer.headroom(headers)
+    if found is not None:
+        left, until_ms = found
+        assert 0 <= left <= 1000
+        assert until_ms / 1000 < datetime.now(UTC).timestamp() + 367 * 24 * 3600
+
+
+@pytest.mark.parametrize("told", ODD)
+@pytest.mark.parametrize("reset", ODD_TIMES)
+def test_no_odd_retry_after_cools_an_account_down_beyond_a_day(told: bytes, reset: bytes):
+    headers = [
+        (b"retry-after", told),
+        (b"anthropic-ratelimit-tokens-remaining", b"0"),
+        (b"anthropic-ratelimit-tokens-reset", reset),
+    ]
+    assert 0 <= balancer.of_reply(429, headers, b"{}").rest_s <= 24 * 3600
