@@ -183,6 +183,8 @@ def refusal(
 def _of_budget(
     passed: Mapping[str, object], wait: errors.Headers, blocked_message: str
 ) -> errors.RelayError:
+    if passed.get("crowded"):
+        return _crowded(passed)
     till = passed.get("till")
     whose = {"key": "", "owner": " of this key's owner", "relay": " of this relay"}
     scope = str(passed["scope"]).partition(":")[0]
@@ -203,6 +205,19 @@ def _of_budget(
         f"spend limit reached ({passed['period']}{whose.get(scope, '')}, ${limit:.2f}; {ends})"
         + (f". {blocked_message}" if blocked_message else ""),
         [*wait, *told],
+    )
+
+
+def _crowded(passed: Mapping[str, object]) -> errors.RelayError:
+    """A burst that a soft budget does not let through at once."""
+    scope = str(passed["scope"]).partition(":")[0]
+    whose = {"key": "this key", "owner": "this key's owner", "relay": "this relay"}
+    limit = Decimal(str(passed["limit"])) / 1_000_000
+    return errors.RateLimited(
+        f"Rate limit exceeded: what runs already could cost the {passed['period']} budget of"
+        f" {whose.get(scope, scope)} (${limit:.2f}) and as much again. Try again when some of it"
+        " has ended; a smaller max_tokens lets more run at one time.",
+        [(b"retry-after", b"1")],
     )
 
 

@@ -36,9 +36,20 @@ local function sum_of(scope, period, suffix, now)
   return sum
 end
 
+-- Of a soft budget so many budgets more may be under way as could be spent at most: a burst of
+-- requests that all turn out dear passes it by that and no more.
+local SOFT_BURST = 1
+
+-- Could all that is under way at a soft budget, with `cost`, pass it by more than it may? A request
+-- that is alone always runs while the budget is not spent, and one that is under way goes on.
+local function is_crowded(b, cost, under_way)
+  if cost.is_under_way or under_way <= 0 then return false end
+  return b.used + under_way + cost.most > (1 + SOFT_BURST) * b.limit
+end
+
 -- The budgets of a scope, one a line: period, mode, micro-dollars.
--- Returns  the one that `cost` ({most, expected}) would pass and that ends last, or nil; and the
---          fullest one. Each as {scope, period, mode, limit, used, till}
+-- Returns  the one that `cost` ({most, expected, is_under_way}) would pass and that ends last, or
+--          nil; and the fullest one. Each as {scope, period, mode, limit, used, till, crowded}
 local function check_budgets(scope, budgets, cost, now)
   if not budgets or budgets == '' then return nil, nil end
   local held = redis.call('HMGET', named('spend', scope), 'held_most', 'held_expected')
@@ -49,7 +60,11 @@ local function check_budgets(scope, budgets, cost, now)
       used = sum_of(scope, period, '', now), till = end_of(period, now)}
     local in_flight = tonumber(is_strict and held[1] or held[2]) or 0
     local own = is_strict and cost.most or cost.expected
-    if b.used + in_flight + own > b.limit then
+    local passes = b.used + in_flight + own > b.limit
+    if not passes and not is_strict and is_crowded(b, cost, tonumber(held[1]) or 0) then
+      passes, b.crowded, b.till = true, true, now + 1000
+    end
+    if passes then
       local ends_later = passed and (b.till or math.huge) > (passed.till or math.huge)
       if not passed or ends_later then passed = b end
     end

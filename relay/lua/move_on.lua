@@ -40,7 +40,7 @@ local ask = {bound = '', model = l[4], class = l[5], groups = l[6], cost = count
 -- A lost attempt is booked: beside it the next one needs its whole reservation again.
 local lost, again = figure(ARGV[9]), {}
 for scope in string.gmatch(lost > 0 and l[10] or '', '[^\n]+') do
-  if check_budgets(scope, budgets_of(scope, lease), {most = lost, expected = lost}, now) then
+  if check_budgets(scope, budgets_of(scope, lease), {most = lost, expected = lost, is_under_way = true}, now) then
     return {'none'}
   end
   again[#again + 1] = scope

@@ -21,11 +21,11 @@ REQUESTS = 50
 ROUNDS = 20
 _DEADLINE_S = 60.0
 _LOOK_EVERY_S = 0.005
-STRICT_MICROS, SOFT_MICROS = 20_000, 2_000
-# What each row sets at its key. The soft one is small enough to be reached by fifty.
+STRICT_MICROS, SOFT_MICROS = 20_000, 20_000
+# What each row sets at its key.
 LIMITS: dict[str, dict[str, Any]] = {
     "strict $0.02": {"budgets": {"total": "0.02"}, "budget_mode": "strict"},
-    "soft $0.002": {"budgets": {"daily": "0.002"}, "budget_mode": "soft"},
+    "soft $0.02": {"budgets": {"daily": "0.02"}, "budget_mode": "soft"},
     "10 a minute": {"rate": "10/60"},
     "5 at one time": {"concurrency": 5},
 }
@@ -59,12 +59,14 @@ def bounds(fleet: Fleet) -> dict[str, int]:
     """How many requests each limit may let through while none has ended.
 
     A strict budget holds the most that a request can cost; a soft one what the key's requests
-    have cost of late, and before there are any, what the request's input costs.
+    have cost of late, and before there are any, what the request's input costs. What could be spent
+    at most may pass it by one budget more.
     """
     prices = fleet.ctx.prices
     most = prices.most(BODY["model"], len(CONTENT), BODY["max_tokens"])
     least = prices.cost(BODY["model"], Tokens(input=len(CONTENT) // CHARS_PER_TOKEN))
-    counts = (STRICT_MICROS // most, SOFT_MICROS // least, 10, 5)
+    soft = min(SOFT_MICROS // least, 2 * SOFT_MICROS // most)
+    counts = (STRICT_MICROS // most, soft, 10, 5)
     return dict(zip(LIMITS, counts, strict=True))
 
 
@@ -74,7 +76,7 @@ async def run(fleet: Fleet, names: Sequence[str], rounds: int) -> list[LimitRow]
 
 
 async def _row(fleet: Fleet, name: str, rounds: int) -> LimitRow:
-    budget = {"strict $0.02": STRICT_MICROS, "soft $0.002": SOFT_MICROS}.get(name, 0)
+    budget = {"strict $0.02": STRICT_MICROS, "soft $0.02": SOFT_MICROS}.get(name, 0)
     passed, spent, took = [], [], []
     for _ in range(rounds):
         before = (await fleet.books()).of_records

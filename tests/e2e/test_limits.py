@@ -34,7 +34,7 @@ async def test_fifty_at_once_on_two_relays_pass_exactly_what_the_limit_is(
 ):
     settings: dict[str, dict[str, object]] = {
         "strict": {"budgets": {"total": "0.02"}, "budget_mode": "strict"},
-        "soft": {"budgets": {"daily": "0.002"}, "budget_mode": "soft"},
+        "soft": {"budgets": {"daily": "0.02"}, "budget_mode": "soft"},
         "rate": {"rate": "10/60"},
         "concurrency": {"concurrency": 5},
     }
@@ -42,7 +42,8 @@ async def test_fifty_at_once_on_two_relays_pass_exactly_what_the_limit_is(
         key = await limited(one, **settings[limit])
         most = one.ctx.prices.most(BODY["model"], len(CONTENT), BODY["max_tokens"])
         least = len(CONTENT) // 4 * 5
-        passes = {"strict": 20_000 // most, "soft": 2000 // least, "rate": 10, "concurrency": 5}
+        soft = min(20_000 // least, 2 * 20_000 // most)
+        passes = {"strict": 20_000 // most, "soft": soft, "rate": 10, "concurrency": 5}
         codes: Counter[int] = Counter()
 
         async def one_request(relay: Running) -> None:
@@ -55,6 +56,35 @@ async def test_fifty_at_once_on_two_relays_pass_exactly_what_the_limit_is(
                 while codes[429] < 50 - passes[limit]:  # noqa: ASYNC110
                     await trio.sleep(0.01)
         assert codes == {200: passes[limit], 429: 50 - passes[limit]}
+
+
+async def test_a_burst_of_dear_requests_passes_a_soft_budget_by_one_more_at_most(relay: Running):
+    """Six cheap requests teach the relay that this key's are cheap; then a hundred are dear."""
+    budget = 50_000
+    key = await limited(relay, budgets={"daily": "0.05"}, budget_mode="soft")
+    for _ in range(6):
+        assert (await ask(relay, key, json.dumps({**BODY, "max_tokens": 1}))).status_code == 200
+    used = (await relay.report()).total["cost_micros"]
+    body = json.dumps({**BODY, "max_tokens": 500})
+    dear = {"anthropic-sim-usage": json.dumps({"input_tokens": 10, "output_tokens": 500})}
+    passes = (2 * budget - used) // relay.ctx.prices.most(BODY["model"], len(body), 500)
+    codes: Counter[int] = Counter()
+
+    async def one_request() -> None:
+        answer = await ask(relay, key, body, **dear)
+        codes[answer.status_code] += 1
+        if answer.status_code == 429:
+            assert "as much again" in answer.json()["error"]["message"]
+            assert answer.headers["retry-after"] == "1"
+
+    async with trio.open_nursery() as nursery, relay.sim.hold():
+        for _ in range(100):
+            nursery.start_soon(one_request)
+        with trio.fail_after(3 * SOON_S):
+            while codes[429] < 100 - passes:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+    assert codes == {200: passes, 429: 100 - passes}
+    assert (await relay.report()).total["cost_micros"] <= 2 * budget
 
 
 async def test_a_reached_rate_says_which_limit_and_until_when(relay: Running):

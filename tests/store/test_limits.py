@@ -124,8 +124,29 @@ async def test_a_strict_budget_lets_through_what_it_can_pay_for(ready: Store):
 
 async def test_a_soft_budget_is_passed_by_no_more_than_expected(ready: Store):
     await with_key(ready, budgets="daily soft 20000")
-    expected = Estimate(most_micros=90_000, input_micros=1000)
+    expected = Estimate(most_micros=1500, input_micros=1000)
     assert await flood(ready, 50, expected) == {"passed": 20, "budget": 30}
+
+
+@pytest.mark.parametrize(("most", "passes"), [(3000, 13), (10_000, 4), (20_001, 1), (90_000, 1)])
+async def test_what_runs_at_a_soft_budget_can_cost_one_budget_more_at_most(
+    ready: Store, most: int, passes: int
+):
+    await with_key(ready, budgets="daily soft 20000")
+    expected = Estimate(most_micros=most, input_micros=1)
+    assert await flood(ready, 50, expected) == {"passed": passes, "budget": 50 - passes}
+
+
+async def test_a_burst_at_a_soft_budget_goes_on_as_its_requests_end(ready: Store):
+    await with_key(ready, budgets="daily soft 20000")
+    dear = Estimate(most_micros=30_000, input_micros=1)
+    assert isinstance(await admit(ready, "a", dear), Admitted)
+    refused = await admit(ready, "b", dear)
+    assert isinstance(refused, Refused)
+    assert (json.loads(refused.detail)["crowded"], refused.back_s) == (True, "1")
+    await settle(ready, "a", cost=900)
+    # It may cost more than is left, but nothing else runs and the budget is not spent.
+    assert isinstance(await admit(ready, "b", dear), Admitted)
 
 
 async def test_settling_spends_the_exact_cost_and_frees_the_rest(ready: Store):
