@@ -1027,7 +1027,7 @@ open_firewalld() {
 # its socket, those by which people are in, and those that sshd is set to take. Fails where nothing
 # of it can be known.
 ssh_ports() {
-  local sockets connections heard found
+  local sockets connections heard found configured
   sockets=$(ss --no-header --listening --tcp --numeric --processes 2>/dev/null) || return 1
   connections=$(ss --no-header --tcp --numeric --processes 2>/dev/null) || return 1
   heard=$(open_sockets <<<"$sockets")
@@ -1040,10 +1040,11 @@ ssh_ports() {
   )
   # One that nobody knows may be the one; ours are no way in.
   [[ -n $found ]] || ! grep --quiet --invert-match --extended-regexp '^[0-9]+ caddy$|^$' <<<"$heard" || return 1
+  configured=$(sshd -T 2>/dev/null | sed -n 's/^port //p' || true)
   {
     echo "$found"
-    sshd -T 2>/dev/null | sed -n 's/^port //p' || true
-    [[ -n $found ]] || echo 22
+    echo "$configured"
+    [[ -n $found$configured ]] || echo 22
   } | grep --extended-regexp '^[0-9]+$' | sort --unique --numeric-sort
 }
 
