@@ -30,7 +30,9 @@ def test_an_account_takes_every_setting_and_edit_changes_single_ones(home: Home)
     assert made["priority"] == 10
     assert made["model_map"] == {"claude-opus-5": "vendor-opus"}
     assert made["proxy"] == "socks5://proxy.example:1080"
-    home.relay("account", "edit", "main", "--weight", "5", "--group", "", "--proxy", "direct")
+    # Where a secret goes by another way, it is given anew.
+    home.relay("account", "edit", "main", "--weight", "5", "--group", "", "--proxy", "direct",
+               "--secret-file", "-", stdin="s\n")  # fmt: skip
     shown = home.json("account", "show", "main")
     assert isinstance(shown, dict)
     assert (shown["weight"], shown["groups"], shown["proxy"]) == (5, [], "direct")
