@@ -137,10 +137,21 @@ class Client:
         # What comes in chunks is taken for small until it turns out to be large.
         expected = min(SMALL_BYTES, most_bytes) if announced is None else announced
         hold = await self._take(budget, expected, owner, patience_s)
+        try:
+            return await self._whole(hold, most_bytes, budget, patience_s)
+        except BaseException:
+            # What is refused holds nothing, also while its answer is on its way.
+            self.let_go()
+            raise
+
+    async def _whole(
+        self, hold: Hold, most_bytes: int, budget: BodyBudget, patience_s: float
+    ) -> bytes:
+        """The whole body, of which `hold` may be held so far."""
         first, size = b"", 0
         # Grows in place: joining pieces would hold a large body twice.
         whole = io.BytesIO()
-        pace = _Pace(patience_s, announced)
+        pace = _Pace(patience_s, self.announced_bytes)
         while (part := await self._part(pace.deadline)) is not None:
             size += len(part)
             if size > most_bytes:
@@ -151,7 +162,7 @@ class Client:
             else:
                 whole.write(first + part if whole.tell() == 0 else part)
             if size > hold.size:
-                hold = await self._take(budget, most_bytes, owner, patience_s)
+                hold = await self._take(budget, most_bytes, hold.owner, patience_s)
                 pace.grows(most_bytes)
                 pace.begin()
         budget.shrink(hold, size)
