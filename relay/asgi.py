@@ -20,9 +20,11 @@ from relay import api, errors, log, signin
 from relay.attempts import network_of
 from relay.client import Client, ClientGone, Receive, Send
 from relay.context import Context
+from relay.delivery import OUT_OF_ROOM
 from relay.leases import new_request_id, unavailable
 from relay.store import DatabaseLost, RedisAway
 from relay.strangers import Strangers
+from relay.upstream import is_ours
 
 _log = logging.getLogger("relay.access")
 _errors = logging.getLogger("relay.asgi")
@@ -149,10 +151,8 @@ class App:
         except RedisAway as error:
             client.trail.error = f"redis_away: {error}"
             await _refuse(client, unavailable(error))
-        except Exception:  # noqa: BLE001  # the border: whatever it was, the client gets an answer
-            client.trail.error = "internal_error"
-            _errors.exception("request=%s failed", client.request_id)
-            await _refuse(client, errors.InternalError("The relay failed; its log says why."))
+        except Exception as error:  # noqa: BLE001  # the border: the client gets an answer
+            await _refuse(client, _unexpected(client, error))
 
     def _word(self, client: Client, error: errors.RelayError) -> str:
         """What the access line calls an error; fail2ban counts the unknown keys in it."""
@@ -290,6 +290,17 @@ def is_among(address: str, networks: Sequence[Network]) -> bool:
 
 def _is_below(path: bytes, base: bytes) -> bool:
     return path == base or path.startswith(base + b"/")
+
+
+def _unexpected(client: Client, error: Exception) -> errors.RelayError:
+    """What answers an error that nothing below has a word for; logs it."""
+    if is_ours(error):
+        client.trail.error = "out_of_room"
+        _errors.warning("request=%s failed: %s", client.request_id, error)
+        return errors.Unavailable(OUT_OF_ROOM)
+    client.trail.error = "internal_error"
+    _errors.error("request=%s failed", client.request_id, exc_info=error)
+    return errors.InternalError("The relay failed; its log says why.")
 
 
 async def _until_gone(client: Client, scope: trio.CancelScope) -> None:

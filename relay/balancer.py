@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from relay import errors, upstream_errors
 from relay.call import Call
 from relay.store import Rest
-from relay.upstream import UpstreamError, UpstreamTimeoutError
+from relay.upstream import AnswerTooLargeError, UpstreamError, UpstreamTimeoutError
 from relay.upstream_errors import UpstreamSays
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -167,7 +167,7 @@ def _listed(models: str) -> str:
 
 def of_break(call: Call, error: UpstreamError) -> Verdict:
     """What a lost connection means. A whole answer that is slow may still be paid for."""
-    if error.is_ours:
+    if error.is_ours or isinstance(error, AnswerTooLargeError):
         return STAYS
     has_left, was_timeout = not error.never_left, isinstance(error, UpstreamTimeoutError)
     if was_timeout and has_left and not call.stream:

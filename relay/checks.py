@@ -7,6 +7,7 @@ account's API ourselves. What that costs is booked.
 
 import json
 import logging
+import re
 import secrets
 from datetime import UTC, datetime
 
@@ -31,6 +32,7 @@ _SUSPECT_EVERY_MS = 30_000
 # The same of a question that may cost something.
 _SPENDING_EVERY_MS = 60_000
 _LONGEST_REASON = 200
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,255}")
 # The key under which the relay's own requests are booked.
 OWN_KEY = "relay"
 # What an answer of one token takes whose usage cannot be read.
@@ -65,8 +67,11 @@ class Checks:
 
         Args:
             model: where it may have nothing left to spend, the account's name of the model that
-                was asked for; else empty.
+                was asked for; else empty. What is no model's name is the client's own text,
+                which must not stand in a request of ours: nothing is asked then.
         """
+        if model and not _MODEL_NAME.fullmatch(model):
+            return
         try:
             self._suspect.send_nowait((account_id, model))
         except trio.WouldBlock:
@@ -109,7 +114,10 @@ class Checks:
         try:
             result = await self._accounts.test(account.id, self._upstreams)
         except (UpstreamError, AccountProblem, VaultError) as error:
-            await self._book(account, "failed", "", str(error))
+            if isinstance(error, UpstreamError) and error.is_ours:
+                log.warning("account=%s was not checked: %s", account.name, error)
+            else:
+                await self._book(account, "failed", "", str(error))
             return
         if result.ok:
             await self._book(account, "ok", "", "")
@@ -127,8 +135,8 @@ class Checks:
     async def check_spending(self, account: Account, model: str) -> None:
         """Ask an account for the smallest answer, and let it cool down if it has nothing to spend.
 
-        Nothing of a client is in that request, so nothing of one is in its answer, but for the
-        model's name, with which no such answer begins.
+        Nothing of a client is in that request but the model's name, which is one word; what is
+        looked for in the answer begins with several.
         """
         try:
             answer = await self._accounts.smallest(account.id, model, self._upstreams)

@@ -14,12 +14,15 @@ from relay.client import Client
 from relay.context import Context
 from relay.headers import answer_headers
 from relay.lease import Lease
-from relay.upstream import Reply, UpstreamError, UpstreamTimeoutError
+from relay.upstream import AnswerTooLargeError, Reply, UpstreamError, UpstreamTimeoutError
 
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024
 NO_ANSWER = (
     "The upstream closed the connection before it answered. The request may have been carried out."
 )
+_OUT_OF_ROOM = "The relay's machine is out of file descriptors, memory or ports."
+OUT_OF_ROOM = f"{_OUT_OF_ROOM} The request may have been carried out."
+OUT_OF_ROOM_UNSENT = f"{_OUT_OF_ROOM} Nothing was sent; try again in a moment."
 BROKEN_OFF = "The upstream's answer broke off. What has come so far is not the whole answer."
 
 
@@ -150,7 +153,7 @@ async def collect(reply: Reply, most_bytes: int) -> bytes:
     while data := await reply.receive():
         size += len(data)
         if size > most_bytes:
-            raise UpstreamError("body", f"its answer is over {most_bytes} bytes")
+            raise AnswerTooLargeError("body", f"its answer is over {most_bytes} bytes")
         parts.append(data)
     return b"".join(parts)
 
@@ -158,10 +161,7 @@ async def collect(reply: Reply, most_bytes: int) -> bytes:
 def own_error(error: UpstreamError) -> errors.RelayError:
     """What a client is told when its account's upstream fails."""
     if error.is_ours:
-        return errors.Unavailable(
-            "The relay's machine is out of file descriptors, memory or ports. Nothing was sent; try"
-            " again in a moment."
-        )
+        return errors.Unavailable(OUT_OF_ROOM_UNSENT if error.never_left else OUT_OF_ROOM)
     if isinstance(error, UpstreamTimeoutError):
         if error.never_left:
             return errors.GatewayTimeout(

@@ -52,8 +52,13 @@ class UpstreamSays:
     code: str = ""
 
     def is_spend_cap(self, status: int) -> bool:
-        """Whether it is the upstream's own limit of what the account may spend, by its code."""
-        return status == 402 or (status == 429 and self.code == _SPEND_CAP_CODE)
+        """Whether it is the upstream's own limit of what the account may spend, by its code.
+
+        A 402 with another code is about what the request names, a user's profile for example.
+        """
+        if self.code == _SPEND_CAP_CODE:
+            return status in (402, 429)
+        return status == 402 and not self.code
 
     def may_be_the_accounts(self, status: int) -> bool:
         """Whether it reads like a 400 that every request of the account gets."""
@@ -65,7 +70,8 @@ class UpstreamSays:
 
         Never beyond the first day of the next month (UTC), when every such limit starts afresh.
         """
-        found = _REGAIN.search(self.message)
+        is_known = self.code == _SPEND_CAP_CODE or self.message.startswith(_ACCOUNTS_FAULT)
+        found = _REGAIN.search(self.message) if is_known else None
         if found is None:
             return 0.0
         try:

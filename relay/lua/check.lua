@@ -11,7 +11,9 @@ local state = a[2] or 'ok'
 if not a[3] or a[1] ~= '1' then return {state, state} end
 
 if outcome == 'spent' then
-  if state ~= 'ok' and state ~= ARGV[3] then return {state, state} end
+  -- What passes by itself, or has passed and was not tried since, gives way to what lasts.
+  local lasts = state == 'unauthorized' or state == 'expired' or state == 'disabled'
+  if lasts then return {state, state} end
   set_state(account, '', ARGV[3], ARGV[4], whole(now + tonumber(ARGV[6])), now)
   return {state, ARGV[3]}
 end

@@ -3,6 +3,7 @@
 import errno
 import socket
 import ssl
+from collections.abc import Iterator
 from typing import Literal
 
 import trio
@@ -35,6 +36,10 @@ class UpstreamTimeoutError(UpstreamError):
     """A deadline of the stage passed."""
 
 
+class AnswerTooLargeError(UpstreamError):
+    """A sound answer that is larger than the relay reads; it may repeat what a client sent."""
+
+
 _BROKE = "The connection to the upstream broke."
 # The border: what sockets, TLS and name resolution raise, the more specific first.
 _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
@@ -51,17 +56,26 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
 FAILURES = tuple(kind for kind, _ in _SENTENCES)
 # What a machine runs out of, whoever is at the other end.
 _OURS = frozenset((
-    errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.ENOSPC,
+    errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, socket.EAI_MEMORY,
 ))  # fmt: skip
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether this machine's own want of something is among what made `error` happen."""
-    if isinstance(error, OSError) and error.errno in _OURS:
-        return True
+    """Whether this machine's own want of something made `error` happen."""
+    numbers = set(_numbers(error))
+    # No address is also what a machine without IPv6 says of a host's ::1; then only the other
+    # attempts say why the host cannot be reached.
+    return bool(numbers & _OURS) or numbers == {errno.EADDRNOTAVAIL}
+
+
+def _numbers(error: BaseException) -> Iterator[int]:
+    """The error numbers of `error` and of everything that led to it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        yield error.errno
     inner = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else []
     inner += [cause for cause in (error.__cause__, error.__context__) if cause is not None]
-    return any(is_ours(one) for one in inner)
+    for cause in inner:
+        yield from _numbers(cause)
 
 
 def sentence(error: BaseException) -> str:

@@ -9,7 +9,14 @@ import trio
 
 from relay.upstream.answer import Answer
 from relay.upstream.connection import Connection
-from relay.upstream.errors import FAILURES, Stage, UpstreamError, UpstreamTimeoutError, sentence
+from relay.upstream.errors import (
+    FAILURES,
+    Stage,
+    UpstreamError,
+    UpstreamTimeoutError,
+    is_ours,
+    sentence,
+)
 from relay.upstream.origin import Address, Origin
 
 RECEIVE_BYTES = 64 * 1024
@@ -80,7 +87,7 @@ class Reply:
             try:
                 data = await self._stream.receive_some(RECEIVE_BYTES)
             except FAILURES as error:
-                raise UpstreamError("body", sentence(error)) from error
+                raise UpstreamError("body", sentence(error), is_ours=is_ours(error)) from error
             if data:
                 self._answer.feed(data)
             else:
@@ -175,7 +182,9 @@ class Exchange(AbstractAsyncContextManager[Reply]):
                     raise EOFError
             except FAILURES as error:
                 never_left = not self._is_sent and not answer.has_begun
-                raise UpstreamError(self._stage, sentence(error), never_left=never_left) from error
+                raise UpstreamError(
+                    self._stage, sentence(error), never_left=never_left, is_ours=is_ours(error)
+                ) from error
             answer.feed(data)
             if answer.problem and not answer.has_head:
                 raise UpstreamError("headers", answer.problem)

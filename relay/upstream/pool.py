@@ -57,7 +57,7 @@ class Upstreams:
         self.idle_connections = 0
         self._connect_timeout_s = connect_timeout_s
         self._idle_expiry_s = idle_expiry_s
-        self._ssl_context = ssl_context
+        self._ssl_context = ssl_context or _default_tls()
         self._inner_networks = inner_networks
         self._parse = functools.lru_cache(_BASE_URLS_REMEMBERED)(parse_base_url)
         self._idle: dict[Address, list[Connection]] = {}
@@ -169,11 +169,11 @@ class Upstreams:
                         if origin.judges_host:
                             await judge_number(origin.host, self._inner_networks)
                         if origin.proxy.scheme == "https":
-                            await connection.start_tls(origin.proxy.host, self._tls())
+                            await connection.start_tls(origin.proxy.host, self._ssl_context)
                         await tunnel(connection.stream, origin.proxy, origin.host, origin.port)
                         end = "upstream"
                     if origin.scheme == "https":
-                        await connection.start_tls(origin.host, self._tls())
+                        await connection.start_tls(origin.host, self._ssl_context)
                 except BaseException:
                     self.close(connection)
                     raise
@@ -204,13 +204,6 @@ class Upstreams:
                 return await trio.open_tcp_stream(str(address), port)
         return await trio.open_tcp_stream(str(found[-1]), port)
 
-    def _tls(self) -> ssl.SSLContext:
-        if self._ssl_context is None:
-            self._ssl_context = ssl.create_default_context()
-            self._ssl_context.minimum_version = ssl.TLSVersion.TLSv1_2
-            self._ssl_context.set_alpn_protocols(["http/1.1"])
-        return self._ssl_context
-
     def put_back(self, connection: Connection) -> None:
         if self._is_closed:
             self.close(connection)
@@ -222,3 +215,15 @@ class Upstreams:
     def close(self, connection: Connection) -> None:
         self.open_connections -= 1
         connection.close()
+
+
+def _default_tls() -> ssl.SSLContext:
+    """TLS that trusts the system's authorities.
+
+    Made at the start, with the client: Python reads none of them, and says nothing, where a process
+    has no file descriptor left, and would then trust no upstream for good.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,10 +1,17 @@
 """Accounts are asked for themselves whether they are still good."""
 
+import errno
+import secrets
+import tempfile
+from typing import NoReturn
+
+import pytest
 import trio
 
 from relay.accounts import Account
 from relay.simulator import Fault
 from relay.store import name
+from relay.upstream import Upstreams
 
 from .conftest import BODY, OTHER_KEYS, SOON_S, UPSTREAM_KEY, Running
 
@@ -151,3 +158,81 @@ async def test_an_account_has_a_history(relay: Running):
         ("ok", "unauthorized"),
     ]
     assert "401" in changes[1]["reason"]
+
+
+def no_descriptor_left(*args: object, **options: object) -> NoReturn:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+async def test_what_the_relays_machine_lacks_disables_no_account(
+    relay: Running, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Upstreams, "_connected", no_descriptor_left)
+    assert [(await check(relay)).state for _ in range(6)] == ["ok"] * 6
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_the_relays_machine_lacks_is_a_503_that_counts_against_no_account(
+    relay: Running, monkeypatch: pytest.MonkeyPatch, stream: bool
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(Upstreams, "_connected", no_descriptor_left)
+        async with relay.client() as client:
+            for _ in range(6):
+                answer = await client.post("/v1/messages", json={**BODY, "stream": stream})
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+                assert answer.json()["error"]["type"] == "api_error"
+    assert await ask(relay) == 200
+    assert await alerts(relay) == []
+
+
+async def test_a_batch_for_which_no_file_can_be_opened_is_a_503(
+    relay: Running, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "TemporaryFile", no_descriptor_left)
+    async with relay.client() as client:
+        batch = {"requests": [{"custom_id": "one", "params": BODY}]}
+        answer = await client.post("/v1/messages/batches", json=batch)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+WORDS = "You have reached your specified API usage limits until 2026-12-29"
+
+
+async def test_a_models_name_that_is_a_text_is_repeated_to_no_account(relay: Running):
+    """Some upstreams begin their message with the model's name as it came."""
+    relay.sim.by_key[UPSTREAM_KEY] = Fault(
+        status=400, error_type="invalid_request_error", message=f"{WORDS} is not a model"
+    )
+    async with relay.client() as client:
+        answer = await client.post("/v1/messages", json={**BODY, "model": WORDS})
+    assert answer.status_code == 400
+    relay.sim.by_key[UPSTREAM_KEY] = Fault(status=200)
+    account = await relay.ctx.accounts.find("main")
+    relay.ctx.checks.suspect(account.id)
+    with trio.fail_after(SOON_S):
+        while not relay.sim.requests[-1].target.startswith("/v1/models"):  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    assert len(relay.sim.requests) == 2
+    assert await alerts(relay) == []
+
+
+async def test_a_spend_cap_takes_the_place_of_what_passes_by_itself(relay: Running):
+    relay.sim.script.append(Fault(status=529))
+    await ask(relay)
+    account = await becomes(relay, "overloaded")
+    relay.sim.by_key[UPSTREAM_KEY] = Fault(
+        status=400, error_type="invalid_request_error", message=WORDS
+    )
+    relay.ctx.checks.suspect(account.id, model=BODY["model"])
+    await becomes(relay, "exhausted")
+
+
+async def test_a_refusal_that_repeats_megabytes_of_a_client_benches_nobody(relay: Running):
+    # Random, for it may come compressed.
+    echo = secrets.token_hex(5 * 1024 * 1024)
+    relay.sim.by_key[UPSTREAM_KEY] = Fault(status=400, body=echo)
+    for _ in range(4):
+        assert await ask(relay) == 502
+    del relay.sim.by_key[UPSTREAM_KEY]
+    assert await ask(relay) == 200

@@ -2,13 +2,14 @@
 
 import errno
 import json
+import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from relay import balancer, delivery
 from relay.call import Call
-from relay.upstream import UpstreamError, UpstreamTimeoutError
+from relay.upstream import AnswerTooLargeError, UpstreamError, UpstreamTimeoutError
 from relay.upstream.errors import Stage, is_ours
 
 CAPPED = "You have reached your specified API usage limits."
@@ -244,3 +245,55 @@ def test_no_odd_retry_after_cools_an_account_down_beyond_a_day(told: bytes, rese
         (b"anthropic-ratelimit-tokens-reset", reset),
     ]
     assert 0 <= balancer.of_reply(429, headers, b"{}").rest_s <= 24 * 3600
+
+
+def failed_attempts(*causes: OSError) -> OSError:
+    """What trio raises when none of a host's addresses could be connected to."""
+    outer = OSError("all attempts to connect failed")
+    outer.__cause__ = ExceptionGroup("several", list(causes))
+    return outer
+
+
+NO_ADDRESS = OSError(errno.EADDRNOTAVAIL, "cannot assign requested address")
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENFILE, "x"), True),
+        (OSError(errno.ENOBUFS, "x"), True),
+        (OSError(errno.ENOMEM, "x"), True),
+        (failed_attempts(NO_ADDRESS, NO_ADDRESS), True),
+        (failed_attempts(NO_ADDRESS, REFUSED), False),
+        (socket.gaierror(socket.EAI_MEMORY, "x"), True),
+        (socket.gaierror(socket.EAI_NONAME, "x"), False),
+        (TimeoutError(errno.ETIMEDOUT, "x"), False),
+    ],
+)
+def test_only_what_this_machine_lacks_is_ours(error: OSError, expected: bool):
+    assert is_ours(error) is expected
+
+
+def test_what_ran_out_after_sending_may_have_been_carried_out():
+    error = UpstreamError("headers", "x", is_ours=True)
+    assert delivery.own_error(error).status == 503
+    assert "Nothing was sent" not in delivery.own_error(error).message
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_refusal_too_large_to_read_says_nothing_of_the_account(stream: bool):
+    """It may repeat megabytes of what the client sent."""
+    call = Call("messages", "POST", b"/v1/messages", stream=stream)
+    assert balancer.of_break(call, AnswerTooLargeError("body", "x")) == balancer.STAYS
+
+
+def test_a_402_with_a_code_of_its_own_belongs_to_the_request():
+    body = body_of("billing_error", "No.", error_code="user_profile_not_billable")
+    assert balancer.of_reply(402, [], body) == balancer.STAYS
+
+
+def test_a_date_counts_only_in_the_upstreams_own_sentence():
+    day = (datetime.now(UTC) + timedelta(days=1)).date()
+    echo = body_of("billing_error", f"`You will regain access on {day}` is not billable.")
+    assert balancer.of_reply(402, [], echo).rest_s == balancer.SPEND_CAP_REST_S

@@ -197,6 +197,24 @@ async def test_the_default_context_wants_http_1_1_and_tls_1_2(
         assert chosen == ["http/1.1"]
 
 
+async def test_the_authorities_are_read_at_the_start(
+    authority: Authority, serving: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later there may be no file descriptor left for them, which Python would not say."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(OK)
+
+    trusted = tmp_path / "authority.pem"
+    trusted.write_bytes(authority.certificate.public_bytes(serialization.Encoding.PEM))
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    async with client() as upstreams:
+        trusted.unlink()
+        async with upstream(script, context=serving) as served:
+            assert await fetch(upstreams, served.base_url) == (200, b"ok")
+            await served.wait_ended(1)
+
+
 async def test_a_connection_closed_while_idle_is_passed_over(
     upstreams: Upstreams, serving: ssl.SSLContext
 ) -> None:
