@@ -39,11 +39,13 @@ end
 -- Of a soft budget so many budgets more may be under way as could be spent at most: a burst of
 -- requests that all turn out dear passes it by that and no more.
 local SOFT_BURST = 1
+-- More is held nowhere: it is what an odd figure has left there, and it would never be given back.
+local MOST_HELD = 9007199254740991
 
 -- Could all that is under way at a soft budget, with `cost`, pass it by more than it may? A request
 -- that is alone always runs while the budget is not spent, and one that is under way goes on.
 local function is_crowded(b, cost, under_way)
-  if cost.is_under_way or under_way <= 0 then return false end
+  if cost.is_under_way or under_way <= 0 or under_way > MOST_HELD then return false end
   return b.used + under_way + cost.most > (1 + SOFT_BURST) * b.limit
 end
 
