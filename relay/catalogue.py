@@ -76,18 +76,18 @@ async def _answer(ctx: Context, client: Client, target: bytes, tell: Tell) -> No
 def _only(allowed: tuple[str, ...], body: bytes, model: str) -> bytes:
     answer = _decoded(body)
     if "data" not in answer:
-        if not may_use(allowed, answer.get("id", "")):
+        if not may_use(allowed, _id(answer)):
             raise errors.NotFound(f"model: {model} is not among this key's models.")
         return body
-    answer["data"] = [one for one in answer["data"] if may_use(allowed, one.get("id", ""))]
-    ids = [one["id"] for one in answer["data"]]
+    answer["data"] = [entry for entry in _entries(answer) if may_use(allowed, _id(entry))]
+    ids = [entry.get("id") for entry in answer["data"]]
     answer["first_id"], answer["last_id"] = (ids[0], ids[-1]) if ids else (None, None)
     return msgspec.json.encode(answer)
 
 
 def _listed(body: bytes, allowed: tuple[str, ...], aliases: Mapping[str, str]) -> bytes:
     answer = _decoded(_only(allowed, body, "") if allowed else body)
-    known = {str(one.get("id")): one for one in answer.get("data") or ()}
+    known = {_id(entry): entry for entry in _entries(answer)}
     named = {
         name: known.get(own_name, {})
         for name, own_name in aliases.items()
@@ -95,6 +95,17 @@ def _listed(body: bytes, allowed: tuple[str, ...], aliases: Mapping[str, str]) -
     }
     data = [_told(one, name) for name, one in {**known, **named}.items()]
     return msgspec.json.encode({"object": "list", "data": data})
+
+
+def _entries(answer: Json) -> list[Json]:
+    """The models of a list, whatever else an upstream has put there."""
+    data = answer.get("data")
+    return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
+
+
+def _id(model: Json) -> str:
+    name = model.get("id")
+    return name if isinstance(name, str) else ""
 
 
 def _told(model: Json, name: str) -> Json:
@@ -105,7 +116,7 @@ def _seconds(model: Json) -> int:
     """When a model came out, in seconds since the epoch; 0 where that is not known."""
     try:
         return int(datetime.fromisoformat(str(model.get("created_at"))).timestamp())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
 
 

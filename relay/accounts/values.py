@@ -1,6 +1,7 @@
 """An account as people see it, and what its settings may be."""
 
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -236,7 +237,7 @@ def account(account_id: str, fields: Mapping[str, str], proxy: str) -> Account:
     state, reason = fields.get("state", "ok"), fields.get("state_reason", "")
     if not enabled:
         state, reason = "disabled", "by a person"
-    elif state == "ok" and int(fields.get("token_until", _FAR_MS)) <= time.time() * 1000:
+    elif state == "ok" and _figure(fields.get("token_until"), _FAR_MS) <= time.time() * 1000:
         state, reason = "expired", "its token has run out"
     kind = fields["kind"]
     advice = _SIGN_IN_AGAIN.get(kind, "") if state == "expired" else _ADVICE.get(state, "")
@@ -278,7 +279,16 @@ def _headroom(fields: Mapping[str, str]) -> float | None:
     until = _time(fields.get("headroom_until"))
     if until is None or until <= datetime.now(UTC):
         return None
-    return int(fields["headroom"]) / 1000
+    return min(1.0, _figure(fields.get("headroom"), 1000) / 1000)
+
+
+def _figure(text: str | None, usual: float) -> float:
+    """A stored figure; the usual one for what is none, left by an upstream's mistake."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return usual
+    return number if math.isfinite(number) else usual
 
 
 def _time(text: str | None) -> datetime | None:

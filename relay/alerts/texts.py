@@ -8,6 +8,8 @@ from decimal import Decimal
 
 _NUMBERS = {"limit", "used"}
 _TIMES = {"since", "until"}
+# The end of the year 9999.
+_LAST_MS = 253_402_300_799_000
 _WHOSE = {
     "key": "Key {name}",
     "owner": "Owner {name}",
@@ -57,8 +59,12 @@ def data(fields: Mapping[str, str]) -> dict[str, object]:
 
 def iso(ms: str) -> str:
     """A Unix time in ms as ISO 8601, UTC."""
-    moment = datetime.fromtimestamp(int(ms) / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _utc(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _utc(ms: str) -> datetime:
+    """A stored time; the last one that a calendar has for what lies beyond it."""
+    return datetime.fromtimestamp(min(int(float(ms)), _LAST_MS) / 1000, UTC)
 
 
 def _day_limit(fields: Mapping[str, str]) -> Told:
@@ -139,4 +145,4 @@ def _dollars(micros: str) -> str:
 
 
 def _moment(ms: str) -> str:
-    return f"{datetime.fromtimestamp(int(ms) / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{_utc(ms):%Y-%m-%d %H:%M} UTC"

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import time
 from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
+from relay import catalogue, errors
+from relay.alerts import texts
 from relay.store import Admitted, Booking, Estimate, RelayLimits, Store, name
 from relay.usage import report
 
@@ -79,6 +82,13 @@ async def test_a_counter_that_is_no_number_or_full_stops_nothing(budgeted: Store
     assert isinstance(await admit(budgeted, "a", Estimate(10, 5, 5)), Admitted)
     await settle(budgeted, "a", 5)
     assert await slots(budgeted) == [0, 0, 0]
+
+
+@pytest.fixture
+async def ready(opened: Store) -> Store:
+    await with_account(opened)
+    await with_key(opened)
+    return opened
 
 
 @pytest.fixture
@@ -187,3 +197,46 @@ async def test_counters_that_an_odd_figure_has_spoilt_are_read(office: Office, s
     expected = int(stored) if abs(stored) < 2**53 else 0
     assert sum(found.amounts.values()) in (expected + 1, expected)
     assert all(isinstance(amount, int) for amount in found.amounts.values())
+
+
+@pytest.mark.parametrize("stored", ["1e25", "x", "inf", "nan", ""])
+async def test_an_account_with_figures_that_are_none_is_listed(office: Office, stored: str):
+    (account,) = await office.accounts.list()
+    later = str(round((time.time() + 60) * 1000))
+    fields = ("token_until", stored, "headroom", stored, "headroom_until", later)
+    await office.store._db.call("HSET", name("account", account.id), *fields)
+    (shown,) = await office.accounts.list()
+    assert shown.headroom == 1.0
+
+
+async def test_a_cooldown_until_a_year_that_cannot_be_is_over(ready: Store):
+    fields = ("state", "cooling", "state_until", "253402300800000")
+    await ready._db.call("HSET", name("account", "acc_1"), *fields)
+    assert isinstance(await admit(ready, "req_1"), Admitted)
+
+
+@pytest.mark.parametrize("stored", ["253402300800000", "1e25"])
+def test_an_alert_with_a_time_that_no_calendar_has_is_told(stored: str):
+    fields = {"event": "account_error", "at": "0", "account": "a", "name": "main", "class": "",
+              "before": "ok", "state": "cooling", "reason": "", "until": stored}  # fmt: skip
+    assert "9999-12-31" in texts.told(fields).text
+    assert str(texts.data(fields)["until"]).startswith("9999-12-31")
+
+
+ODD_LISTS = [
+    {"data": None}, {"data": 5}, {"data": [None, "x", 7]}, {"data": [{"id": None}, {"id": 5}, {}]},
+    {"data": [{"id": "claude-opus-5", "created_at": 1e300}]}, {"id": 5}, {},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", ODD_LISTS)
+@pytest.mark.parametrize("allowed", [(), ("*",), ("claude-*",)])
+def test_a_list_of_models_of_an_odd_shape_is_no_failure(answer: dict, allowed: tuple[str, ...]):
+    body = json.dumps(answer).encode()
+    listed = json.loads(catalogue._listed(body, allowed, {})) if "data" in answer else {"data": []}
+    assert all(isinstance(entry["id"], str) for entry in listed["data"])
+    try:
+        only = json.loads(catalogue._only(allowed, body, "m"))
+    except errors.NotFound:
+        only = {"data": []}
+    assert allowed == () or isinstance(only.get("data", []), list)
