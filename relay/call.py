@@ -66,6 +66,10 @@ class Meter(Reader, Protocol):
     """Reads usage out of an answer."""
 
     @property
+    def has_usage(self) -> bool:
+        """Whether the upstream has given figures; quicker to ask than `tokens`."""
+
+    @property
     def tokens(self) -> Tokens | None:
         """The upstream's own figures so far; None before it gave any."""
 

@@ -58,7 +58,7 @@ class Lease:
         if not self.was_sent or (self.status is not None and self.status != 200):
             return NO_BILL, False
         requested = self.credential.model_map.get(self.call.model, self.call.model)
-        if self.meter is None or self.meter.tokens is None:
+        if self.meter is None or not self.meter.has_usage:
             return Bill((Part(requested, Tokens(input=self.input_estimate())),)), True
         bill = self.meter.bill(requested, writes_long=_AN_HOUR in self.call.body)
         return bill, not self.meter.is_complete

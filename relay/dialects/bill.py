@@ -82,20 +82,26 @@ class _Figures:
         for name in _Figures.__slots__:
             setattr(self, name, max(getattr(self, name), getattr(other, name)))
 
+    @property
+    def prompt(self) -> int:
+        return self.input + self.read + max(self.written, self.written_5m + self.written_1h)
+
     def tokens(self, *, writes_long: bool) -> Tokens:
         unsaid = max(0, self.written - self.written_5m - self.written_1h)
         return Tokens(
-            input=self.input,
-            output=self.output,
-            cache_read=self.read,
-            cache_write_5m=self.written_5m + (0 if writes_long else unsaid),
-            cache_write_1h=self.written_1h + (unsaid if writes_long else 0),
-            web_searches=self.searches,
+            self.input,
+            self.output,
+            self.read,
+            self.written_5m + (0 if writes_long else unsaid),
+            self.written_1h + (unsaid if writes_long else 0),
+            self.searches,
         )
 
 
 def figure(value: object, most: int = MOST_TOKENS) -> int:
     """A figure of an upstream as a count: 0 for what is none, and never more than can be."""
+    if type(value) is int and 0 <= value <= most:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         return 0
     return int(min(value, most))
@@ -131,7 +137,7 @@ def bill_of(usage: Usage, answer: Answer) -> Bill:
     remarks: list[str] = []
     is_fast, is_us = _way(usage, remarks)
     own = _figures(usage)
-    passes, beside = _sorted(usage, answer)
+    passes, beside = _sorted(usage, answer) if usage.get("iterations") else ([], [])
     if passes:
         serving = _Figures()
         for figures in passes:
@@ -142,7 +148,7 @@ def bill_of(usage: Usage, answer: Answer) -> Bill:
     unknown_tokens, unknown_uses = _unknown(usage, remarks)
     tokens = own.tokens(writes_long=answer.writes_long)
     is_free = answer.stop_reason == "refusal" and _is_free(own.output, answer.category)
-    prompts = [figures.tokens(writes_long=False).prompt for figures in passes]
+    largest = max(figures.prompt for figures in passes) if len(passes) > 1 else 0
     parts = [
         Part(
             answer.model,
@@ -150,7 +156,7 @@ def bill_of(usage: Usage, answer: Answer) -> Bill:
             "unbilled" if is_free else "message",
             is_fast,
             is_us,
-            max(prompts) if len(prompts) > 1 else 0,
+            largest,
             unknown_tokens,
             unknown_uses,
         )

@@ -84,6 +84,11 @@ class _Reading:
         self._hops: list[_Hop] = []
 
     @property
+    def has_usage(self) -> bool:
+        """Whether the answer has said anything of what it used."""
+        return self.usage is not None
+
+    @property
     def tokens(self) -> Tokens | None:
         """What the model that serves has used so far; None before anything was said."""
         return None if self.usage is None else bill.top_level(self.usage)
@@ -215,6 +220,10 @@ class _Meter:
     @property
     def tokens(self) -> Tokens | None:
         return self._reading.tokens
+
+    @property
+    def has_usage(self) -> bool:
+        return self._reading.has_usage
 
     @property
     def model(self) -> str:

@@ -75,7 +75,13 @@ class Part:
     @property
     def is_plain(self) -> bool:
         """Whether its model and its tokens say all of it."""
-        return self == Part(self.model, self.tokens)
+        return self.kind == "message" and not (
+            self.is_fast
+            or self.is_us
+            or self.pass_tokens
+            or self.unknown_tokens
+            or self.unknown_uses
+        )
 
 
 @dataclass(frozen=True, slots=True)
