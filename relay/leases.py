@@ -155,6 +155,8 @@ class Leases:
             self._prices.cost(call.model, Tokens(input=tokens)),
             tokens,
             call.unbounded,
+            call.max_tokens,
+            self._prices.cost(call.model, Tokens(output=call.max_tokens)),
         )
 
     def _most(self, call: Call, model: str) -> int:

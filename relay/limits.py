@@ -214,9 +214,9 @@ def _crowded(passed: Mapping[str, object]) -> errors.RelayError:
     whose = {"key": "this key", "owner": "this key's owner", "relay": "this relay"}
     limit = Decimal(str(passed["limit"])) / 1_000_000
     return errors.RateLimited(
-        f"Rate limit exceeded: what runs already could cost the {passed['period']} budget of"
-        f" {whose.get(scope, scope)} (${limit:.2f}) and as much again. Try again when some of it"
-        " has ended; a smaller max_tokens lets more run at one time.",
+        f"Rate limit exceeded: what runs already may use up the {passed['period']} budget of"
+        f" {whose.get(scope, scope)} (${limit:.2f}). Try again when some of it has ended; a smaller"
+        " max_tokens lets more run at one time.",
         [(b"retry-after", b"1")],
     )
 

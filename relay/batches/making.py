@@ -44,6 +44,7 @@ class _Share:
     most_micros: int = 0
     input_tokens: int = 0
     input_pico: int = 0
+    output_pico: int = 0
 
 
 @dataclass(slots=True)
@@ -133,9 +134,11 @@ async def read(ctx: Context, key: KeyRef, spool: BinaryIO) -> Reading:
     if not shares:
         raise errors.BadRequest("requests: a batch has at least one.")
     reading.account_id = await files.holder(ctx, key, reading.files)
-    averages = await _averages(ctx, key, list(shares))
+    used = await _used_shares(ctx, key, list(shares))
     for model, share in shares.items():
-        pico = max(share.input_pico, share.requests * averages.get(model, 0) * PICO_PER_MICRO)
+        part, micros = used.get(model, (0.0, 0))
+        pico = share.input_pico + round(share.output_pico * part)
+        pico = max(pico, share.requests * micros * PICO_PER_MICRO)
         expected = ctx.prices.rounded(pico, 0, batch=True)
         reading.models[model] = (share.requests, expected, share.input_tokens)
         reading.places[model] = f"requests[{share.first}].params.model"
@@ -144,9 +147,11 @@ async def read(ctx: Context, key: KeyRef, spool: BinaryIO) -> Reading:
     return reading
 
 
-async def _averages(ctx: Context, key: KeyRef, models: list[str]) -> dict[str, int]:
+async def _used_shares(
+    ctx: Context, key: KeyRef, models: list[str]
+) -> dict[str, tuple[float, int]]:
     try:
-        return await ctx.store.batches.averages(key.id, models)
+        return await ctx.store.batches.shares(key.id, models)
     except RedisAway:
         # Admission will say so.
         return {}
@@ -177,6 +182,7 @@ def _shares(spool: BinaryIO, prices: Prices) -> tuple[dict[str, _Share], Reading
         )
         share.input_tokens += tokens
         share.input_pico += prices.pico(Part(params.model, Tokens(input=tokens)))
+        share.output_pico += prices.pico(Part(params.model, Tokens(output=params.max_tokens)))
         if params.unbounded and not reading.unbounded:
             reading.unbounded = f"{place}.params.{params.unbounded}"
         for model, where in params.also.items():

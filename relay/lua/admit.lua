@@ -11,6 +11,8 @@
 --          18 requests of the whole relay at one time (0 = any)  19 budgets of the whole relay
 --          20 how many may wait for one slot's kind  21 how long for one of the relay's, ms
 --          22 '' asks for the first time, 'waits' has waited, 'last' may not wait any more
+--          23 its max_tokens  24 what those cost as output, micro-dollars
+--          25 how many budgets more may be under way at a soft one
 -- Returns  {'refused', code, detail, back in seconds or ''}  or
 --          {'wait', scope, ms}: the lease stands in the line for a slot of the scope  or
 --          {'admitted', account id, version and name, key's name, model globs and 1 if it is told
@@ -53,9 +55,12 @@ end
 local scope, owner = 'key:' .. key, k[17] and k[17] ~= '' and 'owner:' .. k[17]
 -- A batch brings its own estimate, and its tokens come when the upstream sees fit.
 local is_batch = kind == 'batch'
-local average = counts and not is_batch and redis.call('HMGET', named('average', key), model, model .. '|tokens') or {}
-local tokens = math.max(figure(ARGV[14]), figure(average[2]))
-local cost = {most = figure(ARGV[12]), expected = math.max(figure(ARGV[13]), figure(average[1]))}
+local share, known_cost, known_tokens = 0, 0, 0
+if counts and not is_batch then share, known_cost, known_tokens = share_of(key, model) end
+local most_tokens, input = figure(ARGV[23]), figure(ARGV[13])
+local tokens = math.max(math.floor(figure(ARGV[14]) + most_tokens * share / ALL), known_tokens)
+local cost = {most = figure(ARGV[12]), burst = tonumber(ARGV[25]), least = input,
+  expected = math.max(math.floor(input + figure(ARGV[24]) * share / ALL), known_cost)}
 local tpm, fullest = not is_batch and tonumber(k[15]) or 0, nil
 local holders, is_counted = {}, false
 if counts then
@@ -117,7 +122,7 @@ redis.call('HSET', named('lease', lease), 'key', key, 'account', best.id, 'proce
   'groups', k[6] or '', 'owner', k[17] or '', 'holders', table.concat(holders, '\n'),
   'most', whole(cost.most), 'expected', whole(cost.expected), 'call_most', whole(cost.most),
   'call_expected', whole(cost.expected), 'relay_budgets', ARGV[19], 'tpm', tpm > 0 and '1' or '',
-  'counts', counts and '1' or '')
+  'counts', counts and '1' or '', 'max_tokens', whole(most_tokens), 'soft_burst', ARGV[25])
 if ARGV[22] ~= '' then leave_lines(lease, key) end
 redis.call('ZADD', NAME.leases, now, lease)
 redis.call('ZADD', named('inflight_key', key), now, lease)

@@ -36,35 +36,44 @@ local function sum_of(scope, period, suffix, now)
   return sum
 end
 
--- Of a soft budget so many budgets more may be under way as could be spent at most: a burst of
--- requests that all turn out dear passes it by that and no more.
-local SOFT_BURST = 1
 -- More is held nowhere: it is what an odd figure has left there, and it would never be given back.
 local MOST_HELD = 9007199254740991
 
--- Could all that is under way at a soft budget, with `cost`, pass it by more than it may? A request
--- that is alone always runs while the budget is not spent, and one that is under way goes on.
-local function is_crowded(b, cost, under_way)
-  if cost.is_under_way or under_way <= 0 or under_way > MOST_HELD then return false end
-  return b.used + under_way + cost.most > (1 + SOFT_BURST) * b.limit
+local function held_at(stored)
+  local held = figure(stored)
+  return held <= MOST_HELD and held or 0
+end
+
+-- Has a soft budget no room for `cost`? A request that runs alone does while the budget is not
+-- spent, whatever it may cost. With others it has none when all of them could use up the budget by
+-- what is expected, or pass it by more than `burst` budgets at most.
+-- Returns  nil, 'spent', or 'crowded': there is room again when others have ended
+local function soft_refuses(b, cost, most, expected)
+  if b.used + (cost.least or 0) > b.limit then return 'spent' end
+  if most - (cost.own or 0) <= 0 then return nil end
+  local is_over = b.used + expected + cost.expected > b.limit
+  is_over = is_over or b.used + most + cost.most > (1 + cost.burst) * b.limit
+  return is_over and 'crowded' or nil
 end
 
 -- The budgets of a scope, one a line: period, mode, micro-dollars.
--- Returns  the one that `cost` ({most, expected, is_under_way}) would pass and that ends last, or
---          nil; and the fullest one. Each as {scope, period, mode, limit, used, till, crowded}
+-- `cost`   {most, expected, burst, least, own}: what is added to what is held, in micro-dollars;
+--          `least` is known to be spent (nil = 0), `own` of what is held is the lease's (nil = 0)
+-- Returns  the one that `cost` would pass and that ends last, or nil; and the fullest one. Each as
+--          {scope, period, mode, limit, used, till, crowded}
 local function check_budgets(scope, budgets, cost, now)
   if not budgets or budgets == '' then return nil, nil end
   local held = redis.call('HMGET', named('spend', scope), 'held_most', 'held_expected')
   local passed, fullest
   for period, mode, amount in string.gmatch(budgets, '(%a+) (%a+) (%d+)') do
-    local is_strict = mode == 'strict'
     local b = {scope = scope, period = period, mode = mode, limit = tonumber(amount),
       used = sum_of(scope, period, '', now), till = end_of(period, now)}
-    local in_flight = tonumber(is_strict and held[1] or held[2]) or 0
-    local own = is_strict and cost.most or cost.expected
-    local passes = b.used + in_flight + own > b.limit
-    if not passes and not is_strict and is_crowded(b, cost, tonumber(held[1]) or 0) then
-      passes, b.crowded, b.till = true, true, now + 1000
+    local passes
+    if mode == 'strict' then
+      passes = b.used + (tonumber(held[1]) or 0) + cost.most > b.limit
+    else
+      passes = soft_refuses(b, cost, held_at(held[1]), held_at(held[2]))
+      if passes == 'crowded' then b.crowded, b.till = true, now + 1000 end
     end
     if passes then
       local ends_later = passed and (b.till or math.huge) > (passed.till or math.huge)
@@ -171,21 +180,6 @@ local function uncount(lease, key, has_tokens, counts, started)
   if counts then
     add(named('spend', 'key:' .. key), day_of(started) .. ':requests', -1)
   end
-end
-
--- Models of which a key has averages: their names are the client's.
-local MOST_AVERAGES = 200
-
--- Moves a key's averages for a model a fifth of the way to its last request.
-local function learn(key, model, micros, tokens)
-  if micros == 0 and tokens == 0 then return end
-  local name = named('average', key)
-  local old = redis.call('HMGET', name, model, model .. '|tokens')
-  if not old[1] and redis.call('HLEN', name) >= 2 * MOST_AVERAGES then return end
-  local function moved(before, now) return whole(before and before * 0.8 + now * 0.2 or now) end
-  redis.call('HSET', name, model, moved(tonumber(old[1]), micros), model .. '|tokens',
-    moved(tonumber(old[2]), tokens))
-  redis.call('EXPIRE', name, 30 * 86400)
 end
 
 -- Entries of the future, there since the clock was set back, count as made now: so nobody waits

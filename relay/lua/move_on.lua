@@ -13,7 +13,7 @@ local lease, state, class, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local rest, longest = tonumber(ARGV[5]), tonumber(ARGV[6])
 local l = redis.call('HMGET', named('lease', lease), 'account', 'state', 'affinity', 'model',
   'class', 'groups', 'kind', 'call_most', 'call_expected', 'holders', 'held_account', 'lost',
-  'lost_held')
+  'lost_held', 'most', 'soft_burst')
 if not l[1] or l[2] then return {'none'} end
 local now, failed = now_ms(), named('account', l[1])
 
@@ -36,13 +36,17 @@ local tried = {}
 for i = 11, #ARGV do tried[ARGV[i]] = true end
 local cost = reservation(l[8], l[9])
 local counts = l[7] == 'messages' or l[7] == 'batch'
+-- Leases of the release before do not say how many budgets more may be under way: it was one.
+cost.burst = tonumber(l[15]) or 1
 local ask = {bound = '', model = l[4], class = l[5], groups = l[6], cost = counts and cost}
--- A lost attempt is booked: beside it the next one needs its whole reservation again.
+-- A lost attempt is booked: beside it the next one needs its whole reservation again. That passes
+-- no bound either: what was lost before and now is spent, and the next one is as a new request.
 local lost, again = figure(ARGV[9]), {}
+local own = figure(l[14])
+local beside = {most = lost, expected = lost, burst = cost.burst, own = own,
+  least = math.max(0, own - cost.most) + lost}
 for scope in string.gmatch(lost > 0 and l[10] or '', '[^\n]+') do
-  if check_budgets(scope, budgets_of(scope, lease), {most = lost, expected = lost, is_under_way = true}, now) then
-    return {'none'}
-  end
+  if check_budgets(scope, budgets_of(scope, lease), beside, now) then return {'none'} end
   again[#again + 1] = scope
 end
 local found = choose(ask, tried, now)
@@ -52,6 +56,15 @@ local function note_attempt()
   add(named('lease', lease), 'attempt', 1)
   redis.call('HSET', named('lease', lease), 'lost', (l[12] or '') .. ARGV[10] .. '\n')
   redis.call('HDEL', named('lease', lease), 'input', 'chars')
+  if lost <= 0 then return end
+  if l[11] and l[11] ~= '' then
+    hold('account:' .. l[11], {most = lost, expected = lost}, 1)
+    redis.call('HSET', named('lease', lease), 'lost_held',
+      (l[13] or '') .. l[11] .. ' ' .. whole(lost) .. '\n')
+  end
+  for _, scope in ipairs(again) do hold(scope, {most = lost, expected = lost}, 1) end
+  add(named('lease', lease), 'most', lost)
+  add(named('lease', lease), 'expected', lost)
 end
 
 if not found.best and ARGV[8] == '1' then
@@ -62,16 +75,6 @@ redis.call('ZREM', named('inflight_account', l[1]), lease)
 if not found.best then return {'none'} end
 redis.call('HSET', named('lease', lease), 'account', found.best.id)
 note_attempt()
-if lost > 0 then
-  if l[11] and l[11] ~= '' then
-    hold('account:' .. l[11], {most = lost, expected = lost}, 1)
-    redis.call('HSET', named('lease', lease), 'lost_held',
-      (l[13] or '') .. l[11] .. ' ' .. whole(lost) .. '\n')
-  end
-  for _, scope in ipairs(again) do hold(scope, {most = lost, expected = lost}, 1) end
-  add(named('lease', lease), 'most', lost)
-  add(named('lease', lease), 'expected', lost)
-end
 hold_account(lease, l[11], found.best, counts and cost)
 take(lease, found.best, l[5], l[3], now)
 return {'moved', found.best.id, found.best.version, found.best.name, found.skipped}

@@ -17,7 +17,7 @@
 local lease, state, record, decision = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local l = redis.call('HMGET', named('lease', lease), 'key', 'account', 'started_at', 'state',
   'class', 'owner', 'holders', 'most', 'expected', 'held_account', 'call_most', 'call_expected',
-  'tpm', 'counts', 'model', 'lost_held', 'record')
+  'tpm', 'counts', 'model', 'lost_held', 'record', 'max_tokens')
 if not l[1] then
   if state == 'void' then
     redis.call('HSET', named('lease', lease), 'state', 'void')
@@ -33,8 +33,8 @@ end
 local late = l[4] == 'recovered'
 if late and state == 'recovered' then return 0 end
 local key, account = l[1], l[2] or ''
-local started, total, tokens = figure(l[3]), 0, figure(ARGV[12])
-local MONEY = 1
+local started, total, tokens, output = figure(l[3]), 0, figure(ARGV[12]), 0
+local MONEY, OUTPUT = 1, 7
 
 -- Adds amounts, by their place, to an account's counters; money is spent at every scope as well.
 local function count(at, model, amounts)
@@ -74,6 +74,7 @@ for i = 15, #ARGV, 3 do
 end
 for at, amounts in pairs(accounts) do
   count(at, ARGV[9], amounts)
+  output = output + (amounts[OUTPUT] or 0)
   if state == 'recovered' then
     redis.call('HSET', named('booked', lease), at .. '|' .. ARGV[9], cmsgpack.pack(amounts))
   end
@@ -92,7 +93,7 @@ if not late then
     set_tokens(lease, key, tokens)
   end
   if state == 'settled' and ((l[7] and l[7] ~= '') or l[13] == '1') then
-    learn(key, l[15] or '', total, tokens)
+    learn(key, l[15] or '', figure(l[18]), output)
   end
 end
 if late and state == 'settled' and l[13] == '1' then set_tokens(lease, key, tokens) end

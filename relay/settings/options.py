@@ -20,6 +20,7 @@ MIB = 1024 * 1024
 _DAY_MS = 24 * 60 * 60 * 1000
 REDIS_FOLDER = "redis"
 LEAST_PASSWORD = 10
+_MOST_BURST = 100
 
 
 class SettingsError(Exception):
@@ -84,6 +85,7 @@ class Settings:
     wait_s: float = 30.0
     budgets: tuple[tuple[str, str], ...] = ()
     budget_mode: str = ""
+    soft_burst: float = 1.0
     # What the operator tells those whose budget is spent.
     blocked_message: str = ""
     clients: Mapping[str, str] = field(default_factory=dict)
@@ -248,6 +250,12 @@ def _mode(value: object) -> str:
     if value in ("strict", "soft"):
         return str(value)
     raise ValueError("strict or soft")
+
+
+def _budgets_more(value: object) -> float:
+    if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?", str(value)) and float(str(value)) <= _MOST_BURST:
+        return float(str(value))
+    raise ValueError(f"a number from 0 to {_MOST_BURST}, such as 0.5")
 
 
 def _patterns(value: object) -> Mapping[str, str]:
@@ -447,6 +455,8 @@ OPTIONS = (
     Option("budget_total", "limits.budgetTotal", "", _dollars,
            "dollars of the whole relay for good"),
     Option("budget_mode", "limits.budgetMode", "", _mode, "how the relay's budgets hold"),
+    Option("soft_burst", "limits.softBurst", "", _budgets_more,
+           "budgets more that requests at one time may cost at most at a soft budget"),
     Option("blocked_message", "limits.blockedMessage", "", _text,
            "told to those whose budget is spent"),
     Option("clients", "clients", "", _patterns, "User-Agents of your own clients, by id"),

@@ -99,10 +99,15 @@ class BatchTable:
             args += (model, record, text)
         return bool(await self._db.run("batch_book", [NAMES["batches"]], args))
 
-    async def averages(self, key_id: str, models: list[str]) -> dict[str, int]:
-        """What a key's single requests to each of these models have cost of late, micro-dollars."""
-        found = await self._db.call("HMGET", name("average", key_id), *models)
-        return {model: int(micros) for model, micros in zip(models, found, strict=True) if micros}
+    async def shares(self, key_id: str, models: list[str]) -> dict[str, tuple[float, int]]:
+        """Which part of max_tokens a key's requests to each of these models are expected to use;
+        and what one has cost on average (micro-dollars) where no more is known, else 0.
+
+        See lua/shares.lua.
+        """
+        found = await self._db.run("shares", [NAMES["batches"]], [key_id, *models])
+        rows = zip(models, found[::2], found[1::2], strict=True)
+        return {model: (share / 1_000_000, int(micros)) for model, share, micros in rows}
 
     async def open_count(self, account_id: str) -> int:
         """How many batches at an account are not booked yet."""

@@ -21,15 +21,16 @@ _WEBHOOK = ("common", "webhook")
 _UNIQUE = ("common", "unique")
 _CHOOSE = (*_STATES, "limits", "buckets", "choose")
 _SCRIPTS = {
-    "admit": (*_CHOOSE, "lines"),
+    "admit": (*_CHOOSE, "history", "lines"),
     "wait": ("common", "lines"),
     "move_on": _CHOOSE,
-    "settle": (*_STATES, "limits", "count", "buckets"),
+    "settle": (*_STATES, "limits", "history", "count", "buckets"),
     "batch_keep": ("common", "limits"),
     "batch_due": ("common",),
     "batch_book": ("common", "limits", "count", "buckets"),
     "decided": ("common", "buckets"),
     "trim": (),
+    "shares": ("common", "history"),
     "standing": ("common", "limits"),
     "budgets": ("common", "limits"),
     "marks": ("common", "alert", "limits"),

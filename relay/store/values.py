@@ -79,12 +79,16 @@ class Estimate:
         input_micros: what its input costs at least by its size.
         input_tokens: its input by its size.
         unbounded: the field whose cost nobody can bound, or empty.
+        max_tokens: the output that it asks for at most.
+        output_micros: what all of that costs.
     """
 
     most_micros: int = 0
     input_micros: int = 0
     input_tokens: int = 0
     unbounded: str = ""
+    max_tokens: int = 0
+    output_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class RelayLimits:
     Args:
         most_waiting: so many calls may wait for a slot of the relay, or of one key.
         wait_ms: so long for one of the relay.
+        soft_burst: what runs at a soft budget may pass it by so many budgets more at most.
     """
 
     rate_max: int = 0
@@ -102,6 +107,7 @@ class RelayLimits:
     budgets: str = ""
     most_waiting: int = 0
     wait_ms: int = 0
+    soft_burst: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ REQUESTS = 50
 ROUNDS = 20
 _DEADLINE_S = 60.0
 _LOOK_EVERY_S = 0.005
+# A key without history is expected to use one of so many parts of its max_tokens.
+_USUAL_PART = 10
 STRICT_MICROS, SOFT_MICROS = 20_000, 20_000
 # What each row sets at its key.
 LIMITS: dict[str, dict[str, Any]] = {
@@ -58,14 +60,14 @@ class LimitRow:
 def bounds(fleet: Fleet) -> dict[str, int]:
     """How many requests each limit may let through while none has ended.
 
-    A strict budget holds the most that a request can cost; a soft one what the key's requests
-    have cost of late, and before there are any, what the request's input costs. What could be spent
-    at most may pass it by one budget more.
+    A strict budget holds the most that a request can cost; a soft one its input and a tenth of its
+    max_tokens, for these keys are new. What could be spent at most may pass it by one budget more.
     """
     prices = fleet.ctx.prices
     most = prices.most(BODY["model"], len(CONTENT), BODY["max_tokens"])
-    least = prices.cost(BODY["model"], Tokens(input=len(CONTENT) // CHARS_PER_TOKEN))
-    soft = min(SOFT_MICROS // least, 2 * SOFT_MICROS // most)
+    expected = prices.cost(BODY["model"], Tokens(input=len(CONTENT) // CHARS_PER_TOKEN))
+    expected += prices.cost(BODY["model"], Tokens(output=BODY["max_tokens"])) // _USUAL_PART
+    soft = min(SOFT_MICROS // expected, 2 * SOFT_MICROS // most)
     counts = (STRICT_MICROS // most, soft, 10, 5)
     return dict(zip(LIMITS, counts, strict=True))
 

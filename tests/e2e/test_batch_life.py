@@ -1,6 +1,7 @@
 """Batches when something goes wrong, and what they cost at every scope; as the SDK sees them."""
 
 import json
+import math
 from datetime import UTC, datetime
 
 import anthropic
@@ -148,7 +149,10 @@ async def test_a_soft_budget_holds_what_is_expected(relay: Running):
     body = body_of(4)
     await made(relay, key, body, is_open_batch=True)
     tokens = 4 * (len(json.dumps(body["requests"][0]["params"])) // 4)
-    assert (await spent(relay, f"key:{key_id}"))["held_expected"] == -(-tokens * 5 // 2)
+    # A new key is expected to use a tenth of its max_tokens, at $25 a million; a batch costs half.
+    output = 4 * BODY["max_tokens"] * 25 / 10
+    expected = math.ceil((tokens * 5 + output) / 2)
+    assert (await spent(relay, f"key:{key_id}"))["held_expected"] == expected
 
 
 async def test_a_batch_counts_once_and_looking_at_it_does_not(relay: Running):

@@ -41,8 +41,9 @@ async def test_fifty_at_once_on_two_relays_pass_exactly_what_the_limit_is(
     async with two_relays(redis_url, tmp_path) as (one, two):
         key = await limited(one, **settings[limit])
         most = one.ctx.prices.most(BODY["model"], len(CONTENT), BODY["max_tokens"])
-        least = len(CONTENT) // 4 * 5
-        soft = min(20_000 // least, 2 * 20_000 // most)
+        # A new key is expected to use a tenth of its max_tokens, at $25 a million.
+        expected = len(CONTENT) // 4 * 5 + BODY["max_tokens"] * 25 // 10
+        soft = min(20_000 // expected, 2 * 20_000 // most)
         passes = {"strict": 20_000 // most, "soft": soft, "rate": 10, "concurrency": 5}
         codes: Counter[int] = Counter()
 
@@ -62,10 +63,11 @@ async def test_a_burst_of_dear_requests_passes_a_soft_budget_by_one_more_at_most
     """Six cheap requests teach the relay that this key's are cheap; then a hundred are dear."""
     budget = 50_000
     key = await limited(relay, budgets={"daily": "0.05"}, budget_mode="soft")
-    for _ in range(6):
-        assert (await ask(relay, key, json.dumps({**BODY, "max_tokens": 1}))).status_code == 200
-    used = (await relay.report()).total["cost_micros"]
     body = json.dumps({**BODY, "max_tokens": 500})
+    cheap = {"anthropic-sim-usage": json.dumps({"input_tokens": 10, "output_tokens": 1})}
+    for _ in range(6):
+        assert (await ask(relay, key, body, **cheap)).status_code == 200
+    used = (await relay.report()).total["cost_micros"]
     dear = {"anthropic-sim-usage": json.dumps({"input_tokens": 10, "output_tokens": 500})}
     passes = (2 * budget - used) // relay.ctx.prices.most(BODY["model"], len(body), 500)
     codes: Counter[int] = Counter()
@@ -74,7 +76,7 @@ async def test_a_burst_of_dear_requests_passes_a_soft_budget_by_one_more_at_most
         answer = await ask(relay, key, body, **dear)
         codes[answer.status_code] += 1
         if answer.status_code == 429:
-            assert "as much again" in answer.json()["error"]["message"]
+            assert "what runs already may use up" in answer.json()["error"]["message"]
             assert answer.headers["retry-after"] == "1"
 
     async with trio.open_nursery() as nursery, relay.sim.hold():

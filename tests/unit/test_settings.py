@@ -110,6 +110,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         budgetDaily = 12.5
         budgetTotal = 1000
         budgetMode = "strict"
+        softBurst = 0.5
         [clients]
         own = "my-tool/"
         [openai]
@@ -197,6 +198,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "wait_s": 5.0,
         "budgets": (("daily", "12.5"), ("total", "1000")),
         "budget_mode": "strict",
+        "soft_burst": 0.5,
         "clients": {"own": "my-tool/"},
         "openai_models": {"gpt-4o": "claude-opus-5-5"},
         "openai_caches": True,
@@ -258,6 +260,13 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "notify_socket": "",
         "watchdog_s": 0.0,
     }
+
+
+@pytest.mark.parametrize("given", ["-1", "100.5", "1e9", "nan", "inf", "true", '"all"'])
+def test_a_burst_that_no_budget_bounds_is_refused(tmp_path: Path, given: str) -> None:
+    write_toml(tmp_path, f"[limits]\nsoftBurst = {given}")
+
+    assert "must be a number from 0 to 100" in problem(tmp_path)
 
 
 @pytest.mark.parametrize("host", ["claude.ai", "console.anthropic.com", "CLAUDE.COM."])
