@@ -67,6 +67,7 @@ class FakeMeter:
 
     def __init__(self, tokens: Tokens | None, chars: int, *, is_complete: bool) -> None:
         self.tokens = tokens
+        self.has_usage = tokens is not None
         self.chars = chars
         self.is_complete = is_complete
         self.model = self.stop_reason = ""
