@@ -79,14 +79,100 @@ misused() {
 }
 
 find_python() {
+  local found
+  found=$(pythons)
+  [[ -n $found ]] \
+    || fail "no Python 3.11 or newer on PATH; install one, or name it: PYTHON=/path/to/python3 $0"
+  echo "${found%%$'\n'*}"
+}
+
+# Every Python on PATH that is new enough, one a line, the preferred one first.
+pythons() {
   local candidate
   for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
     if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       command -v "$candidate"
-      return
     fi
   done
-  fail "no Python 3.11 or newer on PATH; install one, or name it: PYTHON=/path/to/python3 $0"
+}
+
+# fitting_python FILE   The first Python on PATH for which a relay.pyz carries compiled packages.
+fitting_python() {
+  local candidate found judged why=''
+  found=$(pythons)
+  for candidate in $found; do
+    if judged=$(judge_python "$candidate" "$1"); then
+      echo "$candidate"
+      return
+    fi
+    why=${why:-$judged}
+  done
+  [[ -n $why ]] || find_python
+  fail "$why Nothing was changed."
+}
+
+# judge_python PYTHON FILE   Fails, and prints why, where the compiled packages of a relay.pyz are
+# not for this Python, processor or C library.
+judge_python() {
+  "$1" -I - "$2" <<'PY'
+import collections, importlib.machinery, os, re, sys, zipfile
+
+mine = importlib.machinery.EXTENSION_SUFFIXES
+here = f"{sys.version_info[0]}.{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
+tagged = re.compile(r"\.cpython-(\d)(\d+)(\w*)-(.+)\.so")
+modules, program, libc = collections.defaultdict(set), b"", 0
+
+
+def listed(names):
+    *most, last = sorted(names, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def kind(start):
+    """Word size, byte order and processor of a program, by its first bytes."""
+    return start[4:6] + start[18:20] if start.startswith(b"\x7fELF") else b""
+
+
+with open(sys.executable, "rb") as file:
+    program = kind(file.read(20))
+with zipfile.ZipFile(sys.argv[1]) as packed:
+    foreign = False
+    for name in packed.namelist():
+        folder, _, file = name.rpartition("/")
+        module, dot, suffix = file.partition(".")
+        if is_module := file.endswith(".so") and not folder.endswith(".libs"):
+            modules[folder, module].add(dot + suffix)
+        if is_module and dot + suffix not in mine or not (is_module or "/_binaries/" in name):
+            continue
+        content = packed.read(name)
+        foreign |= bool(program) and kind(content[:20]) not in (program, b"")
+        libc = max([libc, *map(int, re.findall(rb"GLIBC_2\.(\d+)", content))])
+
+builds = [{tagged.fullmatch(one) for one in found} - {None} for found in modules.values()]
+pythons = [{f"{one[1]}.{one[2]}{one[3]}" for one in found} for found in builds if found]
+machines = sorted({one[4] for found in builds for one in found})
+carried = listed(set.intersection(*pythons) or {"none"}) if pythons else "none"
+machine = next((one[4] for one in map(tagged.fullmatch, mine) if one), "another kind of machine")
+if machines and machine not in machines or foreign:
+    print(f"This release is built for {' and '.join(machines) or 'another kind of machine'}, and",
+          f"{sys.executable} is for {machine}. Take the release for that, or build it on such a",
+          "machine: python3 relay.py build.")
+elif any(found.isdisjoint(mine) for found in modules.values()):
+    print(f"{sys.executable} is Python {here}, and this release carries compiled packages for",
+          f"Python {carried} alone. Install one of those beside it, or take a release that carries",
+          f"{here}.")
+else:
+    try:
+        version = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (OSError, ValueError):
+        version = ""
+    found = re.fullmatch(r"glibc 2\.(\d+).*", version)
+    if found is None or int(found[1]) >= libc:
+        sys.exit(0)
+    print(f"This release needs glibc 2.{libc} or newer, and this machine has {version}. Take a newer",
+          "system, or build the release on this one: python3 relay.py build.")
+sys.exit(1)
+PY
 }
 
 # Runs a step whose words matter only when it fails.
@@ -427,6 +513,7 @@ install_relay() {
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   find_release
+  check_python
   drop_old_policy
   install_system_packages
   make_users_and_folders
@@ -702,27 +789,65 @@ make_users_and_folders() {
 
 # The system's own: a service cannot reach into somebody's home.
 system_python() {
-  PYTHON='' PATH=/usr/bin:/bin find_python
+  PYTHON='' PATH=/usr/bin:/bin fitting_python "$pyz"
+}
+
+# Before anything is changed: whether a Python can run this release, or comes with the packages.
+check_python() {
+  local package
+  package=$(wanted_packages | tr ' ' '\n' | grep --extended-regexp '^python3(\.[0-9]+)?$')
+  is_installed "$package" || return 0
+  system_python >/dev/null
+}
+
+# Before a release is switched to: whether the Python of the services can run it.
+check_installed_python() {
+  local why
+  [[ -x $opt/python ]] \
+    || fail "$opt/python, the Python of the services, leads to $(readlink "$opt/python" || true), and that is gone. $here/install.sh --yes takes another. Nothing was changed."
+  why=$(judge_python "$opt/python" "$1") || fail "$why Nothing was changed."
 }
 
 # Each release lies in a folder of its own, unpacked beforehand, so that services start warm and
 # write nothing there.
 unpack_release() {
-  local folder=$opt/releases/$release
+  local folder=$opt/releases/$release python before
+  python=$(system_python)
   [[ -d $folder ]] || run "unpack release $release" unpack "$folder"
-  point "$(system_python)" "$opt/python"
-  point_current "releases/$release"
+  point "$python" "$opt/python"
+  before=$(readlink "$opt/current" || true)
+  [[ -z $before || $before == "releases/$release" ]] || keep_way_back "$before"
+  point "releases/$release" "$opt/current"
   [[ $is_changed == no ]] || restart+=(relay.target)
+  [[ -z $before ]] || settle_way_back
 }
 
-# The way back stays known.
-point_current() {
+# keep_way_back RELEASE   Before it is left: whatever ends this, `rollback` leads back to it. Where
+# that led until now stays known too, for the release may not be left after all.
+keep_way_back() {
   local before
-  before=$(readlink "$opt/current" || true)
-  if [[ -n $before && $before != "$1" ]]; then
-    point "$before" "$opt/previous"
+  before=$(readlink "$opt/previous" || true)
+  [[ $before != "$1" ]] || return 0
+  if [[ -n $before ]]; then
+    point "$before" "$opt/previous.older"
+  elif [[ -L $opt/previous.older ]]; then
+    run "remove $opt/previous.older" rm -f "$opt/previous.older"
   fi
-  point "$1" "$opt/current"
+  point "$1" "$opt/previous"
+}
+
+# Once the release was left, or was not: then `rollback` leads where it led before.
+settle_way_back() {
+  local older
+  older=$(readlink "$opt/previous.older" || true)
+  if [[ $(readlink "$opt/previous" || true) == "$(readlink "$opt/current" || true)" ]]; then
+    if [[ -n $older && -d $opt/$older ]]; then
+      point "$older" "$opt/previous"
+    else
+      run "remove $opt/previous" rm -f "$opt/previous"
+    fi
+  fi
+  [[ -z $older ]] || run "remove $opt/previous.older" rm -f "$opt/previous.older"
 }
 
 unpack() {
@@ -735,6 +860,8 @@ unpack() {
   SHIV_ROOT=$fresh/site "$(system_python)" -I "$fresh/relay.pyz" --version
   "$(system_python)" -m compileall -q -s "$fresh" -p "$1" "$fresh/site"
   chmod -R go+rX,go-w "$fresh"
+  # After a power cut a release is whole or not there.
+  sync --file-system "$fresh"
   mv --no-target-directory "$fresh" "$1"
 }
 
@@ -1209,11 +1336,17 @@ upgrade_to_this() {
   take_lock
   drop_old_policy
   find_release
+  check_installed_python "$pyz"
   local before
   before=$(readlink "$opt/current")
-  if [[ $before == "releases/$release" ]] && all_answer_as "$release"; then
-    say "release $release serves already"
-    return
+  if [[ $before == "releases/$release" ]]; then
+    if all_answer_as "$release"; then
+      settle_way_back
+      say "release $release serves already"
+      return
+    fi
+    # An upgrade to it was cut short: the way back is to the one that it came from.
+    before=$(readlink "$opt/previous" || echo "$before")
   fi
   tell_one_way "$before"
   back_up
@@ -1235,6 +1368,7 @@ rollback() {
   before=$(readlink "$opt/current")
   target=$(readlink "$opt/previous") || fail "there is no release before this one"
   [[ -e $opt/$target/relay.pyz ]] || fail "$opt/$target is gone; upgrade to that release's archive instead"
+  check_installed_python "$opt/$target/relay.pyz"
   [[ $(schema_of "$opt/$target/relay.pyz") == "$(schema_of "$opt/$before/relay.pyz")" ]] \
     || fail "the release before this one cannot read the data any more. Install it anew and restore the backup that was made before the upgrade: docs/backups.md"
   switch "$target" "$before"
@@ -1270,6 +1404,7 @@ switch() {
   local status
   # Half of it must not remain.
   trap '' INT TERM HUP
+  keep_way_back "$2"
   set +e
   (set -e; adopt "$1" "$2")
   status=$?
@@ -1281,11 +1416,12 @@ switch() {
     status=$?
     set -e
     [[ $status -eq 0 ]] || fail "the way back failed as well; $opt/current/install.sh status tells what runs"
+    settle_way_back
     [[ $1 == "$(readlink "$opt/previous" || true)" ]] || run "remove $opt/$1" rm -rf "${opt:?}/$1"
     fail "release ${1#releases/} does not work here; release ${2#releases/} serves as before"
   fi
+  settle_way_back
   trap - INT TERM HUP
-  point "$2" "$opt/previous"
 }
 
 # adopt TO FROM   The release's files and its link, and one instance after another by them.
@@ -1295,7 +1431,8 @@ adopt() {
   # A dry run has not unpacked it.
   [[ -d $files ]] || files=$here/appliance
   write_files
-  forget_files "$opt/$2/appliance" "$files"
+  # Of whichever release: an upgrade that was cut short may have left some of its own.
+  for one in "$opt"/releases/*/appliance; do forget_files "$one" "$files"; done
   point "$1" "$opt/current"
   run "let systemd read its units again" systemctl daemon-reload
   for one in $(instance_units); do
@@ -1514,8 +1651,10 @@ main() {
 
 # A release has the program itself; a checkout makes an environment for it first.
 try_relay() {
+  local python
   if [[ -e $here/relay.pyz ]]; then
-    exec "$(find_python)" "$here/relay.pyz" try "$@"
+    python=$(fitting_python "$here/relay.pyz")
+    exec "$python" "$here/relay.pyz" try "$@"
   fi
   make_environment
   exec "$venv/bin/python" "$here/relay.py" try "$@"
