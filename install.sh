@@ -30,7 +30,7 @@
 #   --acme-root FILE       the root certificate by which that authority's own address is known
 #   --admin-domain NAME    serve the console there, and nowhere else; none goes back
 #   --instances N          processes (one per core, at least two: one serves while one restarts)
-#   --port N               port of the first, on loopback (3000)
+#   --port N               port of the first, on loopback, 1024 or higher (3000)
 #   --redis-memory SIZE    the most that Relay's Redis may hold (256mb)
 #   --no-firewall          leave ports and ufw alone
 #   --no-fail2ban          do not ban who tries one unknown key after another
@@ -320,7 +320,7 @@ stopped() {
 
 domain='' email='' tls='' acme_directory='' acme_root='' admin_domain='' instances='' port='' redis_memory=''
 firewall='' fail2ban='' dry_run=no yes=no purge=no with_backup=yes
-changes=0 is_changed=no restart=() said='' recovery='' words=()
+named='' changes=0 is_changed=no restart=() said='' recovery='' words=()
 
 read_options() {
   while [[ $# -gt 0 ]]; do
@@ -357,20 +357,108 @@ read_flags() {
 }
 
 read_value() {
-  local -A forms=(
-    [--domain]='^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$'
-    [--admin-domain]='^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$'
-    [--email]='^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$'
-    [--tls]='^(acme|internal)$'
-    [--acme-directory]='^(https://[A-Za-z0-9][A-Za-z0-9.:/_-]*|default)$'
-    [--acme-root]='^.+$'
-    [--instances]='^([1-9]|[1-5][0-9]|6[0-4])$'
-    [--port]='^[1-9][0-9]{3,4}$'
-    [--redis-memory]='^[1-9][0-9]*(mb|gb)$'
-  )
-  [[ $2 =~ ${forms[$1]} ]] || misused "$1 cannot be '$2'"
+  local why value=$2
+  why=$(why_refused "$1" "$value")
+  [[ -z $why ]] || misused "$1 cannot be '$value': $why"
+  [[ $1 != --*domain ]] || value=${value,,}
   local name=${1#--}
-  printf -v "${name//-/_}" '%s' "$2"
+  named+=" $1 "
+  printf -v "${name//-/_}" '%s' "$value"
+}
+
+# why_refused OPTION VALUE   Why the value cannot be, or nothing.
+why_refused() {
+  # No letters but those of ASCII are meant.
+  local LC_ALL=C host port
+  case $1 in
+    --domain) why_no_host "$2" ;;
+    --admin-domain) [[ $2 == none ]] || why_no_host "$2" ;;
+    --email)
+      host=${2#*@}
+      [[ $2 =~ ^[A-Za-z0-9_%+-]+(\.[A-Za-z0-9_%+-]+)*@ && ${#2} -le 254 && $host == *.* && -z $(why_no_host "$host") ]] \
+        || echo "it is an address such as ops@example.com"
+      ;;
+    --tls) [[ $2 =~ ^(acme|internal)$ ]] || echo "it is acme or internal" ;;
+    --acme-directory)
+      [[ $2 != default ]] || return 0
+      [[ $2 =~ ^https://([A-Za-z0-9.-]+)(:([1-9][0-9]*))?(/[A-Za-z0-9.:/_-]*)?$ ]]
+      host=${BASH_REMATCH[1]:-} port=${BASH_REMATCH[3]:-443}
+      [[ -n $host ]] && is_between "$port" 1 65535 && { is_host "$host" || is_address "$host"; } \
+        || echo "it is a URL such as https://ca.example.com/acme/directory, or default"
+      ;;
+    --acme-root)
+      if [[ ! -f $2 || ! -r $2 ]]; then
+        echo "there is no such file"
+      elif ! "$(find_python)" -I -c 'import ssl, sys; ssl.create_default_context(cafile=sys.argv[1])' "$2" 2>/dev/null; then
+        echo "that file holds no certificate in PEM form"
+      fi
+      ;;
+    --instances) is_between "$2" 1 64 || echo "it is a number from 1 to 64" ;;
+    --port) is_between "$2" 1024 65535 || echo "it is a number from 1024 to 65535" ;;
+    --redis-memory) why_no_memory "$2" ;;
+  esac
+}
+
+# is_between NUMBER LEAST MOST
+is_between() {
+  [[ $1 =~ ^[1-9][0-9]{0,4}$ && $1 -ge $2 && $1 -le $3 ]]
+}
+
+why_no_host() {
+  local name=${1,,}
+  if is_address "$name"; then
+    echo "it is an address, and clients and certificates need a name"
+  elif ! is_host "$name"; then
+    echo "a host name has parts of letters, digits and hyphens, at most 63 characters each, with dots between them"
+  else
+    case .$name in
+      *.localhost | .localhost.localdomain | .ip6-localhost | .ip6-loopback) echo "by that name every machine means itself" ;;
+      *.invalid) echo "that name is reserved for what does not exist" ;;
+    esac
+  fi
+}
+
+is_host() {
+  [[ ${#1} -le 253 && $1 =~ ^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$ ]]
+}
+
+# As browsers judge: also what ends in a number, and anything with a colon or in brackets.
+is_address() {
+  [[ $1 == *:* || $1 == \[*\] || ${1##*.} =~ ^([0-9]+|0x[0-9a-fA-F]*)$ ]]
+}
+
+# Less than Redis itself takes, or more than it can have beside the rest, ends the service later.
+why_no_memory() {
+  local size all
+  [[ $1 =~ ^([1-9][0-9]{0,6})(mb|gb)$ ]] || {
+    echo "it is a size such as 256mb or 2gb"
+    return
+  }
+  size=${BASH_REMATCH[1]}
+  [[ $1 == *mb ]] || size=$((size * 1024))
+  all=$(awk '$1 == "MemTotal:" { print int($2 / 1024) }' "$proc/meminfo" 2>/dev/null || true)
+  if [[ $size -lt 8 ]]; then
+    echo "Redis alone takes more; 8mb is the least"
+  elif [[ -n $all && $size -gt $((all * 3 / 4)) ]]; then
+    echo "this machine has $all MB, of which Redis can have three quarters at most"
+  fi
+}
+
+# What each may be alone, and not together.
+check_options() {
+  local -i last=port+instances-1
+  [[ $last -le 65535 ]] \
+    || misused "--port cannot be '$port': the last of $instances instances would have port $last, and 65535 is the highest"
+  if [[ $admin_domain == "$domain" ]]; then
+    [[ $named != *' --domain '* && $named != *' --admin-domain '* ]] \
+      || misused "--admin-domain cannot be '$admin_domain': the relay's own --domain is that. Name another, or none to serve the console beside the relay"
+    # So it could be stored once, and meant none.
+    admin_domain=''
+  fi
+  [[ $named != *domain* || $tls == internal || -n $acme_directory || ($domain == *.* && (-z $admin_domain || $admin_domain == *.*)) ]] \
+    || misused "--domain cannot be '$domain': no public authority certifies a name without a dot. With --tls internal it can"
+  [[ -z $acme_root || -n $acme_directory ]] \
+    || misused "--acme-root belongs to an authority of your own: name it by --acme-directory"
 }
 
 # What this run does not name stays as the last one had it.
@@ -393,7 +481,6 @@ complete_options() {
   [[ -n $domain ]] || misused "name the relay's domain: --domain relay.example.com"
   [[ $tls == internal || -n $email ]] \
     || misused "the certificate authority wants an address: --email ops@example.com (or --tls internal)"
-  [[ -z $acme_root || -r $acme_root ]] || misused "--acme-root names $acme_root, and there is no such file"
 }
 
 # kept NAME [DEFAULT]
@@ -454,28 +541,61 @@ look_around() {
   fi
   local taken
   taken=$(taken_ports)
-  [[ -z $taken ]] || fail "somebody else listens on port ${taken//$'\n'/, }: end that, or choose another --port"
+  [[ -z $taken ]] || fail "${taken//$'\n'/; }"
 }
 
-# The ports that the relay needs and another program has.
+# The ports that the relay needs and something else has, with who that is.
 taken_ports() {
-  local wanted
-  for wanted in 80 443 $(ports); do
-    if is_listening "$wanted" && ! is_ours "$wanted"; then
-      echo "$wanted"
+  local at address unit holder
+  while read -r at address unit holder; do
+    [[ $address != every ]] || address="every address"
+    if [[ $at -eq 80 || $at -eq 443 ]]; then
+      # Caddy takes every address.
+      [[ $unit != relay-caddy.service ]] || continue
+      # The package's own, which is switched off below.
+      [[ $unit != caddy.service ]] || ! was_ours package caddy || continue
+      echo "somebody else listens on port $at of $address: $holder. End that first"
+    elif [[ " $(ports | tr '\n' ' ')" == *" $at "* && $unit != "relay@$at.service" ]]; then
+      [[ $address == every* || $address == 127.0.0.1 || -n $(kept HOST) ]] || continue
+      echo "somebody else listens on port $at of $address: $holder. End that, or choose another --port"
     fi
-  done
+  done < <(listeners)
 }
 
-is_listening() {
-  (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
+# Who listens on this machine: port, address ("every" for all of them), unit or -, and in words.
+listeners() {
+  "$(find_python)" -I - "$proc" <<'PY'
+import ipaddress, pathlib, re, sys
 
-is_ours() {
-  case $1 in
-    80 | 443) systemctl --quiet is-active relay-caddy.service ;;
-    *) systemctl --quiet is-active "relay@$1.service" ;;
-  esac
+proc = pathlib.Path(sys.argv[1])
+found = {}
+for file in (proc / "net/tcp", proc / "net/tcp6"):
+    for line in file.read_text().splitlines()[1:] if file.exists() else ():
+        _, local, _, state, *_, = fields = line.split()
+        if state != "0A":
+            continue
+        raw, port = local.split(":")
+        # In words of four bytes, each as this machine stores it.
+        words = [int(raw[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(raw), 8)]
+        address = ipaddress.ip_address(b"".join(words))
+        address = getattr(address, "ipv4_mapped", None) or address
+        found[fields[9]] = (int(port, 16), "every" if address.is_unspecified else str(address))
+holders = {}
+for process in proc.glob("[0-9]*"):
+    try:
+        held = {re.sub(r"\D", "", str(fd.readlink())) for fd in (process / "fd").iterdir()
+                if str(fd.readlink()).startswith("socket:")}
+        for inode in held & found.keys():
+            group = (process / "cgroup").read_text().strip().rpartition("/")[2]
+            unit = group if group.endswith((".service", ".socket")) else "-"
+            name = (process / "comm").read_text().strip()
+            holders.setdefault(inode, (unit, f"{name} (process {process.name}"
+                               + (f" of {unit})" if unit != "-" else ")")))
+    except OSError:
+        continue
+for inode, (port, address) in sorted(found.items(), key=lambda item: item[1]):
+    print(port, address, *holders.get(inode, ("-", "a program that is not shown here")))
+PY
 }
 
 # Receipts: what this machine did not have before Relay came.
@@ -508,6 +628,7 @@ noted() {
 install_relay() {
   read_options "$@"
   complete_options
+  check_options
   look_around
   take_lock
   work=$(mktemp -d)

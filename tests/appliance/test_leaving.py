@@ -82,5 +82,6 @@ def test_a_port_that_somebody_else_has_is_told_before_anything_is_changed(fresh:
     done = fresh.run(INSTALL, "--domain", DOMAIN, "--tls", "internal", check=False)
 
     assert done.returncode == 1
-    assert "somebody else listens on port 443" in done.stdout
+    assert "somebody else listens on port 443 of every address: python3 (process " in done.stdout
+    assert "of other.service)" in done.stdout
     assert fresh.shell(STATE).stdout == before
