@@ -52,7 +52,7 @@ def table(ctx: Context) -> tuple[Job, ...]:
         Job("prune", 10.0, ctx.upstreams.prune),
         Job("archive", MINUTE_S, partial(_archive, ctx)),
         Job("memory", MEMORY_EVERY_S, partial(_relieve, ctx)),
-        Job("report", MINUTE_S, partial(usage.save_due, ctx.store)),
+        Job("report", MINUTE_S, partial(usage.save_due, ctx.store, ctx.prices)),
         Job("forget", DAY_S, partial(usage.prune, ctx.store)),
         Job("marks", MARKS_EVERY_S, ctx.alerts.tell_marks),
         Job("expiring", HOUR_S, ctx.alerts.tell_expiring),
@@ -87,6 +87,8 @@ async def _report_remarks(ctx: Context) -> None:
     """Hand what booking found remarkable to the webhooks, each once a month."""
     waiting = ctx.leases.remarks.take()
     try:
+        noted = [one.subject for one in waiting if one.event == "price_unknown"]
+        await usage.note_unpriced(ctx.store, ctx.prices, noted)
         while waiting:
             remark = waiting[0]
             once = f"{remark.event}:{remark.subject}"

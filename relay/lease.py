@@ -76,6 +76,7 @@ class Lease:
     def attempt(self, prices: Prices) -> Attempt:
         """The attempt under way as it would be booked now, with its exact or estimated cost."""
         bill, is_estimated = self.used()
+        unpriced = prices.unpriced(bill.parts)
         return Attempt(
             account_id=self.account.account_id,
             account_name=self.account.account_name,
@@ -87,8 +88,9 @@ class Lease:
             is_estimated=is_estimated,
             first_byte_ms=_ms_between(self.attempt_at, self.first_byte_at),
             duration_ms=_ms_between(self.attempt_at, time.monotonic()) or 0,
-            parts=bill.parts_to_store,
+            parts=bill.parts if unpriced else bill.parts_to_store,
             remarks=bill.remarks,
+            unpriced=unpriced,
         )
 
     def go_on_at(self, moved: Moved, credential: Credential) -> None:
@@ -123,8 +125,12 @@ class Lease:
             return "the only account that could serve"
         return "its turn by priority and weight among those that could serve"
 
-    def record(self) -> Record:
-        """The usage record of a lease whose last attempt has ended."""
+    def record(self, prices: str) -> Record:
+        """The usage record of a lease whose last attempt has ended.
+
+        Args:
+            prices: the version of the price table.
+        """
         return Record(
             request_id=self.id,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -145,6 +151,7 @@ class Lease:
             first_byte_ms=_ms_between(self.started_at, self.first_byte_at),
             duration_ms=_ms_between(self.started_at, time.monotonic()) or 0,
             attempts=tuple(self.attempts),
+            prices=prices,
         )
 
 
@@ -156,10 +163,22 @@ def orphan_record(orphan: Orphan, prices: Prices) -> Record:
     """The record of a lease whose process died: what it had lost before, and the floor estimate
     of how far its last attempt came."""
     tokens = Tokens(input=orphan.input_tokens, output=orphan.output_chars // CHARS_PER_TOKEN)
-    cost_micros = prices.cost(orphan.model, tokens)
+    parts = (Part(orphan.model, tokens),)
+    unpriced = prices.unpriced(parts)
     started = datetime.fromtimestamp(orphan.started_at_ms / 1000, UTC)
     last = Attempt(
-        orphan.account_id, "", "process_died", None, "", tokens, cost_micros, True, None, 0
+        account_id=orphan.account_id,
+        account_name="",
+        outcome="process_died",
+        status=None,
+        upstream_request_id="",
+        tokens=tokens,
+        cost_micros=prices.charge(parts),
+        is_estimated=True,
+        first_byte_ms=None,
+        duration_ms=0,
+        parts=parts if unpriced else (),
+        unpriced=unpriced,
     )
     attempts = (*(Attempt.from_json(text) for text in orphan.lost), last)
     return Record(
@@ -182,4 +201,5 @@ def orphan_record(orphan: Orphan, prices: Prices) -> Record:
         first_byte_ms=None,
         duration_ms=0,
         attempts=attempts,
+        prices=prices.version,
     )

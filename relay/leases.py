@@ -317,7 +317,7 @@ class Leases:
         if lease.call.kind != "messages":
             return Booking(lease.id, "settled", is_well=is_well, headroom=lease.headroom)
         lease.attempts.append(lease.attempt(self._prices))
-        record = lease.record()
+        record = lease.record(self._prices.version)
         self.remarks.of(record.attempts, record.model_served)
         return Booking(
             lease.id,
@@ -338,7 +338,9 @@ class Leases:
     def _opening(self, lease: Lease, is_well: bool) -> Booking:
         """Ends the request that made a batch: what that costs is booked from its results."""
         lease.attempts.append(replace(lease.attempt(self._prices), is_estimated=False))
-        record = replace(lease.record(), model=lease.call.model.replace("\n", ", "))
+        record = replace(
+            lease.record(self._prices.version), model=lease.call.model.replace("\n", ", ")
+        )
         account = lease.account
         told = decision(record, account.candidates, account.skipped, lease.reason())
         return Booking(

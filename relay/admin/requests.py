@@ -69,7 +69,8 @@ class Attempt(Out):
     """One try at one account; `isEstimated` marks figures that the upstream did not give.
 
     `parts` says how the answer was billed where its tokens and its model do not say all; `remarks`
-    is what the relay did not know of its usage.
+    is what the relay did not know of its usage, `unpriced` names models without a row in the price
+    table.
     """
 
     account_id: str
@@ -84,10 +85,14 @@ class Attempt(Out):
     duration_ms: int
     parts: list[Part]
     remarks: list[str]
+    unpriced: list[str]
 
 
 class Request(Out):
-    """One request on the books; its attempts' costs, in micro-dollars, add up to its own."""
+    """One request on the books; its attempts' costs, in micro-dollars, add up to its own.
+
+    `prices` is the version of the price table, empty where an older release booked it.
+    """
 
     request_id: str
     time: str
@@ -111,6 +116,7 @@ class Request(Out):
     batch_id: str
     part: int
     results: dict[str, int] | None
+    prices: str
     attempts: list[Attempt]
 
 

@@ -98,6 +98,14 @@ class TopModel(Out):
     cost: float
 
 
+class UnpricedModel(Out):
+    """A model without a row in the price table; `cost` is US dollars of that day."""
+
+    model: str
+    booked_as: str
+    cost: float
+
+
 class DayReport(Out):
     """The report of a day; `errorRate` is percent, `cost` US dollars."""
 
@@ -108,6 +116,7 @@ class DayReport(Out):
     error_rate: float
     cost: float
     top_models: list[TopModel]
+    unpriced_models: list[UnpricedModel] = []  # noqa: RUF012  # msgspec copies it
 
 
 def counters(amounts: Mapping[str, int]) -> dict[str, int]:
@@ -223,6 +232,6 @@ async def report(call: Call, date: str) -> DayReport:
     except ValueError:
         raise errors.BadField("A day is YYYY-MM-DD.", "date") from None
     try:
-        return _day(await usage.daily(call.ctx.store, day))
+        return _day(await usage.daily(call.ctx.store, call.ctx.prices, day))
     except UsageProblem as problem:
         raise errors.NotFound(str(problem)) from None

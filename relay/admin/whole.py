@@ -69,10 +69,19 @@ class MonitorRun(Out):
     findings: list[Finding]
 
 
+class Unpriced(Out):
+    """A model without a row, since when (a UTC day), and what was booked for it meanwhile."""
+
+    model: str
+    since: str
+    booked_as: str
+    cost_micros: int
+
+
 class Status(Out):
     """How the relay is: `today` are counters of this UTC day, `backup` when one was made last.
 
-    `monitor` is null where none has run.
+    `monitor` is null where none has run. `unpriced` are models without a row in the price table.
     """
 
     version: str
@@ -87,6 +96,7 @@ class Status(Out):
     speed: Speed
     backup: dict[str, str]
     monitor: MonitorRun | None
+    unpriced: list[Unpriced]
 
 
 class Setting(Out):
@@ -100,7 +110,10 @@ class Setting(Out):
 
 
 class Price(Out):
-    """US dollars per million tokens; `aboveTokens` where the row is for longer prompts."""
+    """US dollars per million tokens; `aboveTokens` where the row is for longer prompts.
+
+    `since` is the first day (UTC) on which the row holds, empty for one that always did.
+    """
 
     name: str
     input: str
@@ -109,6 +122,7 @@ class Price(Out):
     cache_write_5m: str
     cache_write_1h: str
     above_tokens: int | None
+    since: str
 
 
 class Client(Out):
@@ -247,6 +261,9 @@ async def status(call: Call) -> Status:
         speed=Speed(count=speed.count, p50_ms=speed.p50_ms, p99_ms=speed.p99_ms),
         backup={name: note for name, note in now.slow.backup.items() if name != "kept"},
         monitor=msgspec.convert(now.slow.monitor, MonitorRun | None, from_attributes=True),
+        unpriced=[
+            msgspec.convert(one, Unpriced, from_attributes=True) for one in now.slow.unpriced
+        ],
     )
 
 

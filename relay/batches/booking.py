@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from relay.context import Context
 from relay.dialects import messages, meters
-from relay.pricing import Bill, Prices, Tokens
+from relay.pricing import Bill, Part, Prices, Tokens
 from relay.store import KeptBatch
 from relay.usage import Attempt, Record, counters, decision
 
@@ -23,6 +23,22 @@ class _Sum:
     pico: int = 0
     uses: int = 0
     remarks: dict[str, None] = field(default_factory=dict)
+    # By how they were served: the tokens of all results that were served alike.
+    parts: dict[Part, Part] = field(default_factory=dict)
+
+    def add_part(self, part: Part) -> None:
+        """Add tokens to those that were served alike; `pass_tokens` becomes the largest prompt."""
+        # Types of iterations are the upstream's to invent.
+        kind = part.kind if part.kind in ("message", "unbilled") else "iteration"
+        way = Part(part.model, Tokens(), kind, part.is_fast, part.is_us)
+        before = self.parts.get(way, way)
+        self.parts[way] = replace(
+            before,
+            tokens=before.tokens.plus(part.tokens),
+            pass_tokens=max(before.pass_tokens, part.pass_tokens or part.tokens.prompt),
+            unknown_tokens=before.unknown_tokens + part.unknown_tokens,
+            unknown_uses=before.unknown_uses + part.unknown_uses,
+        )
 
 
 class Tally:
@@ -73,6 +89,8 @@ class Tally:
             so_far.tokens = so_far.tokens.plus(part.tokens)
             so_far.pico += self._prices.pico(part)
             so_far.uses += self._prices.uses(part)
+            if self._prices.is_stand_in(part.model):
+                so_far.add_part(part)
             so_far.remarks |= dict.fromkeys(bill.remarks[: _MOST_REMARKS - len(so_far.remarks)])
 
     def is_whole(self, requests: int) -> bool:
@@ -86,6 +104,8 @@ async def book(ctx: Context, batch: KeptBatch, tally: Tally) -> bool:
         model: replace(
             _attempt(batch, one.tokens, ctx.prices.rounded(one.pico, one.uses, batch=True)),
             remarks=tuple(one.remarks),
+            parts=tuple(one.parts.values()),
+            unpriced=ctx.prices.unpriced(one.parts),
         )
         for model, one in tally.sums.items()
     }
@@ -140,7 +160,7 @@ async def _book(
     for model, attempt in shares.items():
         ctx.leases.remarks.of([attempt], model)
     records = {
-        model: _record(batch, model, attempt, number, results, error)
+        model: _record(batch, model, attempt, number, results, error, ctx.prices.version)
         for number, (model, attempt) in enumerate(shares.items())
     }
     first = next(iter(records.values()))
@@ -162,6 +182,7 @@ def _record(
     part: int,
     results: dict[str, int] | None,
     error: str,
+    prices: str,
 ) -> Record:
     started = datetime.fromtimestamp(batch.started_at_ms / 1000, UTC)
     return Record(
@@ -188,4 +209,5 @@ def _record(
         batch_id=batch.id,
         part=part,
         results=None if part else results,
+        prices=prices,
     )

@@ -44,6 +44,8 @@ def why(request_id: str, as_json: bool) -> None:
             click.echo(f"    billed as {_part_line(part)}")
         for remark in attempt.get("remarks", ()):
             click.echo(f"    {remark}")
+        for model in attempt.get("unpriced", ()):
+            click.echo(f"    {model} has no price of its own (table {found['prices']})")
 
 
 def _part_line(part: dict[str, Any]) -> str:

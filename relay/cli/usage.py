@@ -177,7 +177,7 @@ def report(day: str | None, is_list: bool, as_json: bool) -> None:
     except ValueError:
         raise click.BadParameter("use YYYY-MM-DD", param_hint="--date") from None
     date = (chosen or datetime.now(UTC) - timedelta(days=1)).date()
-    made = with_context(lambda ctx: books.daily(ctx.store, date))
+    made = with_context(lambda ctx: books.daily(ctx.store, ctx.prices, date))
     if as_json:
         print_json(made)
         return
@@ -187,6 +187,12 @@ def report(day: str | None, is_list: bool, as_json: bool) -> None:
     if models:
         click.echo("")
         table(("MODEL", "REQUESTS", "TOKENS", "COST"), models)
+    unpriced = [
+        (one["model"], one["bookedAs"], _usd(one["cost"])) for one in made["unpricedModels"]
+    ]
+    if unpriced:
+        click.echo("")
+        table(("MODEL WITHOUT A PRICE", "BOOKED AS", "COST"), unpriced)
 
 
 def _show_reports(reports: Sequence[dict[str, Any]]) -> None:

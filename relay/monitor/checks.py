@@ -178,6 +178,7 @@ _CHECKS: tuple[Check, ...] = (
     relay_checks.account,
     relay_checks.errors,
     relay_checks.booking,
+    relay_checks.price,
     relay_checks.webhook,
 )
 

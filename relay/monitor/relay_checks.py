@@ -10,6 +10,7 @@ from relay.monitor.findings import CRITICAL, OK, UNSEEN, WARNING, Finding, by_am
 from relay.monitor.seen import Look
 from relay.monitor.site import REDIS, Site
 from relay.settings import Settings
+from relay.usage import dollars
 
 _AWAY = "Redis cannot be read."
 # States of an account that pass by themselves.
@@ -163,6 +164,22 @@ def booking(look: Look, _: Site, __: Settings) -> Iterator[Finding]:
     text = f"{len(aside)} requests of the last day could not be booked; the newest is"
     text += f" {aside[0].lease}: {aside[0].why}"
     yield Finding("booking", WARNING, text, "report it with the relay's log; nothing is blocked")
+
+
+def price(look: Look, _: Site, __: Settings) -> Iterator[Finding]:
+    """Whether every model that was used has a row in the price table."""
+    if not look.redis_answers or look.stored is None:
+        yield Finding("price", UNSEEN, _AWAY)
+        return
+    for one in look.stored.unpriced:
+        text = (
+            f"It has no price of its own since {one.since}: it is booked as {one.booked_as},"
+            f" {dollars(one.cost_micros)} so far."
+        )
+        mend = "give it a row in pricing.file (docs/prices.md), or upgrade the relay"
+        yield Finding("price", WARNING, text, mend, one.model)
+    if not look.stored.unpriced:
+        yield Finding("price", OK, "Every model that was used has a price of its own.")
 
 
 def webhook(look: Look, _: Site, __: Settings) -> Iterator[Finding]:

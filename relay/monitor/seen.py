@@ -8,6 +8,7 @@ from pathlib import Path
 from relay.accounts import Account
 from relay.alerts import Standing
 from relay.store import BrokenLease
+from relay.usage import Unpriced
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Stored:
         accounts: None when they cannot be read; `accounts_problem` says why.
         sealed: accounts whose secrets do not open, by name, and why.
         requests, failures: of the last five minutes.
+        unpriced: models without a row in the price table.
         aside: requests of the last day that could not be booked, newest first.
     """
 
@@ -100,6 +102,7 @@ class Stored:
     failures: int = 0
     aside: Sequence[BrokenLease] = ()
     webhooks: Sequence[Standing] = ()
+    unpriced: Sequence[Unpriced] = ()
 
     @property
     def is_loading(self) -> bool:

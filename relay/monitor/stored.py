@@ -7,8 +7,10 @@ import msgspec
 from relay.accounts import Account, AccountProblem, Accounts, kinds
 from relay.alerts import Alerts
 from relay.monitor.seen import Stored
+from relay.pricing import Prices, PricesError
 from relay.settings import Settings
 from relay.store import DatabaseLost, RedisAway, ReplyError, Store
+from relay.usage import Unpriced, unpriced
 from relay.vault import Vault, VaultError
 
 _PATIENCE_S = 3.0
@@ -46,12 +48,22 @@ async def look(opened: Store, settings: Settings, alerts: Alerts) -> Stored:
             failures=failures,
             aside=await opened.leases.aside(await opened.upkeep.now_ms() - _DAY_MS),
             webhooks=await alerts.standings(),
+            unpriced=await _unpriced(opened, settings),
         )
     except DatabaseLost as lost:
         return Stored(problem=str(lost), is_lost=True)
     except RedisAway as away:
         reason = str(away)
         return Stored(problem=reason, is_refused=reason.startswith("Redis refuses"))
+
+
+async def _unpriced(opened: Store, settings: Settings) -> Sequence[Unpriced]:
+    """Models without a row; a table that cannot be read is another check's."""
+    try:
+        prices = Prices.load(settings.prices_file, settings.price_multiplier)
+    except PricesError:
+        return ()
+    return await unpriced(opened, prices)
 
 
 async def _unwritable(opened: Store) -> str:

@@ -4,6 +4,7 @@ An attempt's parts are summed in pico-dollars and rounded up once to micro-dolla
 ever free.
 """
 
+import hashlib
 import importlib.resources
 import logging
 import math
@@ -25,6 +26,7 @@ from relay.pricing.table import (
     parse,
     read,
     variant_of,
+    version_of,
 )
 from relay.pricing.tokens import Part, Tokens
 
@@ -42,6 +44,7 @@ _FAMILIES = ("fable", "mythos", "opus", "sonnet", "haiku")
 # Ids come from clients: neither their number nor their length may fill the memory.
 _MOST_REMEMBERED = 4096
 _LONGEST_ID = 256
+_LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,15 @@ class PriceRow:
 
 
 class Prices:
-    """A loaded price table."""
+    """A loaded price table.
 
-    def __init__(self, table: Table, rows: list[Row]) -> None:
+    Attributes:
+        version: of the table; with a `+` and a digest where an operator's rows or multiplier
+            count as well.
+    """
+
+    def __init__(self, table: Table, rows: list[Row], version: str) -> None:
+        self.version = version
         self._table = table
         self._rows = rows
         self._found: dict[str, list[tuple[Row, bool]]] = {}
@@ -83,11 +92,16 @@ class Prices:
         factor = decimal(multiplier, "the multiplier")
         shipped = importlib.resources.files("relay.pricing") / "prices.toml"
         documents = {"prices.toml": parse(shipped.read_text(encoding="utf-8"))}
+        version = version_of(documents["prices.toml"], "prices.toml")
         if override is not None:
             documents = {str(override): read(override), **documents}
+        if override is not None or factor != 1:
+            own = repr((next(iter(documents.values())), factor))
+            version += f"+{hashlib.sha256(own.encode()).hexdigest()[:6]}"
         head = {**documents["prices.toml"], **next(iter(documents.values()))}
         tables = [(Table(source, head, factor), own) for source, own in documents.items()]
-        return cls(tables[0][0], [row for table, own in tables for row in table.rows(own)])
+        rows = [row for table, own in tables for row in table.rows(own)]
+        return cls(tables[0][0], rows, version)
 
     def cost(self, model: str, tokens: Tokens, *, batch: bool = False) -> int:
         """Micro-dollars of tokens that were served in the usual way, rounded up once."""
@@ -188,6 +202,15 @@ class Prices:
         self._priced(model)
         return model[:_LONGEST_ID] in self._stand_ins
 
+    def unpriced(self, parts: Iterable[Part]) -> tuple[str, ...]:
+        """The models of a bill that have no row of their own, each once, shortened."""
+        found = [part.model for part in parts if self.is_stand_in(part.model)]
+        return tuple(dict.fromkeys(model[:_LONGEST_SHOWN] for model in found)) if found else ()
+
+    def is_row(self, name: str) -> bool:
+        """Whether a row is called so: counters have its name where the model is not known."""
+        return any(row.name == name for row in self._rows)
+
     def booked_as(self, model: str) -> str:
         """The name of the row by which a model is booked today."""
         return self._priced(model)[0].name
@@ -221,7 +244,9 @@ class Prices:
             found = [(row, variant_of(names_of(model)[-1])[1])]
             if model not in self._warned and len(self._warned) < _MOST_REMEMBERED:
                 self._warned.add(model)
-                log.warning("no price for the model %r; booked as %s", model[:100], row.name)
+                log.warning(
+                    "no price for the model %r; booked as %s", model[:_LONGEST_SHOWN], row.name
+                )
         self._found[model] = found
         return found
 

@@ -3,6 +3,7 @@
 A price is held in pico-dollars per token, so a table in USD per million tokens stays exact.
 """
 
+import contextlib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -25,7 +26,10 @@ _EDITION = re.compile(r"(?:[-@](?:\d{8}|latest|default)|-v\d+|:\d+k?)+$")
 _VARIANT = re.compile(r"-(?:fast|thinking)$")
 _DOTTED = re.compile(r"(?<=\d)\.(?=\d)")
 
+_VERSION = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.([1-9]\d{0,2}))?")
+
 _HEAD_FIELDS = {
+    "version",
     "batch", "web_search", "cache_write_5m", "cache_write_1h", "fast", "us", "unknown", "row",
 }  # fmt: skip
 _ROW_FIELDS = {
@@ -208,6 +212,16 @@ def decimal(value: object, what: str) -> Decimal:
     if not number.is_finite() or not 0 <= number <= _DEAREST:
         raise PricesError(f"{what} must be a number from 0 to {_DEAREST}, not {str(value)[:40]!r}.")
     return number
+
+
+def version_of(document: Mapping[str, Any], source: str) -> str:
+    """The version of a whole table. Raises PricesError."""
+    version = document.get("version")
+    if isinstance(version, str) and (found := _VERSION.fullmatch(version)):
+        with contextlib.suppress(ValueError):
+            date.fromisoformat(found[1])
+            return version
+    raise PricesError(f"{source}: version must be the table's day, such as 2026-11-28.")
 
 
 def days_since_epoch(day: date) -> int:

@@ -19,6 +19,7 @@ from relay.store.marker import DatabaseLost, Marker
 from relay.store.names import NAMES, name
 from relay.store.objects import ObjectTable
 from relay.store.owners import OwnerTable
+from relay.store.prices import PriceTable
 from relay.store.records import NameTaken
 from relay.store.shares import SHARES, SHORT_PERCENT
 from relay.store.signins import SigninTable
@@ -79,6 +80,7 @@ class Store:
         self.upkeep = UpkeepTable(db)
         self.users = UserTable(db)
         self.tokens = TokenTable(db)
+        self.prices = PriceTable(db)
 
     @property
     def is_up(self) -> bool:

@@ -54,6 +54,7 @@ _SCRIPTS = {
     "twins": _UNIQUE,
     "unlock": (),
     "note": (),
+    "unpriced": (),
 }
 _FSYNC_DEADLINE_S = 5.0
 

@@ -61,6 +61,7 @@ NAMES = {
     "decisions": "{relay}:decisions:%s",
     "backup": "{relay}:backup",
     "monitor": "{relay}:monitor",
+    "unpriced": "{relay}:unpriced",
     "probe": "{relay}:probe",
     "fsync": "{relay}:fsync",
 }

@@ -14,13 +14,14 @@ from relay.usage.records import Attempt, Decision, Record, counters, decision, r
 from relay.usage.report import Ask, KeyUsage, Report, dollars, of_key, report, saved_by_cache
 from relay.usage.searching import Found, Search, is_place, search, when
 from relay.usage.sums import BY, Row
+from relay.usage.unpriced import Unpriced, note_unpriced, unpriced
 from relay.usage.verify import Difference, Verdict, verify
 
 __all__ = [
     "BY", "COUNTERS", "Archive", "Ask", "Attempt", "Decision", "Difference", "Found", "KeyUsage",
-    "Record", "Report", "Row", "Search", "Speed", "UsageProblem", "Verdict",
+    "Record", "Report", "Row", "Search", "Speed", "Unpriced", "UsageProblem", "Verdict",
     "counters", "daily", "decision", "dollars", "is_place", "is_short", "kept_reports",
-    "moment", "of_key",
+    "moment", "note_unpriced", "of_key",
     "programs", "prune", "refusal", "report", "save_due", "saved_by_cache", "search",
-    "speed", "tidy", "verify", "when",
+    "speed", "tidy", "unpriced", "verify", "when",
 ]  # fmt: skip

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from relay.pricing import Prices
 from relay.store import Store
 from relay.usage.periods import COUNTERS_LIFE, DAY, UsageProblem, midnight
 from relay.usage.report import Ask, Report, report
+from relay.usage.unpriced import has_no_row
 
 # What was admitted before midnight has mostly been settled by then.
 _DUE_AFTER = timedelta(minutes=5)
@@ -16,9 +18,10 @@ _MOST_MISSED = 31
 _MOST_MODELS = 10
 
 
-async def daily(store: Store, day: date) -> dict[str, Any]:
+async def daily(store: Store, prices: Prices, day: date) -> dict[str, Any]:
     """The report of a UTC day, ready for JSON: date, totalRequests, totalTokens, uniqueUsers
-    (keys with a request), errorRate (in percent), cost (US dollars) and topModels.
+    (keys with a request), errorRate (in percent), cost (US dollars), topModels, and unpricedModels:
+    those without a row in the price table, as long as they have none.
 
     Raises:
         UsageProblem: the day has not begun, or is too long ago.
@@ -39,7 +42,19 @@ async def daily(store: Store, day: date) -> dict[str, Any]:
         "errorRate": round(100 * total["errors"] / requests, 2) if requests else 0.0,
         "cost": _dollars(total),
         "topModels": _top_models(by_model),
+        "unpricedModels": await _unpriced_models(store, prices, by_model),
     }
+
+
+async def _unpriced_models(store: Store, prices: Prices, of_day: Report) -> list[dict[str, Any]]:
+    """The models without a row that the day used, and those that are known from other days."""
+    cost = {row.model: _dollars(row.counters) for row in of_day.rows}
+    models = [model for model in cost if has_no_row(prices, model)]
+    models += [model for model in await store.prices.unpriced() if prices.is_stand_in(model)]
+    return [
+        {"model": model, "bookedAs": prices.booked_as(model), "cost": cost.get(model, 0.0)}
+        for model in dict.fromkeys(models)
+    ][:_MOST_MODELS]
 
 
 def _top_models(by_model: Report) -> list[dict[str, Any]]:
@@ -63,7 +78,7 @@ def _dollars(counters: Mapping[str, int]) -> float:
     return counters["cost_micros"] / 1_000_000
 
 
-async def save_due(store: Store, now: datetime | None = None) -> None:
+async def save_due(store: Store, prices: Prices, now: datetime | None = None) -> None:
     """Keep yesterday's report once it is due, and those of the days since the last one kept.
 
     Of all processes one does it. Nothing is made up for the time before the first request.
@@ -79,7 +94,7 @@ async def save_due(store: Store, now: datetime | None = None) -> None:
         max(due - (_MOST_MISSED - 1) * DAY, date.fromisoformat(max(kept)) + DAY) if kept else due
     )
     while first <= due:
-        made = await daily(store, first)
+        made = await daily(store, prices, first)
         if kept or made["totalRequests"]:
             # Of the days that were missed only those are told that had requests.
             is_told = first == due or made["totalRequests"]
@@ -98,10 +113,14 @@ def _as_alert(made: Mapping[str, Any]) -> dict[str, str]:
         f"\n{one['model']}: {one['requests']} requests, {one['tokens']} tokens, ${one['cost']:.2f}"
         for one in made["topModels"]
     )
+    unpriced = "".join(
+        f"\nno price for {one['model']}: booked as {one['bookedAs']}, ${one['cost']:.2f}"
+        for one in made["unpricedModels"]
+    )
     text = (
         f"{made['totalRequests']} requests with"
         f" {made['uniqueUsers']} keys, {made['totalTokens']} tokens, ${made['cost']:.2f};"
-        f" {made['errorRate']:.2f} % failed.{models}"
+        f" {made['errorRate']:.2f} % failed.{models}{unpriced}"
     )
     return {**fields, "title": f"Usage on {made['date']} (UTC)", "text": text}
 

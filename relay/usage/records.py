@@ -16,7 +16,8 @@ class Attempt:
 
     `is_estimated` marks figures that the upstream did not give: a floor of what was sent. `tokens`
     adds up all parts; `parts` holds them where they differ in model or in how they were served.
-    `remarks` is what the relay did not know of the answer's usage.
+    `remarks` is what the relay did not know of the answer's usage, `unpriced` names the models that
+    had no row in the price table; then `parts` always are there.
     """
 
     account_id: str
@@ -31,6 +32,7 @@ class Attempt:
     duration_ms: int
     parts: tuple[Part, ...] = ()
     remarks: tuple[str, ...] = ()
+    unpriced: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         return msgspec.json.encode(self)
@@ -46,7 +48,7 @@ class Record:
 
     A batch has a record for each model that served it, at the time it was made. `part` numbers
     them; the first counts as the request. `results` tells there how many of its requests ended
-    how, None when that is not known.
+    how, None when that is not known. `prices` is the version of the price table.
     """
 
     request_id: str
@@ -72,6 +74,7 @@ class Record:
     batch_id: str = ""
     part: int = 0
     results: Mapping[str, int] | None = None
+    prices: str = ""
 
     def to_json(self) -> bytes:
         """The record as one JSON object."""
@@ -93,6 +96,7 @@ class Decision:
     chosen: str
     reason: str
     attempts: tuple[Attempt, ...]
+    prices: str = ""
 
     def to_json(self) -> bytes:
         """The decision as one JSON object."""
@@ -112,6 +116,7 @@ def decision(
         record.attempts[-1].account_name,
         reason,
         record.attempts,
+        record.prices,
     )
 
 

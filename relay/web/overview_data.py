@@ -13,7 +13,7 @@ from relay.accounts import Account
 from relay.budgets import Budget
 from relay.context import Context
 from relay.keys import Key
-from relay.usage import Row, Speed
+from relay.usage import Row, Speed, Unpriced
 
 FRESH_S = 1.5
 # What is read from many keys or records is read less often.
@@ -50,7 +50,11 @@ class MonitorRun(msgspec.Struct, frozen=True):
 
     @property
     def problems(self) -> Sequence[MonitorFinding]:
-        return [one for one in self.findings if one.level in ("warning", "critical")]
+        return [
+            one
+            for one in self.findings
+            if one.level in ("warning", "critical") and one.check != "price"
+        ]
 
     @property
     def certificates(self) -> Sequence[MonitorFinding]:
@@ -65,12 +69,14 @@ class Slow:
         speed: of the last quarter of an hour.
         backup: when one was made and drilled, ISO; see UpkeepTable.note_backup().
         monitor: None where no monitor has run.
+        unpriced: models without a row in the price table.
     """
 
     near: Sequence[NearBudget]
     speed: Speed
     backup: Mapping[str, str]
     monitor: MonitorRun | None
+    unpriced: Sequence[Unpriced]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +158,7 @@ class Live:
             speed=await usage.speed(ctx.store, _SPEED_OF_LAST),
             backup=await ctx.store.upkeep.backup_notes(),
             monitor=_monitor_run((await ctx.store.upkeep.monitor_notes()).get("last", "")),
+            unpriced=await usage.unpriced(ctx.store, ctx.prices),
         )
 
 

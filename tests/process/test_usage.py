@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from relay import store, usage
-from relay.pricing import Tokens
+from relay.pricing import Prices, Tokens
 from relay.store import name
 
 from ..store.ledger import HAIKU, OPUS, Ledger
@@ -175,7 +175,7 @@ def test_the_report_of_yesterday_is_shown_and_kept(used: Home):
     assert used.json("report", "--date", DATE) == made
     assert "$1.004210" in used.relay("report").stdout
     due = YESTERDAY + DAY + timedelta(minutes=5)
-    on_the_books(used, lambda ledger: usage.save_due(ledger.store, due))
+    on_the_books(used, lambda ledger: usage.save_due(ledger.store, Prices.load(), due))
     assert used.json("report", "--list") == [made]
 
 

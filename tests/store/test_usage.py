@@ -10,7 +10,7 @@ import pytest
 from relay import usage
 from relay.call import Call
 from relay.errors import RelayError
-from relay.pricing import Tokens
+from relay.pricing import Prices, Tokens
 from relay.store import RedisAway, Store, name
 from relay.usage import Archive, Ask, Row, UsageProblem, report
 
@@ -20,6 +20,7 @@ from .test_lease import Office, office_at
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 YESTERDAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - DAY
+PRICES = Prices.load()
 
 
 @pytest.fixture
@@ -260,7 +261,7 @@ async def test_the_report_of_a_day_has_the_names_and_figures_that_were_agreed(le
     await ledger.used(at=YESTERDAY, key="key_2", tokens=Tokens(10, 20), cost=250_000, error="cut")
     await ledger.used(at=YESTERDAY, model=HAIKU, tokens=Tokens(100, 0), cost=1)
     await ledger.used(cost=1)
-    assert await usage.daily(ledger.store, YESTERDAY.date()) == {
+    assert await usage.daily(ledger.store, PRICES, YESTERDAY.date()) == {
         "date": f"{YESTERDAY:%Y-%m-%d}",
         "totalRequests": 3,
         "totalTokens": 145,
@@ -271,18 +272,19 @@ async def test_the_report_of_a_day_has_the_names_and_figures_that_were_agreed(le
             {"model": OPUS, "requests": 2, "tokens": 45, "cost": 1.75},
             {"model": HAIKU, "requests": 1, "tokens": 100, "cost": 0.000001},
         ],
+        "unpricedModels": [],
     }
 
 
 async def test_the_report_of_an_empty_day_has_no_error_rate_but_zero(ledger: Ledger):
-    made = await usage.daily(ledger.store, YESTERDAY.date())
+    made = await usage.daily(ledger.store, PRICES, YESTERDAY.date())
     assert (made["totalRequests"], made["errorRate"], made["topModels"]) == (0, 0.0, [])
 
 
 @pytest.mark.parametrize("days", [-1, 500])
 async def test_there_is_no_report_of_a_day_to_come_or_long_ago(ledger: Ledger, days: int):
     with pytest.raises(UsageProblem, match="no report"):
-        await usage.daily(ledger.store, datetime.now(UTC).date() - timedelta(days=days))
+        await usage.daily(ledger.store, PRICES, datetime.now(UTC).date() - timedelta(days=days))
 
 
 def at(day: date, time: str) -> datetime:
@@ -292,10 +294,10 @@ def at(day: date, time: str) -> datetime:
 async def test_a_days_report_is_kept_and_told_once_five_minutes_after_its_end(ledger: Ledger):
     today = YESTERDAY.date() + DAY
     await ledger.used(at=YESTERDAY, cost=250_000)
-    await usage.save_due(ledger.store, at(today, "00:04:59"))
+    await usage.save_due(ledger.store, PRICES, at(today, "00:04:59"))
     assert await usage.kept_reports(ledger.store) == []
     for _ in range(2):
-        await usage.save_due(ledger.store, at(today, "00:05:00"))
+        await usage.save_due(ledger.store, PRICES, at(today, "00:05:00"))
     (kept,) = await usage.kept_reports(ledger.store)
     assert (kept["date"], kept["cost"]) == (f"{YESTERDAY:%Y-%m-%d}", 0.25)
     (alert,) = await ledger.store.alerts.newest(5)
@@ -310,9 +312,9 @@ async def test_a_days_report_is_kept_and_told_once_five_minutes_after_its_end(le
 async def test_reports_of_days_without_a_relay_are_made_up_for(ledger: Ledger):
     today = YESTERDAY.date() + DAY
     await ledger.used(at=YESTERDAY - 3 * DAY)
-    await usage.save_due(ledger.store, at(today - 3 * DAY, "00:05:00"))
+    await usage.save_due(ledger.store, PRICES, at(today - 3 * DAY, "00:05:00"))
     await ledger.used(at=YESTERDAY - 2 * DAY)
-    await usage.save_due(ledger.store, at(today, "09:00:00"))
+    await usage.save_due(ledger.store, PRICES, at(today, "09:00:00"))
     days = [one["date"] for one in await usage.kept_reports(ledger.store)]
     assert days == [f"{YESTERDAY - back * DAY:%Y-%m-%d}" for back in range(4)]
     alerts = [alert["date"] for alert in await ledger.store.alerts.newest(9)]
@@ -320,7 +322,7 @@ async def test_reports_of_days_without_a_relay_are_made_up_for(ledger: Ledger):
 
 
 async def test_a_relay_without_any_request_yet_makes_no_report(ledger: Ledger):
-    await usage.save_due(ledger.store)
+    await usage.save_due(ledger.store, PRICES)
     assert await usage.kept_reports(ledger.store) == await ledger.store.alerts.newest(1) == []
 
 

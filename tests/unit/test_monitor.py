@@ -26,6 +26,7 @@ from relay.monitor.report import Report, line, sheet
 from relay.monitor.seen import Certificate, Clock, Disk, Door, Look, Memory, Stored, Unit
 from relay.monitor.site import Site, site
 from relay.settings import Settings
+from relay.usage import Unpriced
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 APPLIANCE = {"RELAY_INSTANCES": "2", "RELAY_PORT": "3000", "RELAY_DOMAIN": "relay.test"}
@@ -235,6 +236,19 @@ def test_what_clients_did_wrong_is_no_failure_of_ours(
     status: int | None, error: str, *, failed: bool
 ):
     assert stored.is_failure(status, error) is failed
+
+
+def test_a_model_without_a_price_is_named_with_what_was_booked_for_it(
+    settings: Settings, appliance: Site
+):
+    look = kept(
+        unpriced=[Unpriced("claude-opus-9", "2026-11-20", "Opus 4, 4.1, Opus 3", 1_500_000)]
+    )
+    assert levels(look, appliance, settings) == {"price claude-opus-9": "warning"}
+    (found,) = [one for one in checks.judged(look, appliance, settings, "", NOW)
+                if one.check == "price"]  # fmt: skip
+    assert "2026-11-20" in found.text
+    assert "Opus 4, 4.1, Opus 3, $1.500000" in found.text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import relay
-from relay.pricing import Prices, PricesError, Tokens
+from relay.batches.booking import Tally
+from relay.pricing import Bill, Part, Prices, PricesError, Tokens
 
 PRICES = Prices.load()
 MILLION = 1_000_000
@@ -343,3 +344,25 @@ def test_the_cache_saves_the_difference_to_fresh_input_and_costs_its_writes():
     assert PRICES.saved_by_cache(model, written) == micros("5") - PRICES.cost(model, written) < 0
     dearer = Tokens(cache_write_1h=MILLION, cache_read=MILLION)
     assert PRICES.saved_by_cache(model, dearer) == micros("10") - PRICES.cost(model, dearer)
+
+
+def test_the_parts_of_models_without_a_row_are_kept_by_how_they_were_served():
+    tally = Tally(PRICES)
+    one = Part("claude-opus-9", Tokens(input=5))
+    us = Part("claude-opus-9", Tokens(input=7), is_us=True, unknown_tokens=3)
+    plain = Part("claude-opus-5-5", Tokens(input=9))
+    for parts in ((one, us), (one,), (plain,)):
+        tally._add(Bill(parts))
+    assert not tally.sums["claude-opus-5-5"].parts
+    assert list(tally.sums["claude-opus-9"].parts.values()) == [
+        Part("claude-opus-9", Tokens(input=10), pass_tokens=5),
+        Part("claude-opus-9", Tokens(input=7), is_us=True, unknown_tokens=3, pass_tokens=7),
+    ]
+
+
+def test_kinds_of_iterations_that_an_upstream_invents_do_not_multiply_the_parts():
+    tally = Tally(PRICES)
+    for number in range(50):
+        tally._add(Bill((Part("claude-opus-9", Tokens(input=1), kind=f"kind_{number}"),)))
+    (part,) = tally.sums["claude-opus-9"].parts.values()
+    assert part.tokens.input == 50
