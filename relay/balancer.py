@@ -26,7 +26,8 @@ _LONGEST_RATE_LIMIT_S = 24 * 3600.0
 # No limit of an upstream is longer than a month; this is an upstream's mistake.
 _LONGEST_RESET_S = 366 * 24 * 3600.0
 _OVERLOADED_REST_S, _LONGEST_OVERLOADED_S = 10.0, 300.0
-_FAILING_REST_S, _FAILURES_IN_A_ROW = 30.0, 3
+# Of so many requests at least a share must have failed. A client's own request may be what is slow.
+_FAILING_REST_S, _LEAST_REQUESTS, _LEAST_SLOW_REQUESTS = 30.0, 3, 5
 # A spend cap that names no date is tried again after an hour.
 SPEND_CAP_REST_S = 3600.0
 
@@ -47,7 +48,9 @@ class Verdict:
         state: how the account is called while it rests, or empty when it does not.
         model_class: only this class of models rests; empty for the whole account.
         rest_s: for how long; doubled with each failure in a row up to `longest_s`.
-        failures: so many in a row before it rests.
+        least: of so many requests at least a share must have failed before it rests; 1: it rests
+            at once.
+        may_be_shared: the failure may lie on a way that all accounts share.
         repeats: the same account may be asked again when there is no other.
         is_suspect: the account's own credential may be what was refused.
         may_be_exhausted: the account may have nothing left to spend; a request of our own decides.
@@ -57,7 +60,8 @@ class Verdict:
     state: str = ""
     rest_s: float = 0.0
     longest_s: float = 0.0
-    failures: int = 1
+    least: int = 1
+    may_be_shared: bool = False
     model_class: str = ""
     repeats: bool = False
     is_suspect: bool = False
@@ -66,14 +70,19 @@ class Verdict:
     def rest(self, reason: str) -> Rest:
         """What it does to the account, as the store is told."""
         rest_ms, longest_ms = round(self.rest_s * 1000), round(self.longest_s * 1000)
-        return Rest(self.state, self.model_class, reason, rest_ms, longest_ms, self.failures)
+        least, is_shared = self.least, self.may_be_shared
+        return Rest(self.state, self.model_class, reason, rest_ms, longest_ms, least, is_shared)
 
 
 STAYS = Verdict(moves_on=False)
 _MOVES = Verdict(moves_on=True, is_suspect=True)
 _MAY_BE_EXHAUSTED = Verdict(moves_on=True, may_be_exhausted=True)
-_FAILS = Verdict(True, FAILING, _FAILING_REST_S, _FAILING_REST_S, _FAILURES_IN_A_ROW)
+_FAILS = Verdict(True, FAILING, _FAILING_REST_S, _FAILING_REST_S, _LEAST_REQUESTS)
 _FAILS_BRIEFLY = replace(_FAILS, repeats=True)
+_BREAKS = replace(_FAILS, may_be_shared=True)
+_IS_SLOW = replace(_BREAKS, least=_LEAST_SLOW_REQUESTS)
+# The way there failed on our side: another account may have another way, and none is to blame.
+_HAS_NO_WAY = Verdict(moves_on=True)
 _IS_OVERLOADED = Verdict(True, OVERLOADED, _OVERLOADED_REST_S, _LONGEST_OVERLOADED_S)
 
 
@@ -172,8 +181,9 @@ def of_break(call: Call, error: UpstreamError) -> Verdict:
     has_left, was_timeout = not error.never_left, isinstance(error, UpstreamTimeoutError)
     if was_timeout and has_left and not call.stream:
         return STAYS
+    verdict = _HAS_NO_WAY if error.is_local else _IS_SLOW if was_timeout else _BREAKS
     # Paying twice is worse than failing: only what never left goes to the same account again.
-    return _FAILS if has_left else _FAILS_BRIEFLY
+    return replace(verdict, repeats=not has_left)
 
 
 def _of_limit(headers: dict[bytes, bytes], says: UpstreamSays, model: str) -> Verdict:

@@ -114,7 +114,7 @@ class Checks:
         try:
             result = await self._accounts.test(account.id, self._upstreams)
         except (UpstreamError, AccountProblem, VaultError) as error:
-            if isinstance(error, UpstreamError) and error.is_ours:
+            if isinstance(error, UpstreamError) and (error.is_ours or error.is_local):
                 log.warning("account=%s was not checked: %s", account.name, error)
             else:
                 await self._book(account, "failed", "", str(error))

@@ -4,28 +4,55 @@
 -- KEYS[1]  open leases
 -- ARGV     1 lease  2 state of the failed account ('' = it stays as it is)  3 class of models
 --          that rests ('' = all)  4 reason  5 rest, ms  6 longest rest, ms: it doubles with each
---          failure in a row up to this  7 failures in a row before it rests
+--          failure in a row up to this  7 of so many requests at least a share must fail before
+--          it rests (1: it rests at once)
 --          8 '1' when the same account may be asked again  9 micro-dollars that the failed
 --          attempt is booked with  10 that attempt, for the books of a process that dies
---          11… accounts that were tried
+--          11 '1' when the failure may lie on a way that all accounts share  12… accounts that
+--          were tried
 -- Returns  {'none'}, {'again'}  or  {'moved', account id, version, name, skipped accounts as JSON}
 local lease, state, class, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local rest, longest = tonumber(ARGV[5]), tonumber(ARGV[6])
+local rest, longest, least = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local l = redis.call('HMGET', named('lease', lease), 'account', 'state', 'affinity', 'model',
   'class', 'groups', 'kind', 'call_most', 'call_expected', 'holders', 'held_account', 'lost',
   'lost_held', 'most', 'soft_burst')
 if not l[1] or l[2] then return {'none'} end
 local now, failed = now_ms(), named('account', l[1])
 
-if state ~= '' and redis.call('EXISTS', failed) == 1 then
+-- Can another account serve the lease? The last one is never given up. Where the failure may lie on
+-- a shared way it must be one that does not fail as well: what hits all is no account's fault.
+local function another_serves(ask)
+  for _, id in ipairs(redis.call('SMEMBERS', NAME.accounts)) do
+    if id ~= l[1] and judged(id, ask, {}, now) then
+      if ARGV[11] ~= '1' or not is_failing(id, 1, now) then return true end
+    end
+  end
+  return false
+end
+
+-- A failure that may have had its own causes: it counts, and a share of them cools the account down.
+local function count_failure(ask, is_trial)
+  note_health(l[1], 'failed', now)
+  if not is_trial and not is_failing(l[1], least, now) then return end
+  if another_serves(ask) then
+    set_state(l[1], class, state, reason, whole(now + rest), now)
+    forget_health(l[1], now)
+  elseif is_trial then
+    clear_state(l[1], class, now)
+  end
+end
+
+local function cool_down(ask)
   local f = state_fields(class)
   local was = redis.call('HMGET', failed, f.state, f.till, f.probe)
-  if not was[1] or was[3] == lease then
-    local over = redis.call('HINCRBY', failed, f.strikes, 1) - tonumber(ARGV[7])
-    if over >= 0 then
-      local ms = math.min(rest * 2 ^ math.min(over, 30), longest)
-      set_state(l[1], class, state, reason, whole(now + ms), now)
-    end
+  local is_trial = was[3] == lease
+  if least > 1 then
+    -- What was sent before a cooldown began says nothing new.
+    if is_trial or not was[1] then count_failure(ask, is_trial) end
+  elseif is_trial or not was[1] then
+    local over = redis.call('HINCRBY', failed, f.strikes, 1) - 1
+    local ms = math.min(rest * 2 ^ math.min(over, 30), longest)
+    set_state(l[1], class, state, reason, whole(now + ms), now)
   elseif rest == longest and now + rest > (tonumber(was[2]) or math.huge) then
     -- It was sent before the rest began, and says only how long that has to be.
     redis.call('HSET', failed, f.till, whole(now + rest))
@@ -33,12 +60,13 @@ if state ~= '' and redis.call('EXISTS', failed) == 1 then
 end
 
 local tried = {}
-for i = 11, #ARGV do tried[ARGV[i]] = true end
+for i = 12, #ARGV do tried[ARGV[i]] = true end
 local cost = reservation(l[8], l[9])
 local counts = l[7] == 'messages' or l[7] == 'batch'
 -- Leases of the release before do not say how many budgets more may be under way: it was one.
 cost.burst = tonumber(l[15]) or 1
 local ask = {bound = '', model = l[4], class = l[5], groups = l[6], cost = counts and cost}
+if state ~= '' and redis.call('EXISTS', failed) == 1 then cool_down(ask) end
 -- A lost attempt is booked: beside it the next one needs its whole reservation again. That passes
 -- no bound either: what was lost before and now is spent, and the next one is as a new request.
 local lost, again = figure(ARGV[9]), {}

@@ -51,6 +51,7 @@ local function is_well(class)
   if (a[1] and a[2] == lease) or (not a[1] and a[3]) then clear_state(account, class, now_ms()) end
 end
 if ARGV[8] == '1' then
+  if l[14] == '1' then note_health(account, 'ok', now_ms()) end
   is_well('')
   if l[5] and l[5] ~= '' then is_well(l[5]) end
 end

@@ -23,8 +23,8 @@ _CHOOSE = (*_STATES, "limits", "buckets", "choose")
 _SCRIPTS = {
     "admit": (*_CHOOSE, "history", "lines"),
     "wait": ("common", "lines"),
-    "move_on": _CHOOSE,
-    "settle": (*_STATES, "limits", "history", "count", "buckets"),
+    "move_on": (*_CHOOSE, "health"),
+    "settle": (*_STATES, "limits", "history", "health", "count", "buckets"),
     "batch_keep": ("common", "limits"),
     "batch_due": ("common",),
     "batch_book": ("common", "limits", "count", "buckets"),

@@ -122,7 +122,8 @@ class LeaseTable:
             lost: that attempt as JSON, kept in case that the process dies.
         """
         args: list[Arg] = [lease, rest.state, rest.model_class, rest.reason, rest.rest_ms]
-        args += [rest.longest_ms, rest.failures, int(may_repeat), lost_micros, lost, *tried]
+        args += [rest.longest_ms, rest.least, int(may_repeat), lost_micros, lost]
+        args += [int(rest.may_be_shared), *tried]
         reply = await self._db.run("move_on", [NAMES["leases"]], args)
         if reply[0] != b"moved":
             return Again() if reply[0] == b"again" else None

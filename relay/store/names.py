@@ -20,6 +20,7 @@ NAMES = {
     "batches": "{relay}:batches",
     "affinity": "{relay}:affinity:%s",
     "turn": "{relay}:turn",
+    "health": "{relay}:health:%s:%s",
     "states": "{relay}:states",
     "alerts": "{relay}:alerts",
     "touched": "{relay}:touched",

@@ -144,7 +144,10 @@ class Rest:
         state: the account's state while it rests; empty when it does not.
         model_class: only this class of models rests; empty for the whole account.
         rest_ms: doubled with each failure in a row up to `longest_ms`.
-        failures: so many in a row before it rests.
+        least: of so many of its requests at least half must have failed in the last five minutes
+            before it rests, and another account must be there to serve; 1: it rests at once.
+        may_be_shared: the failure may lie on a way that all accounts share, so another account
+            must be there that does not fail as well.
     """
 
     state: str = ""
@@ -152,7 +155,8 @@ class Rest:
     reason: str = ""
     rest_ms: int = 0
     longest_ms: int = 0
-    failures: int = 1
+    least: int = 1
+    may_be_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,22 @@ class UpstreamError(Exception):
         never_left: provably nothing of the request can have been processed.
         is_ours: this machine lacks what it takes (file descriptors, memory, ports), so it says
             nothing of the upstream.
+        is_local: the way there failed at our own end (no network, no answer of the resolver, the
+            outbound proxy, a process that was held up), so it says nothing of the upstream either;
+            another upstream may have another way.
     """
 
     def __init__(
-        self, stage: Stage, reason: str, *, never_left: bool = False, is_ours: bool = False
+        self,
+        stage: Stage,
+        reason: str,
+        *,
+        never_left: bool = False,
+        is_ours: bool = False,
+        is_local: bool = False,
     ) -> None:
         super().__init__(reason)
+        self.is_local = is_local
         self.stage = stage
         self.reason = reason
         self.never_left = never_left
@@ -58,6 +68,25 @@ FAILURES = tuple(kind for kind, _ in _SENTENCES)
 _OURS = frozenset((
     errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, socket.EAI_MEMORY,
 ))  # fmt: skip
+# What a machine says of its own network: no route, a filter of its own, no answer of its resolver.
+_LOCAL = frozenset((
+    errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EPERM, errno.EACCES,
+    socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM,
+))  # fmt: skip
+# A deadline that is noticed so much later passed while the process was held up, and what it waited
+# for may have been there.
+_HELD_UP_S = 1.0
+
+
+def is_local(error: BaseException) -> bool:
+    """Whether the way to an upstream failed at our own end, as far as every attempt tells."""
+    numbers = set(_numbers(error))
+    return bool(numbers) and numbers <= _LOCAL
+
+
+def was_held_up(deadline: float) -> bool:
+    """Whether this process noticed a deadline (trio's clock) only long after it had passed."""
+    return trio.current_time() - deadline > _HELD_UP_S
 
 
 def is_ours(error: BaseException) -> bool:

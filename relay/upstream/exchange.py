@@ -16,6 +16,7 @@ from relay.upstream.errors import (
     UpstreamTimeoutError,
     is_ours,
     sentence,
+    was_held_up,
 )
 from relay.upstream.origin import Address, Origin
 
@@ -83,7 +84,7 @@ class Reply:
         return data
 
     async def _read_on(self) -> None:
-        with trio.move_on_after(self._silence_timeout_s):
+        with trio.move_on_after(self._silence_timeout_s) as waiting:
             try:
                 data = await self._stream.receive_some(RECEIVE_BYTES)
             except FAILURES as error:
@@ -94,7 +95,8 @@ class Reply:
                 self._answer.feed_eof()
             return
         waited = f"{self._silence_timeout_s:g} s"
-        raise UpstreamTimeoutError("body", f"The upstream fell silent for {waited}.")
+        reason, local = f"The upstream fell silent for {waited}.", was_held_up(waiting.deadline)
+        raise UpstreamTimeoutError("body", reason, is_local=local)
 
 
 class Exchange(AbstractAsyncContextManager[Reply]):
@@ -155,7 +157,7 @@ class Exchange(AbstractAsyncContextManager[Reply]):
         self._connection = connection
         self._answer = answer = Answer(is_to_head=self._head.startswith(b"HEAD "))
         try:
-            with trio.move_on_after(self._headers_timeout_s):
+            with trio.move_on_after(self._headers_timeout_s) as waiting:
                 if isinstance(self._body, bytes) and len(self._body) <= _ONE_SEND_BYTES:
                     self._is_sent = await connection.send(self._head + self._body)
                     await self._read_head()
@@ -163,7 +165,11 @@ class Exchange(AbstractAsyncContextManager[Reply]):
                     await self._send_and_listen()
                 return Reply(answer, connection.stream, self._silence_timeout_s)
             waited = f"{self._headers_timeout_s:g} s"
-            raise UpstreamTimeoutError(self._stage, f"The upstream did not answer within {waited}.")
+            raise UpstreamTimeoutError(
+                self._stage,
+                f"The upstream did not answer within {waited}.",
+                is_local=was_held_up(waiting.deadline),
+            )
         except BaseException:
             self._pool.close(connection)
             answer.forget_parser()

@@ -14,8 +14,10 @@ from relay.upstream.errors import (
     FAILURES,
     UpstreamError,
     UpstreamTimeoutError,
+    is_local,
     is_ours,
     sentence,
+    was_held_up,
 )
 from relay.upstream.exchange import Exchange, Reply
 from relay.upstream.origin import (
@@ -157,8 +159,9 @@ class Upstreams:
         """A new connection, the way through a proxy and TLS included."""
         # Whom to blame, as far as the connection has come.
         end = "upstream" if origin.proxy is None else "outbound proxy"
+        is_at_proxy = origin.proxy is not None
         try:
-            with trio.move_on_after(self._connect_timeout_s):
+            with trio.move_on_after(self._connect_timeout_s) as waiting:
                 next_hop = origin.proxy or origin
                 judges = origin.judges_proxy if origin.proxy else origin.judges_host
                 tcp = await self._connected(next_hop.host, next_hop.port, judges=judges)
@@ -170,6 +173,7 @@ class Upstreams:
                             await judge_number(origin.host, self._inner_networks)
                         if origin.proxy.scheme == "https":
                             await connection.start_tls(origin.proxy.host, self._ssl_context)
+                        is_at_proxy = False
                         await tunnel(connection.stream, origin.proxy, origin.host, origin.port)
                         end = "upstream"
                     if origin.scheme == "https":
@@ -185,10 +189,12 @@ class Upstreams:
                 reason = "This machine has no file descriptor, memory or port left for it."
                 raise UpstreamError("connect", reason, never_left=True, is_ours=True) from error
             reason = sentence(error).replace("upstream", end)
-            raise UpstreamError("connect", reason, never_left=True) from error
+            local = is_at_proxy or is_local(error)
+            raise UpstreamError("connect", reason, never_left=True, is_local=local) from error
         waited = f"{self._connect_timeout_s:g} s"
         reason = f"The {end} did not accept a connection within {waited}."
-        raise UpstreamTimeoutError("connect", reason, never_left=True)
+        local = was_held_up(waiting.deadline)
+        raise UpstreamTimeoutError("connect", reason, never_left=True, is_local=local)
 
     async def _connected(self, host: str, port: int, *, judges: bool) -> trio.SocketStream:
         """A connection to a host, at the very address that was judged where it is.

@@ -88,7 +88,8 @@ async def _by_connect(stream: trio.abc.Stream, proxy: Proxy, host: str, port: in
         word = "refuses the user name or" if proxy.username else "asks for a user name and"
         raise _refused(f"The outbound proxy {word} password.")
     if not 200 <= status < 300:
-        raise _refused(f"The outbound proxy cannot reach the upstream (status {status}).")
+        reason = f"The outbound proxy cannot reach the upstream (status {status})."
+        raise _refused(reason, is_local=False)
     if http.trailing_data[0]:
         raise _refused("The outbound proxy speaks before the upstream can.")
 
@@ -118,7 +119,8 @@ async def _by_socks(stream: trio.abc.Stream, proxy: Proxy, host: str, port: int)
         raise _refused("The outbound proxy does not speak SOCKS5.") from None
     if answer.reply_code is not socks5.SOCKS5ReplyCode.SUCCEEDED:
         word = answer.reply_code.name.replace("_", " ").lower()
-        raise _refused(f"The outbound proxy cannot reach the upstream ({word}).")
+        reason = f"The outbound proxy cannot reach the upstream ({word})."
+        raise _refused(reason, is_local=False)
 
 
 async def _sign_in(stream: trio.abc.Stream, proxy: Proxy) -> None:
@@ -162,9 +164,11 @@ async def _exactly(stream: trio.abc.Stream, size: int) -> bytes:
 async def _some(stream: trio.abc.Stream, max_bytes: int) -> bytes:
     data = await stream.receive_some(max_bytes)
     if not data:
-        raise _refused("The outbound proxy closed the connection.")
+        # So do some when they cannot reach the upstream.
+        raise _refused("The outbound proxy closed the connection.", is_local=False)
     return bytes(data)
 
 
-def _refused(reason: str) -> UpstreamError:
-    return UpstreamError("connect", reason, never_left=True)
+def _refused(reason: str, *, is_local: bool = True) -> UpstreamError:
+    """The proxy's refusal: `is_local` unless it is about the upstream behind it."""
+    return UpstreamError("connect", reason, never_left=True, is_local=is_local)

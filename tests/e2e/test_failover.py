@@ -102,7 +102,7 @@ async def test_a_resting_account_gets_no_request(relay: Running):
     assert len(relay.sim.requests) == 7
 
 
-async def test_three_failures_in_a_row_are_needed_before_a_5xx_makes_an_account_rest(
+async def test_three_failures_are_needed_before_a_5xx_makes_an_account_rest(
     relay: Running,
 ):
     await with_accounts(relay)
@@ -216,7 +216,8 @@ async def test_an_account_is_asked_again_three_times_and_no_more(relay: Running)
     assert len(relay.sim.requests) == 4
     await relay.settled()
     account = await relay.ctx.accounts.find("main")
-    assert account.state == "failing"
+    # The last account is never given up.
+    assert account.state == "ok"
     assert await relay.ctx.store.accounts.open_leases(account.id) == 0
 
 

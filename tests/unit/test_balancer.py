@@ -6,11 +6,12 @@ import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import trio
 
 from relay import balancer, delivery
 from relay.call import Call
 from relay.upstream import AnswerTooLargeError, UpstreamError, UpstreamTimeoutError
-from relay.upstream.errors import Stage, is_ours
+from relay.upstream.errors import Stage, is_local, is_ours, was_held_up
 
 CAPPED = "You have reached your specified API usage limits."
 ACCOUNTS_FAULTS = [
@@ -184,6 +185,39 @@ def test_what_this_machine_lacks_is_no_failure_of_an_account(stream: bool):
     assert delivery.own_error(error).status == 503
 
 
+# What happened, and whether another account may try, the same one again, and of how many requests
+# a share must have failed before the account cools down (0: it never counts).
+EVIDENCE = [
+    ("no files", UpstreamError("connect", "x", never_left=True, is_ours=True), False, False, 0),
+    ("no memory", UpstreamError("headers", "x", is_ours=True), False, False, 0),
+    ("no network", UpstreamError("connect", "x", never_left=True, is_local=True), True, True, 0),
+    ("held up", UpstreamTimeoutError("headers", "x", is_local=True), True, False, 0),
+    ("held up", UpstreamTimeoutError("connect", "x", never_left=True, is_local=True),
+     True, True, 0),
+    ("too large", AnswerTooLargeError("body", "x"), False, False, 0),
+    ("no connection", UpstreamTimeoutError("connect", "x", never_left=True), True, True, 5),
+    ("no answer", UpstreamTimeoutError("headers", "x"), True, False, 5),
+    ("silence", UpstreamTimeoutError("body", "x"), True, False, 5),
+    ("refused", UpstreamError("connect", "x", never_left=True), True, True, 3),
+    ("broken off", UpstreamError("headers", "x"), True, False, 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "moves_on", "repeats", "least"),
+    [row[1:] for row in EVIDENCE],
+    ids=[f"{row[0]}-{row[1].stage}" for row in EVIDENCE],
+)
+def test_what_a_broken_request_says_of_its_account(
+    error: UpstreamError, moves_on: bool, repeats: bool, least: int
+):
+    verdict = balancer.of_break(Call("messages", "POST", b"/v1/messages", stream=True), error)
+    assert (verdict.moves_on, verdict.repeats) == (moves_on, repeats)
+    assert verdict.state == ("failing" if least else "")
+    if least:
+        assert (verdict.least, verdict.may_be_shared) == (least, True)
+
+
 @pytest.mark.parametrize("kind", [UpstreamError, UpstreamTimeoutError])
 @pytest.mark.parametrize("stage", ["connect", "send", "headers", "body"])
 @pytest.mark.parametrize("never_left", [True, False])
@@ -273,6 +307,35 @@ REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
 )
 def test_only_what_this_machine_lacks_is_ours(error: OSError, expected: bool):
     assert is_ours(error) is expected
+
+
+NO_ROUTE = OSError(errno.ENETUNREACH, "network is unreachable")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (failed_attempts(NO_ROUTE, NO_ROUTE), True),
+        (failed_attempts(NO_ROUTE, NO_ADDRESS), True),
+        (failed_attempts(NO_ROUTE, REFUSED), False),
+        (failed_attempts(NO_ROUTE, TimeoutError(errno.ETIMEDOUT, "x")), False),
+        (OSError(errno.ENETDOWN, "x"), True),
+        (PermissionError(errno.EPERM, "a filter of this machine"), True),
+        (OSError(errno.EHOSTUNREACH, "x"), False),
+        (socket.gaierror(socket.EAI_AGAIN, "x"), True),
+        (socket.gaierror(socket.EAI_FAIL, "x"), True),
+        (socket.gaierror(socket.EAI_NONAME, "x"), False),
+        (ConnectionResetError(errno.ECONNRESET, "x"), False),
+        (ValueError("x"), False),
+    ],
+)
+def test_only_what_this_machine_says_of_its_own_network_is_local(error: Exception, expected: bool):
+    assert is_local(error) is expected
+
+
+@pytest.mark.parametrize(("late_s", "expected"), [(0.1, False), (5.0, True)])
+async def test_a_deadline_noticed_late_is_no_fault_of_the_upstream(late_s: float, expected: bool):
+    assert was_held_up(trio.current_time() - late_s) is expected
 
 
 def test_what_ran_out_after_sending_may_have_been_carried_out():

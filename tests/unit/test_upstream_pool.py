@@ -2,7 +2,9 @@
 
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import trio
@@ -330,6 +332,40 @@ async def test_an_answer_that_takes_too_long_is_given_up(
             await fetch(upstreams, served.base_url, body=body, headers_timeout_s=0.1)
         assert (caught.value.stage, caught.value.never_left) == (stage, False)
         assert upstreams.open_connections == 0
+
+
+@pytest.mark.parametrize(("held_up_s", "is_local"), [(0.0, False), (1.2, True)])
+async def test_a_time_out_of_a_process_that_was_held_up_is_its_own(
+    upstreams: Upstreams, held_up_s: float, is_local: bool
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.read_request()
+        time.sleep(held_up_s)  # noqa: ASYNC251  # nothing of this process runs meanwhile
+        await trio.sleep_forever()
+
+    async with upstream(script) as served:
+        with pytest.raises(UpstreamTimeoutError) as caught:
+            await fetch(upstreams, served.base_url, headers_timeout_s=0.05)
+        assert caught.value.is_local is is_local
+
+
+@pytest.mark.parametrize(
+    ("number", "is_local"), [(socket.EAI_AGAIN, True), (socket.EAI_NONAME, False)]
+)
+async def test_a_resolver_that_does_not_answer_is_no_fault_of_the_upstream(
+    upstreams: Upstreams, number: int, is_local: bool
+) -> None:
+    class Resolver(trio.abc.HostnameResolver):
+        async def getaddrinfo(self, *_: Any) -> Any:
+            raise socket.gaierror(number, "x")
+
+        async def getnameinfo(self, *_: Any) -> Any:
+            raise NotImplementedError
+
+    trio.socket.set_custom_hostname_resolver(Resolver())
+    with pytest.raises(UpstreamError) as caught:
+        await fetch(upstreams, "http://api.example")
+    assert (caught.value.is_local, caught.value.never_left) == (is_local, True)
 
 
 async def test_silence_in_a_body_is_an_error(upstreams: Upstreams) -> None:

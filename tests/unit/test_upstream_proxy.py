@@ -97,11 +97,17 @@ def proxies(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> I
             run.kill()
 
 
-async def refusal(upstreams: Upstreams, proxy: str, base_url: str = ELSEWHERE) -> str:
-    """The sentence of a request that fails on the way and leaves nothing behind."""
+async def refusal(
+    upstreams: Upstreams, proxy: str, base_url: str = ELSEWHERE, *, is_local: bool | None = None
+) -> str:
+    """The sentence of a request that fails on the way and leaves nothing behind.
+
+    `is_local`: whether it says nothing of the upstream; None for either.
+    """
     with pytest.raises(UpstreamError) as caught:
         await fetch(upstreams, base_url, proxy=proxy)
     assert (caught.value.stage, caught.value.never_left) == ("connect", True)
+    assert is_local in (None, caught.value.is_local)
     assert upstreams.open_connections == 0
     return caught.value.reason
 
@@ -213,18 +219,18 @@ async def test_a_missing_login_is_named(
 
 @by_scheme
 async def test_a_proxy_that_is_not_there_is_named(upstreams: Upstreams, scheme: str) -> None:
-    reason = await refusal(upstreams, f"{scheme}://127.0.0.1:{unused_port()}")
+    reason = await refusal(upstreams, f"{scheme}://127.0.0.1:{unused_port()}", is_local=True)
     assert reason == "The outbound proxy refuses connections."
 
 
 async def test_a_proxy_whose_name_nobody_knows_is_named(upstreams: Upstreams) -> None:
-    reason = await refusal(upstreams, "http://proxy.invalid:3128")
+    reason = await refusal(upstreams, "http://proxy.invalid:3128", is_local=True)
     assert reason == "The outbound proxy's host name cannot be resolved."
 
 
 async def test_a_proxy_with_a_certificate_of_a_stranger_is_named(proxies: Proxies) -> None:
     async with client() as strangers:
-        reason = await refusal(strangers, proxies["https", ""])
+        reason = await refusal(strangers, proxies["https", ""], is_local=True)
     assert reason.startswith("The outbound proxy's certificate is not trusted: ")
 
 
@@ -233,7 +239,8 @@ async def test_an_upstream_that_is_not_there_never_gets_a_request_through_a_prox
     upstreams: Upstreams, proxies: Proxies, scheme: str
 ) -> None:
     # It hangs up instead of answering 502.
-    reason = await refusal(upstreams, proxies[scheme, ""], f"http://127.0.0.1:{unused_port()}")
+    nowhere = f"http://127.0.0.1:{unused_port()}"
+    reason = await refusal(upstreams, proxies[scheme, ""], nowhere, is_local=False)
     assert reason == "The outbound proxy closed the connection."
 
 
@@ -265,7 +272,8 @@ async def test_what_a_proxy_answers_instead_is_told_in_words(
     upstreams: Upstreams, scheme: str, answers: list[bytes], words: str
 ) -> None:
     async with upstream(saying(*answers)) as proxy:
-        reason = await refusal(upstreams, proxy.base_url.replace("http", scheme))
+        url, is_local = proxy.base_url.replace("http", scheme), "cannot reach" not in words
+        reason = await refusal(upstreams, url, is_local=is_local)
     assert reason == f"The outbound proxy {words}."
 
 
@@ -284,7 +292,8 @@ async def test_a_proxy_that_hangs_up_is_told_from_one_that_speaks_otherwise(
     upstreams: Upstreams, scheme: str, answers: list[bytes]
 ) -> None:
     async with upstream(saying(*answers, hangs_up=True)) as proxy:
-        reason = await refusal(upstreams, proxy.base_url.replace("http", scheme))
+        url = proxy.base_url.replace("http", scheme)
+        reason = await refusal(upstreams, url, is_local=False)
     assert reason == "The outbound proxy closed the connection."
 
 
@@ -337,6 +346,7 @@ async def test_a_silent_proxy_is_given_up(scheme: str) -> None:
         with pytest.raises(UpstreamTimeoutError) as caught:
             await fetch(hasty, ELSEWHERE, proxy=proxy.base_url.replace("http", scheme))
     assert caught.value.never_left
+    assert not caught.value.is_local
     assert caught.value.reason == "The outbound proxy did not accept a connection within 0.05 s."
 
 
