@@ -44,6 +44,11 @@ def acting(actor: Actor) -> Iterator[None]:
         _actor.reset(token)
 
 
+def acting_name() -> str:
+    """Who acts: a person's or program's name with its kind before it."""
+    return _actor.get().name
+
+
 def by_machine() -> bool:
     """Whether the relay itself or its command line acts, not somebody by a role."""
     name = _actor.get().name

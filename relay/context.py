@@ -15,6 +15,7 @@ from relay.owners import Owners
 from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import Store
+from relay.tariff import Tariff
 from relay.tokens import Tokens
 from relay.upstream import Upstreams
 from relay.users import Users
@@ -37,6 +38,7 @@ class Context:
     alerts: Alerts
     backups: Backups
     prices: Prices
+    tariff: Tariff
     leases: Leases
     clients: Clients
     upstreams: Upstreams

@@ -8,7 +8,7 @@ from functools import partial
 
 import trio
 
-from relay import batches, refusals, remarks, systemd, usage
+from relay import batches, refusals, remarks, systemd, tariff, usage
 from relay.context import Context
 from relay.leases import HEARTBEAT_EVERY_S
 from relay.settlements import WRITE_WAITING_EVERY_S
@@ -45,6 +45,7 @@ def table(ctx: Context) -> tuple[Job, ...]:
         Job("settle", WRITE_WAITING_EVERY_S, ctx.leases.settlements.write_waiting),
         Job("refusals", refusals.WRITE_EVERY_S, ctx.leases.refusals.write),
         Job("remarks", remarks.REPORT_EVERY_S, partial(_report_remarks, ctx)),
+        Job("prices", tariff.FOLLOW_EVERY_S, ctx.tariff.follow),
         Job("recover", HEARTBEAT_EVERY_S, ctx.leases.recover),
         Job("renew", RENEW_EVERY_S, ctx.signins.renew_due),
         Job("check", ctx.settings.check_interval_s, ctx.checks.check_all),

@@ -82,8 +82,9 @@ class Remarks:
             "price_unknown",
             name,
             f"The model {name} has no price of its own",
-            f"It is booked as {self._prices.booked_as(model)}. Give it a row in `pricing.file`"
-            " (see docs/prices.md), or upgrade the relay.",
+            f"It is booked as {self._prices.booked_as(model)}. Give it a row by a newer table"
+            " (`relay prices update`) or in `pricing.file`, or upgrade the relay;"
+            " see docs/prices.md.",
         )
 
     def _note(self, event: str, subject: str, title: str, text: str) -> None:

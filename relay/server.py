@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import trio
 
 import relay
-from relay import batches, errors, jobs, limits, listener, redis_child, store, systemd
+from relay import batches, errors, jobs, limits, listener, redis_child, store, systemd, tariff
 from relay.accounts import Accounts, Reach, SignIns, kinds
 from relay.alerts import Alerts, post
 from relay.asgi import App
@@ -28,7 +28,6 @@ from relay.keys import Keys
 from relay.leases import Leases, new_request_id
 from relay.oauth import Provider
 from relay.owners import Owners
-from relay.pricing import Prices
 from relay.settings import Settings
 from relay.store import DatabaseLost, RedisAway, RelayLimits, Store
 from relay.tokens import Tokens
@@ -103,7 +102,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
         networks = tuple(ipaddress.ip_network(text) for text in settings.inner_networks)
         reach = Reach(settings.base_url, networks)
         accounts = Accounts(opened, safe, table, settings.proxy, reach)
-        prices = Prices.load(settings.prices_file, settings.price_multiplier)
+        prices = tariff.load(settings)
         relay_limits = _relay_limits(settings)
         upstreams = Upstreams(connect_timeout_s=settings.connect_timeout_s, inner_networks=networks)
         audit = Audit(opened, safe)
@@ -122,6 +121,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             alerts=alerts,
             backups=Backups(settings, opened, audit, alerts),
             prices=prices,
+            tariff=tariff.Tariff(opened, settings, prices, audit),
             leases=Leases(opened, keys, accounts, prices, relay_limits, settings.blocked_message),
             clients=clients,
             upstreams=upstreams,
@@ -191,6 +191,7 @@ async def _has_begun(ctx: Context) -> bool:
         await ctx.store.confirm(_REDIS_PATIENCE_S)
     except DatabaseLost:
         return False
+    await ctx.tariff.follow()
     await _ensure_admin(ctx)
     await ctx.alerts.begin()
     return True

@@ -1,6 +1,6 @@
 """Every path of the API: its method, what is sent and answered, and the role that it needs."""
 
-from relay.admin import accounts, keys, people, requests, spent, whole
+from relay.admin import accounts, keys, people, prices, requests, spent, whole
 from relay.admin.document import Document, openapi
 from relay.admin.routing import (
     ADMIN,
@@ -134,8 +134,10 @@ WHOLE = (
           summary="Whether all is well: accounts, budgets, today's figures, the last backup."),
     Route(method="GET", path="/settings", role=ADMIN, do=whole.settings, query=PageQuery,
           answer=Page[whole.Setting], summary="The settings in force and where they are given."),
-    Route(method="GET", path="/prices", role=VIEWER, do=whole.prices, answer=Page[whole.Price],
-          summary="The prices by which requests are booked."),
+    Route(method="GET", path="/prices", role=VIEWER, do=prices.listing, query=prices.PricesQuery,
+          answer=Page[prices.Price], summary="The prices by which requests are booked."),
+    Route(method="PUT", path="/prices", role=ADMIN, do=prices.update, body=prices.PriceTable,
+          answer=prices.PricesUpdated, summary="Let a newer price table count."),
     Route(method="GET", path="/clients", role=VIEWER, do=whole.clients,
           answer=Page[whole.Client], summary="The programs that keys can be held to."),
     Route(method="GET", path="/webhooks", role=ADMIN, do=whole.webhooks, query=PageQuery,

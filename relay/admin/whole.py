@@ -13,7 +13,7 @@ import relay
 from relay import alerts, backup, errors, usage
 from relay.admin.fields import Moment, must_exist
 from relay.admin.keys import BudgetUsed
-from relay.admin.routing import LINES, Call, File, In, Out, Page, PageQuery, camel, page
+from relay.admin.routing import LINES, Call, File, In, Out, Page, PageQuery, page
 from relay.admin.spent import counters
 from relay.alerts import Standing
 from relay.backup import BackupProblem, Made
@@ -107,22 +107,6 @@ class Setting(Out):
     help: str
     value: Any
     where: str
-
-
-class Price(Out):
-    """US dollars per million tokens; `aboveTokens` where the row is for longer prompts.
-
-    `since` is the first day (UTC) on which the row holds, empty for one that always did.
-    """
-
-    name: str
-    input: str
-    output: str
-    cache_read: str
-    cache_write_5m: str
-    cache_write_1h: str
-    above_tokens: int | None
-    since: str
 
 
 class Client(Out):
@@ -283,15 +267,6 @@ def _plain(value: object) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(one) for one in value]
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
-
-
-async def prices(call: Call) -> Page[Price]:
-    rows = [asdict(row) for row in call.ctx.prices.rows()]
-    told = [{name: _plain(value) for name, value in row.items()} for row in rows]
-    found = [
-        msgspec.convert({camel(name): value for name, value in one.items()}, Price) for one in told
-    ]
-    return Page(data=found, next=None)
 
 
 async def clients(call: Call) -> Page[Client]:

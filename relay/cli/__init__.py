@@ -17,8 +17,9 @@ from relay.cli.keys import create_api_key, key
 from relay.cli.menu import menu
 from relay.cli.monitor import doctor, monitor
 from relay.cli.owners import owner
+from relay.cli.prices import prices
 from relay.cli.releases import rollback, upgrade
-from relay.cli.reports import prices, why
+from relay.cli.reports import why
 from relay.cli.service import build, serve, try_
 from relay.cli.signins import oauth, rotate_encryption
 from relay.cli.tokens import token

@@ -61,6 +61,7 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.redis_child import RedisChildError
     from relay.settings import SettingsError
     from relay.store import RedisAway
+    from relay.tariff import TariffProblem
     from relay.tokens import TokenProblem
     from relay.trial import TrialFailed
     from relay.upstream import UpstreamError
@@ -70,8 +71,9 @@ def _foreseen() -> tuple[type[Exception], ...]:
 
     return (
         AccountProblem, BackupProblem, BuildError, KeyProblem, ListenError, OAuthProblem,
-        OwnerProblem, PricesError, RedisChildError, SettingsError, RedisAway, TokenProblem,
-        TrialFailed,        UpstreamError, UsageProblem, UserProblem, VaultError, WebhookProblem,
+        OwnerProblem, PricesError, RedisChildError, SettingsError, RedisAway, TariffProblem,
+        TokenProblem, TrialFailed, UpstreamError, UsageProblem, UserProblem, VaultError,
+        WebhookProblem,
     )  # fmt: skip
 
 

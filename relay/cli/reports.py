@@ -1,18 +1,14 @@
-"""Why a request went where it went, and what requests cost: why, prices."""
+"""`relay why`: why a request went where it went."""
 
-import dataclasses
 import json
 from typing import Any
 
 import click
 
 from relay.cli.common import (
-    as_dict,
-    chosen_settings,
     json_flag,
     print_json,
     sentences,
-    table,
     with_context,
 )
 
@@ -55,21 +51,3 @@ def _part_line(part: dict[str, Any]) -> str:
     ways = [word for word, is_so in (("fast", part["is_fast"]), ("us", part["is_us"])) if is_so]
     words = [part["kind"], f"at {part['model']}", *ways]
     return f"{' '.join(words)}: {tokens or 'nothing'}{f', {unknown} unknown' if unknown else ''}"
-
-
-@click.command()
-@json_flag
-@sentences
-def prices(as_json: bool) -> None:
-    """List the prices by which requests are booked, USD per million tokens."""
-    from relay.pricing import Prices
-
-    settings = chosen_settings()
-    rows = Prices.load(settings.prices_file, settings.price_multiplier).rows()
-    if as_json:
-        print_json([as_dict(row) for row in rows])
-        return
-    names = [field.name for field in dataclasses.fields(rows[0])]
-    table(
-        [name.upper() for name in names], [[getattr(row, name) for name in names] for row in rows]
-    )

@@ -177,7 +177,12 @@ def report(day: str | None, is_list: bool, as_json: bool) -> None:
     except ValueError:
         raise click.BadParameter("use YYYY-MM-DD", param_hint="--date") from None
     date = (chosen or datetime.now(UTC) - timedelta(days=1)).date()
-    made = with_context(lambda ctx: books.daily(ctx.store, ctx.prices, date))
+
+    async def make(ctx: "Context") -> dict[str, Any]:
+        await ctx.tariff.follow()
+        return await books.daily(ctx.store, ctx.prices, date)
+
+    made = with_context(make)
     if as_json:
         print_json(made)
         return

@@ -176,7 +176,9 @@ def price(look: Look, _: Site, __: Settings) -> Iterator[Finding]:
             f"It has no price of its own since {one.since}: it is booked as {one.booked_as},"
             f" {dollars(one.cost_micros)} so far."
         )
-        mend = "give it a row in pricing.file (docs/prices.md), or upgrade the relay"
+        mend = (
+            "relay prices update FILE, a row in pricing.file, or relay upgrade; see docs/prices.md"
+        )
         yield Finding("price", WARNING, text, mend, one.model)
     if not look.stored.unpriced:
         yield Finding("price", OK, "Every model that was used has a price of its own.")

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from relay import tariff
 from relay.accounts import Account, AccountProblem, Accounts, kinds
 from relay.alerts import Alerts
 from relay.monitor.seen import Stored
-from relay.pricing import Prices, PricesError
+from relay.pricing import PricesError
 from relay.settings import Settings
 from relay.store import DatabaseLost, RedisAway, ReplyError, Store
 from relay.usage import Unpriced, unpriced
@@ -60,7 +61,7 @@ async def look(opened: Store, settings: Settings, alerts: Alerts) -> Stored:
 async def _unpriced(opened: Store, settings: Settings) -> Sequence[Unpriced]:
     """Models without a row; a table that cannot be read is another check's."""
     try:
-        prices = Prices.load(settings.prices_file, settings.price_multiplier)
+        prices = await tariff.in_force(opened, settings)
     except PricesError:
         return ()
     return await unpriced(opened, prices)

@@ -1,11 +1,14 @@
 """Tokens to money: exact, in integers, by a table that an operator can override."""
 
-from relay.pricing.prices import MOST_MICROS, PICO_PER_MICRO, PriceRow, Prices
-from relay.pricing.table import PricesError, canonical
+from relay.pricing.acceptance import MOST_BYTES, accept
+from relay.pricing.prices import MOST_MICROS, PICO_PER_MICRO, Prices
+from relay.pricing.rows import PriceRow
+from relay.pricing.table import PricesError, canonical, days_since_epoch
 from relay.pricing.tokens import CLASSES, MOST_TOKENS, MOST_USES, NO_BILL, Bill, Part, Tokens
 
 __all__ = [
     "CLASSES",
+    "MOST_BYTES",
     "MOST_MICROS",
     "MOST_TOKENS",
     "MOST_USES",
@@ -17,5 +20,7 @@ __all__ = [
     "Prices",
     "PricesError",
     "Tokens",
+    "accept",
     "canonical",
+    "days_since_epoch",
 ]

@@ -112,8 +112,8 @@ class Table:
         self.batch = self._number(head, "batch", place).as_integer_ratio()
         self.web_search = self._pico(self._number(head, "web_search", place) * 1_000_000)
         self.fast = Fraction(self._number(head, "fast", place))
-        self._us = Fraction(self._number(head, "us", place))
-        unknown = self._fields(head["unknown"], _ROW_FIELDS - {"models", "name"}, "[unknown]")
+        self.us = Fraction(self._number(head, "us", place))
+        unknown = self._fields(head.get("unknown"), _ROW_FIELDS - {"models", "name"}, "[unknown]")
         self.unknown = self._priced("unknown", (), unknown, "[unknown]")
 
     def rows(self, document: Mapping[str, Any]) -> list[Row]:
@@ -144,7 +144,7 @@ class Table:
             since=self._day(fields, place),
             rates=self._rates(fields, place),
             fast=Fraction(self._number(fields, "fast", place)) if "fast" in fields else None,
-            us=Fraction(self._number(fields, "us", place)) if "us" in fields else self._us,
+            us=Fraction(self._number(fields, "us", place)) if "us" in fields else self.us,
             **self._above(fields, f"{place}, above"),
         )
 
@@ -222,6 +222,12 @@ def version_of(document: Mapping[str, Any], source: str) -> str:
             date.fromisoformat(found[1])
             return version
     raise PricesError(f"{source}: version must be the table's day, such as 2026-11-28.")
+
+
+def order_of(version: str) -> tuple[str, int]:
+    """A version as versions are ordered; what an operator added to a table does not count."""
+    day, _, number = version.partition("+")[0].partition(".")
+    return day, int(number or 1)
 
 
 def days_since_epoch(day: date) -> int:

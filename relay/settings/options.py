@@ -1,5 +1,6 @@
 """What can be set: the values, their defaults, and the table of names and parsers."""
 
+import base64
 import contextlib
 import ipaddress
 import re
@@ -21,6 +22,7 @@ _DAY_MS = 24 * 60 * 60 * 1000
 REDIS_FOLDER = "redis"
 LEAST_PASSWORD = 10
 _MOST_BURST = 100
+_PUBLIC_KEY_BYTES = 32
 
 
 class SettingsError(Exception):
@@ -100,6 +102,7 @@ class Settings:
     log_to_file: bool = False
     prices_file: Path | None = None
     price_multiplier: str = "1"
+    prices_public_key: str = ""
     usage_retention_days: int = 90
     webhooks: tuple[Webhook, ...] = ()
     usage_max_memory: int = 0
@@ -313,6 +316,13 @@ def _factor(value: object) -> str:
     raise ValueError("a number above 0 and up to 1000")
 
 
+def _public_key(value: object) -> str:
+    with contextlib.suppress(ValueError):
+        if value == "" or len(base64.b64decode(str(value), validate=True)) == _PUBLIC_KEY_BYTES:
+            return str(value)
+    raise ValueError("an Ed25519 public key: its 32 bytes in base64")
+
+
 def _jwt_secret(value: object) -> Secret:
     return _secret(value, "at least 32 characters long", 32, lambda length: length >= 32)
 
@@ -475,6 +485,8 @@ OPTIONS = (
     Option("prices_file", "pricing.file", "", _text, "file of prices that replace built-in ones"),
     Option("price_multiplier", "pricing.multiplier", "", _factor,
            "what every price is multiplied by"),
+    Option("prices_public_key", "pricing.publicKey", "", _public_key,
+           "key by which newer price tables are signed"),
     Option("usage_retention_days", "usage.retention", "", _whole(1, 3650, " of days"),
            "days that usage records are kept"),
     Option("webhooks", "webhooks", "", parse_webhooks, "who is told of what", secret=True),

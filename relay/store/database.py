@@ -55,6 +55,7 @@ _SCRIPTS = {
     "unlock": (),
     "note": (),
     "unpriced": (),
+    "price_table": (),
 }
 _FSYNC_DEADLINE_S = 5.0
 

@@ -62,6 +62,7 @@ NAMES = {
     "decisions": "{relay}:decisions:%s",
     "backup": "{relay}:backup",
     "monitor": "{relay}:monitor",
+    "prices": "{relay}:prices",
     "unpriced": "{relay}:unpriced",
     "probe": "{relay}:probe",
     "fsync": "{relay}:fsync",

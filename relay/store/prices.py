@@ -1,4 +1,4 @@
-"""What is stored about prices: the models that were booked without one."""
+"""What is stored about prices: a newer table, and the models that were booked without a row."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,6 +11,25 @@ class PriceTable:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+
+    async def version(self) -> str:
+        """The version of the stored table, or empty."""
+        return (await self._db.call("HGET", NAMES["prices"], "version") or b"").decode()
+
+    async def table(self) -> dict[str, str]:
+        """The stored table: `version`, `text`, `signed` ('1' or ''), `by` and `at` (ISO, UTC)."""
+        return await self._db.hash(NAMES["prices"])
+
+    async def replace(self, before: str, fields: Mapping[str, str]) -> bool:
+        """Store a table and wait for the disk; see lua/price_table.lua.
+
+        Args:
+            before: the version that it replaces, empty for none; False if that is another by now.
+        """
+        done = await self._db.run("price_table", [NAMES["prices"]], [before, *flat(fields)])
+        if done:
+            await self._db.fsync()
+        return bool(done)
 
     async def unpriced(self) -> dict[str, str]:
         """The models without a row, each with the day (UTC) on which that was noticed."""

@@ -2,7 +2,7 @@
 
 from quart import Response
 
-from relay import usage
+from relay import tariff, usage
 from relay.settings import ShownSetting, shown
 from relay.web.visit import Visit
 
@@ -19,7 +19,13 @@ async def page(visit: Visit) -> Response:
 
 async def prices(visit: Visit) -> Response:
     rows = visit.ctx.prices.rows()
-    return visit.page("prices.html", prices=rows, settings=visit.ctx.settings)
+    return visit.page(
+        "prices.html",
+        prices=rows,
+        version=visit.ctx.prices.version,
+        stored=await tariff.stored_table(visit.ctx.store, visit.ctx.prices),
+        settings=visit.ctx.settings,
+    )
 
 
 async def clients(visit: Visit) -> Response:

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,26 @@ async def test_a_token_makes_another_one_and_its_text_is_told_once(api: Api):
                    if one["name"] == "ci")  # fmt: skip
         assert used["usedAt"]
         assert text not in (await client.get("/audit")).text
+
+
+async def test_a_newer_price_table_is_taken_whole_or_not_at_all(api: Api):
+    text = (files("relay.pricing") / "prices.toml").read_text()
+    text = text.replace('version = "2026-11-28"', 'version = "2099-01-01"')
+    async with api.client() as client:
+        refused = await client.put("/prices", json={"table": text})
+        assert (refused.status_code, refused.json()["error"]["field"]) == (400, "signature")
+        wrong = {"table": text.replace('output = "50"', 'output = "-50"'), "unsigned": True}
+        refused = await client.put("/prices", json=wrong)
+        assert (refused.status_code, refused.json()["error"]["field"]) == (400, "table")
+        taken = await client.put("/prices", json={"table": text, "unsigned": True})
+        assert taken.json() == {
+            "version": "2099-01-01", "before": "2026-11-28", "isSigned": False, "priced": {},
+        }  # fmt: skip
+        assert api.relay.ctx.prices.version == "2099-01-01"
+        rows = (await client.get("/prices?at=2026-10-06")).json()["data"]
+        (sonnet,) = [one for one in rows if one["name"] == "Sonnet 5.5"]
+        assert (sonnet["cacheRead"], sonnet["since"]) == ("0.2", "")
+        assert (await client.get("/prices?at=monday")).json()["error"]["field"] == "at"
 
 
 async def test_the_whole_is_told_and_no_secret_among_it(api: Api):

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from importlib.resources import files
 
 import pytest
 
@@ -107,6 +108,19 @@ def test_two_keys_cannot_have_one_name(home: Home):
     second = home.relay("key", "create", "--name", "alice", check=False)
     assert second.returncode == 1
     assert "alice already" in second.stderr
+
+
+def test_a_newer_price_table_is_taken_by_the_command_line_and_shown(home: Home):
+    shipped = home.folder / "newer.toml"
+    text = (files("relay.pricing") / "prices.toml").read_text()
+    shipped.write_text(text.replace('version = "2026-11-28"', 'version = "2099-01-01"'))
+    refused = home.relay("prices", "update", str(shipped), check=False)
+    assert "pricing.publicKey" in refused.stderr
+    taken = home.relay("prices", "update", str(shipped), "--unsigned")
+    assert "WARNING" in taken.stderr
+    shown = home.relay("prices", "show", "--at", "2026-10-06").stdout
+    assert "Table 2099-01-01, NOT SIGNED, taken by cli:" in shown
+    assert shown.count("Sonnet 5.5") == 1
 
 
 def test_the_prices_are_listed_for_people_and_programs(home: Home):

@@ -144,6 +144,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         [pricing]
         file = "prices.toml"
         multiplier = 1.25
+        publicKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
         [usage]
         retention = 30
         maxMemory = 100000000
@@ -234,6 +235,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "log_directory": Path("/var/log/relay"),
         "prices_file": tmp_path / "prices.toml",
         "price_multiplier": "1.25",
+        "prices_public_key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         "usage_retention_days": 30,
         "webhooks": (),
         "usage_max_memory": 100_000_000,
@@ -484,6 +486,8 @@ def test_a_wrong_value_in_the_environment_is_named(tmp_path: Path, name: str, va
         "claude.baseUrl = 'https://x?q'",
         "pricing.multiplier = 'nan'",
         "pricing.multiplier = -1",
+        "pricing.publicKey = 'AAAA'",
+        "pricing.publicKey = 'no base64'",
         "usage.retention = 0",
         "logging.level = []",
     ],
