@@ -154,7 +154,11 @@ def refusal(why: str, model: str, back_s: str) -> errors.RelayError:
         case "model":
             return errors.NotFound(f"model: {model} is served by no account of this relay.")
         case "full":
-            return errors.Overloaded("All upstream accounts have all the requests they may.", wait)
+            return errors.Overloaded(
+                f"The upstream accounts' {model} slots are in use, or left to other keys; try again"
+                " in a moment.",
+                wait,
+            )
         case "expired" if not back_s:
             return errors.Unavailable(
                 "Invalid session key or expired: the relay's operator has to renew an account's"

@@ -37,6 +37,8 @@ class Lease:
     # Whether anything reached the upstream that it may charge for.
     was_sent: bool = False
     first_byte_at: float | None = None
+    # Until when it may wait for another account's slot (trio's clock).
+    waits_until: float = 0.0
     started_at: float = field(default_factory=time.monotonic)
     attempt_at: float = field(default_factory=time.monotonic)
     attempts: list[Attempt] = field(default_factory=list)

@@ -39,14 +39,16 @@ from relay.store import (
     Caller,
     DatabaseLost,
     Estimate,
+    Moved,
     Orphan,
     RedisAway,
     Refused,
     RelayLimits,
+    Rest,
     Store,
     Waiting,
 )
-from relay.usage import counters, decision, refusal
+from relay.usage import Attempt, counters, decision, refusal
 from relay.vault import new_id
 from relay.waiting import WaitingRoom
 
@@ -106,7 +108,7 @@ class Leases:
         self._accounts = accounts
         self._prices = prices
         self._process = secrets.token_hex(8)
-        self._room = WaitingRoom(store, limits.concurrency)
+        self._room = WaitingRoom(store, limits)
         self._open: dict[str, Lease] = {}
         self.settlements = Settlements(store)
         self.refusals = Refusals(store)
@@ -183,10 +185,9 @@ class Leases:
         while True:
             answer = await self._ask(request_id, key, call, caller, waited)
             if isinstance(answer, Lease):
+                answer.waits_until = began + self._limits.wait_ms / 1000
                 return answer
-            patience_s = began + answer.wait_ms / 1000 - trio.current_time()
-            came = await self._room.turn(request_id, key.id, answer.scope, patience_s)
-            waited = "waits" if came else "last"
+            waited = await self._turn(request_id, key, answer, began + answer.wait_ms / 1000)
 
     async def _ask(
         self, request_id: str, key: KeyRef, call: Call, caller: Caller, waited: str
@@ -309,6 +310,7 @@ class Leases:
         lease.is_settled = True
         self._open.pop(lease.id, None)
         await self.settlements.book(self._booking(lease))
+        self._room.slot_is_free()
 
     def _booking(self, lease: Lease) -> Booking:
         is_well = lease.status is not None and lease.status < 400 and not lease.error
@@ -354,39 +356,73 @@ class Leases:
     async def move_on(self, lease: Lease, verdict: Verdict, *, may_repeat: bool) -> Step:
         """Let the lease's account rest if it must, and go on at another.
 
+        While those that could serve have no free slot it waits, no longer than any call waits.
+
         Args:
             may_repeat: the same account may be asked again when there is no other.
+
+        Cancellation: a move under way is finished first; waiting is not.
         """
+        ended, rest = lease.attempt(self._prices), verdict.rest(lease.error)
+        waited = "" if trio.current_time() < lease.waits_until else "last"
+        while True:
+            step = await self._move_once(lease, ended, rest, may_repeat=may_repeat, waited=waited)
+            # The slot at the account that failed is free.
+            self._room.slot_is_free()
+            if not isinstance(step, Waiting):
+                return step
+            # What the failure means for its account stands there already.
+            rest = Rest()
+            waited = await self._turn(lease.id, lease.key, step, lease.waits_until)
+
+    async def _turn(self, request_id: str, key: KeyRef, place: Waiting, until: float) -> str:
+        """Wait for a turn; how the lease asks then."""
+        may_wait = await self._room.turn(request_id, key.id, place.scope, until)
+        return "waits" if may_wait else "last"
+
+    async def _move_once(
+        self,
+        lease: Lease,
+        ended: Attempt,
+        rest: Rest,
+        *,
+        may_repeat: bool,
+        waited: str,
+    ) -> Step | Waiting:
         with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
             try:
-                ended = lease.attempt(self._prices)
                 moved = await self._store.leases.move_on(
                     lease.id,
-                    verdict.rest(lease.error),
+                    rest,
                     lease.tried,
                     may_repeat=may_repeat,
                     lost_micros=ended.cost_micros,
                     lost=ended.to_json(),
+                    limits=self._limits,
+                    waited=waited,
                 )
-                if moved is None:
-                    return Step.NOWHERE
-                if isinstance(moved, Again):
-                    lease.attempts.append(ended)
-                    lease.begin_attempt()
-                    return Step.AGAIN
-                credential = await self._accounts.credential(
-                    moved.account_id, moved.account_version
-                )
+                if isinstance(moved, Waiting):
+                    return moved
+                return await self._go_on(lease, ended, moved)
             except (AccountProblem, RedisAway) as error:
                 log.warning("request=%s cannot move on: %s", lease.id, error)
-                return Step.NOWHERE
-            if self._is_dearer(lease.call, credential):
-                log.warning("request=%s: more would have to be reserved to move on", lease.id)
-                return Step.NOWHERE
-            lease.attempts.append(ended)
-            lease.go_on_at(moved, credential)
-            return Step.ELSEWHERE
         return Step.NOWHERE
+
+    async def _go_on(self, lease: Lease, ended: Attempt, moved: Moved | Again | None) -> Step:
+        """The step that a move means, with the lease's next attempt begun."""
+        if moved is None:
+            return Step.NOWHERE
+        if isinstance(moved, Again):
+            lease.attempts.append(ended)
+            lease.begin_attempt()
+            return Step.AGAIN
+        credential = await self._accounts.credential(moved.account_id, moved.account_version)
+        if self._is_dearer(lease.call, credential):
+            log.warning("request=%s: more would have to be reserved to move on", lease.id)
+            return Step.NOWHERE
+        lease.attempts.append(ended)
+        lease.go_on_at(moved, credential)
+        return Step.ELSEWHERE
 
     def _counted_model(self, served: str, asked: str) -> str:
         """The model to count under; names that nobody serves are the client's to invent."""

@@ -168,7 +168,9 @@ def refusal(
             )
         case "relay_full":
             return errors.Overloaded(
-                "The relay has as many requests as it may.", [(b"retry-after", b"1")]
+                f"The relay's {detail} slots are in use, or left to other keys; try again in a"
+                " moment.",
+                [(b"retry-after", b"1")],
             )
         case "budget":
             return _of_budget(json.loads(detail), wait, blocked_message)

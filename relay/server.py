@@ -88,6 +88,7 @@ def _relay_limits(settings: Settings) -> RelayLimits:
         most_waiting=settings.most_waiting,
         wait_ms=round(settings.wait_s * 1000),
         soft_burst=settings.soft_burst,
+        key_percent=settings.key_percent,
     )
 
 

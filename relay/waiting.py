@@ -1,19 +1,24 @@
 """The waiting room: calls that stand in line for a slot, until it is their turn.
 
-The lines themselves lie in Redis, so they hold across processes: first come, first served. A
-process asks for all of its waiting calls in one round trip, and only while there are any.
+The lines themselves lie in Redis, so they hold across processes. A process asks for all of its
+waiting calls in one round trip, and only while there are any: as soon as it has freed a slot
+itself, and at growing intervals for the slots that other processes free.
 """
 
 import logging
+import math
 from dataclasses import dataclass, field
 
 import trio
 
-from relay.store import RedisAway, Store
+from relay.store import RedisAway, RelayLimits, Store
 
 log = logging.getLogger("relay.waiting")
 
-_ASK_EVERY_S = 0.02
+# Between two round trips at least, and at most: well below the silence that ends a place in line.
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.25
+# So often each waiting call asks for itself: its key may be disabled, or another account recover.
+_ASK_AGAIN_S = 2.0
 
 
 @dataclass(slots=True)
@@ -23,51 +28,62 @@ class _Place:
 
 
 class WaitingRoom:
-    """This process's waiting calls.
+    """This process's waiting calls."""
 
-    Args:
-        concurrency: requests of the whole relay at one time.
-    """
-
-    def __init__(self, store: Store, concurrency: int) -> None:
+    def __init__(self, store: Store, limits: RelayLimits) -> None:
         self._store = store
-        self._concurrency = concurrency
+        self._limits = limits
         self._places: dict[str, _Place] = {}
         self._left: dict[str, str] = {}
-        self._somebody_is_here = trio.Event()
+        self._news = trio.Event()
 
-    async def turn(self, lease: str, key_id: str, scope: str, patience_s: float) -> bool:
-        """Wait until it is this lease's turn; False when it has not come in `patience_s`.
+    async def turn(self, lease: str, key_id: str, scope: str, until: float) -> bool:
+        """Wait until this lease should ask again; False when it may not wait after that.
+
+        Args:
+            until: how long it may wait at all (trio's clock).
 
         Cancellation: the lease leaves its line.
         """
         place = self._places[lease] = _Place(scope)
-        self._somebody_is_here.set()
-        came = False
+        self._left.pop(lease, None)
+        self._news.set()
+        stays = False
         try:
-            with trio.move_on_after(patience_s):
+            with trio.move_on_at(min(until, trio.current_time() + _ASK_AGAIN_S)):
                 await place.turn.wait()
-                came = True
+            stays = place.turn.is_set() or trio.current_time() < until
         finally:
             del self._places[lease]
-            if not came:
+            if not stays:
                 self._left[lease] = key_id
-        return came
+                self._news.set()
+        return stays
+
+    def slot_is_free(self) -> None:
+        """A slot has been freed by this process: whose turn it is should hear of it now."""
+        if self._places:
+            self._news.set()
 
     async def call_up(self) -> None:
-        """Tell waiting calls when it is their turn, until cancelled."""
+        """Notify waiting calls when it is their turn, until cancelled."""
+        pause_s = _SHORTEST_PAUSE_S
         while True:
-            if not self._places and not self._left:
-                self._somebody_is_here = trio.Event()
-                await self._somebody_is_here.wait()
-            await self._call_up_once()
-            await trio.sleep(_ASK_EVERY_S)
+            with trio.move_on_after(pause_s if self._places or self._left else math.inf):
+                await self._news.wait()
+            is_news, self._news = self._news.is_set(), trio.Event()
+            is_moving = await self._call_up_once()
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            if is_news or is_moving:
+                pause_s = _SHORTEST_PAUSE_S
+            await trio.sleep(_SHORTEST_PAUSE_S)
 
-    async def _call_up_once(self) -> None:
+    async def _call_up_once(self) -> bool:
+        """Ask once for all; whether there was somebody to notify."""
         waiting = {lease: place.scope for lease, place in self._places.items()}
         left, self._left = self._left, {}
         try:
-            ready = await self._store.leases.wait(waiting, left, self._concurrency)
+            ready = await self._store.leases.wait(waiting, left, self._limits)
         except RedisAway as error:
             log.debug("nobody can be called up: %s", error)
             # Each asks for itself then, and hears that the relay cannot decide.
@@ -75,3 +91,4 @@ class WaitingRoom:
         for lease in ready:
             if place := self._places.get(lease):
                 place.turn.set()
+        return bool(ready)

@@ -9,12 +9,14 @@
 --          15 what of it cannot be bounded ('' = nothing)
 --          16 usual requests per window (0 = any)  17 usual window, ms
 --          18 requests of the whole relay at one time (0 = any)  19 budgets of the whole relay
---          20 how many may wait for one slot's kind  21 how long for one of the relay's, ms
+--          20 how many may wait in one line  21 how long for a slot that keys share, ms
 --          22 '' asks for the first time, 'waits' has waited, 'last' may not wait any more
 --          23 its max_tokens  24 what those cost as output, micro-dollars
 --          25 how many budgets more may be under way at a soft one
+--          26 percent of shared slots that one of several keys may have
 -- Returns  {'refused', code, detail, back in seconds or ''}  or
---          {'wait', scope, ms}: the lease stands in the line for a slot of the scope  or
+--          {'wait', scope, ms}: the lease stands in the line for a slot of the scope: its key's, the
+--          relay's or the accounts'  or
 --          {'admitted', account id, version and name, key's name, model globs and 1 if it is told
 --           the account, how many could serve, 'kept' | 'moved' | 'new' conversation or '',
 --           skipped accounts as JSON, the key's fullest budget as JSON or ''}
@@ -90,29 +92,36 @@ if counts then
 end
 
 -- A place in line is worth something only to who may run otherwise, so this comes late.
+local function waits(line, wait, accounts)
+  if wait <= 0 or ARGV[22] == 'last' then return nil end
+  if not stand_in_line(line, lease, key, tonumber(ARGV[20]), now, accounts) then return nil end
+  if ARGV[22] ~= '' then leave_lines(lease, key, line) end
+  return {'wait', line, wait}
+end
+
 if counts or kind == 'count_tokens' then
-  local concurrency, may_wait = tonumber(k[14]) or 0, ARGV[22] ~= 'last'
-  local lines = {
-    {'key:' .. key, named('inflight_key', key), concurrency, tonumber(k[20]) or 0, 'concurrency'},
-    {'relay', NAME.leases, tonumber(ARGV[18]), tonumber(ARGV[21]), 'relay_full'}}
-  for _, line in ipairs(lines) do
-    local scope, running, most, wait, code = unpack(line)
-    if most > 0 and not has_room(scope, lease, redis.call('ZCARD', running), most) then
-      if wait > 0 and may_wait and stand_in_line(scope, lease, tonumber(ARGV[20]), now) then
-        return {'wait', scope, wait}
-      end
-      return refused(code, whole(most))
-    end
+  local most, running = tonumber(k[14]) or 0, named('inflight_key', key)
+  if most > 0 and not has_key_slot(scope, lease, redis.call('ZCARD', running), most) then
+    return waits(scope, tonumber(k[20]) or 0) or refused('concurrency', whole(most))
   end
+end
+-- Whatever holds a slot of the relay is asked for it: files and lists as well as messages.
+local wait_ms, relay_most, percent = tonumber(ARGV[21]), tonumber(ARGV[18]), tonumber(ARGV[26])
+if relay_most > 0
+  and not has_shared_slot(nil, lease, key, redis.call('ZCARD', NAME.leases), relay_most, percent) then
+  return waits('relay', wait_ms) or refused('relay_full', whole(relay_most))
 end
 
 local wanted = affinity ~= '' and account_of(affinity, now) or nil
-local ask = {bound = bound, wanted = wanted, model = model, class = class, groups = k[6],
-  cost = counts and cost, is_batch = is_batch}
+local ask = {lease = lease, key = key, percent = percent, bound = bound, wanted = wanted,
+  model = model, class = class, groups = k[6], cost = counts and cost, is_batch = is_batch}
 local found = choose(ask, {}, now)
 local best = found.best
 if not best then
   if found.known == 0 then return refused('no_account') end
+  if found.full then
+    return waits('accounts', wait_ms, found.full) or refused('account_full', whole(found.slots))
+  end
   return refused('account_' .. found.why, model, found.back)
 end
 
@@ -126,7 +135,8 @@ redis.call('HSET', named('lease', lease), 'key', key, 'account', best.id, 'proce
 if ARGV[22] ~= '' then leave_lines(lease, key) end
 redis.call('ZADD', NAME.leases, now, lease)
 redis.call('ZADD', named('inflight_key', key), now, lease)
-take(lease, best, class, affinity, now)
+take(lease, key, best, class, affinity, now)
+note_served(best.id, key)
 for _, holder in ipairs(holders) do hold(holder, cost, 1) end
 hold_account(lease, nil, best, counts and cost)
 if rate_max > 0 and (counts or kind == 'count_tokens') then

@@ -22,8 +22,10 @@ local function maps_any(id, models)
   return false
 end
 
--- Judges one account for `ask` ({bound, wanted, model, class, groups, cost, is_batch}).
--- Returns  the account, or nil with its name, why not, and when it will be back (ms or nil)
+-- Judges one account for `ask` ({lease, key, percent, bound, wanted, model,
+-- class, groups, cost, is_batch}).
+-- Returns  the account, or nil with its name, why not, when it will be back (ms or nil), and how
+--          many slots it has if they are what is missing
 local function judged(id, ask, tried, now)
   local f = state_fields(ask.class)
   local a = redis.call('HMGET', named('account', id), 'name', 'enabled', 'version', 'state',
@@ -43,7 +45,9 @@ local function judged(id, ask, tried, now)
   if why then return nil, a[1], why, back end
   if a[10] and tonumber(a[10]) <= now then return nil, a[1], 'expired' end
   local load, most = redis.call('ZCARD', named('inflight_account', id)), tonumber(a[9]) or 0
-  if most > 0 and load >= most then return nil, a[1], 'full' end
+  if most > 0 and not has_shared_slot(id, ask.lease, ask.key, load, most, ask.percent) then
+    return nil, a[1], 'full', nil, most
+  end
   local budgets = a[20] and a[20] ~= '' and a[20]
   if budgets and ask.cost then
     local passed = check_budgets('account:' .. id, budgets, ask.cost, now)
@@ -69,12 +73,13 @@ end
 
 -- Returns  {best = account or nil, able = how many could serve, known = how many there are,
 --          why = what keeps the rest from serving, back = when the first is back (ms or nil),
---          skipped = JSON of reason → names, or ''}
+--          skipped = JSON of reason → names, or '',
+--          full = accounts that only want for a slot, or nil, slots = how many those have}
 local function choose(ask, tried, now)
   local found, able, skipped = {able = 0, known = 0, why = ''}, {}, nil
   local ids = ask.bound ~= '' and {ask.bound} or redis.call('SMEMBERS', NAME.accounts)
   for _, id in ipairs(ids) do
-    local a, label, why, back = judged(id, ask, tried, now)
+    local a, label, why, back, slots = judged(id, ask, tried, now)
     if a or label then found.known = found.known + 1 end
     if a then
       found.able = found.able + 1
@@ -82,6 +87,10 @@ local function choose(ask, tried, now)
       if not able[1] or a.priority < able[1].priority then able = {} end
       if not able[1] or a.priority == able[1].priority then able[#able + 1] = a end
     elseif label and why ~= 'tried' then
+      if slots then
+        found.full, found.slots = found.full or {}, (found.slots or 0) + slots
+        table.insert(found.full, id)
+      end
       skipped = skipped or {}
       skipped[why] = skipped[why] or {}
       -- Decisions stay small, however many accounts there are.
@@ -101,9 +110,9 @@ local function choose(ask, tried, now)
 end
 
 -- Gives a lease its slot at a chosen account, which its conversation then keeps for an hour.
-local function take(lease, account, class, affinity, now)
+local function take(lease, key_id, account, class, affinity, now)
   local key = named('account', account.id)
-  redis.call('ZADD', named('inflight_account', account.id), now, lease)
+  redis.call('ZADD', named('inflight_account', account.id), share_of(key_id), lease)
   redis.call('HSET', key, 'used_at', whole(now))
   if account.by_turn then
     redis.call('HSET', key, 'turn', string.format('%.17g', account.turn + 1 / account.weight))

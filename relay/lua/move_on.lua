@@ -8,14 +8,17 @@
 --          it rests (1: it rests at once)
 --          8 '1' when the same account may be asked again  9 micro-dollars that the failed
 --          attempt is booked with  10 that attempt, for the books of a process that dies
---          11 '1' when the failure may lie on a way that all accounts share  12… accounts that
---          were tried
--- Returns  {'none'}, {'again'}  or  {'moved', account id, version, name, skipped accounts as JSON}
+--          11 '1' when the failure may lie on a way that all accounts share
+--          12 how many may wait in one line  13 '' asks for the first time, 'waits' has waited,
+--          'last' may not wait any more  14 percent of an account's slots that one of several keys
+--          may have  15… accounts that were tried
+-- Returns  {'none'}, {'again'}, {'wait'}: it stands in line for a slot of an account, and asks once
+--          more, without a state  or  {'moved', account id, version, name, skipped accounts as JSON}
 local lease, state, class, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local rest, longest, least = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local l = redis.call('HMGET', named('lease', lease), 'account', 'state', 'affinity', 'model',
   'class', 'groups', 'kind', 'call_most', 'call_expected', 'holders', 'held_account', 'lost',
-  'lost_held', 'most', 'soft_burst')
+  'lost_held', 'most', 'soft_burst', 'key')
 if not l[1] or l[2] then return {'none'} end
 local now, failed = now_ms(), named('account', l[1])
 
@@ -60,12 +63,13 @@ local function cool_down(ask)
 end
 
 local tried = {}
-for i = 12, #ARGV do tried[ARGV[i]] = true end
-local cost = reservation(l[8], l[9])
+for i = 15, #ARGV do tried[ARGV[i]] = true end
+local key, cost = l[16], reservation(l[8], l[9])
 local counts = l[7] == 'messages' or l[7] == 'batch'
 -- Leases of the release before do not say how many budgets more may be under way: it was one.
 cost.burst = tonumber(l[15]) or 1
-local ask = {bound = '', model = l[4], class = l[5], groups = l[6], cost = counts and cost}
+local ask = {lease = lease, key = key, percent = tonumber(ARGV[14]), bound = '', model = l[4],
+  class = l[5], groups = l[6], cost = counts and cost}
 if state ~= '' and redis.call('EXISTS', failed) == 1 then cool_down(ask) end
 -- A lost attempt is booked: beside it the next one needs its whole reservation again. That passes
 -- no bound either: what was lost before and now is spent, and the next one is as a new request.
@@ -74,7 +78,10 @@ local own = figure(l[14])
 local beside = {most = lost, expected = lost, burst = cost.burst, own = own,
   least = math.max(0, own - cost.most) + lost}
 for scope in string.gmatch(lost > 0 and l[10] or '', '[^\n]+') do
-  if check_budgets(scope, budgets_of(scope, lease), beside, now) then return {'none'} end
+  if check_budgets(scope, budgets_of(scope, lease), beside, now) then
+    if ARGV[13] ~= '' then leave_lines(lease, key) end
+    return {'none'}
+  end
   again[#again + 1] = scope
 end
 local found = choose(ask, tried, now)
@@ -99,10 +106,15 @@ if not found.best and ARGV[8] == '1' then
   note_attempt()
   return {'again'}
 end
+local has_place = not found.best and found.full and ARGV[13] ~= 'last'
+  and stand_in_line('accounts', lease, key, tonumber(ARGV[12]), now, found.full)
 redis.call('ZREM', named('inflight_account', l[1]), lease)
+if has_place then return {'wait'} end
+if ARGV[13] ~= '' then leave_lines(lease, key) end
 if not found.best then return {'none'} end
 redis.call('HSET', named('lease', lease), 'account', found.best.id)
 note_attempt()
 hold_account(lease, l[11], found.best, counts and cost)
-take(lease, found.best, l[5], l[3], now)
+take(lease, key, found.best, l[5], l[3], now)
+note_served(found.best.id, key)
 return {'moved', found.best.id, found.best.version, found.best.name, found.skipped}

@@ -82,9 +82,10 @@ class Settings:
     rate_max: int = 100
     rate_window_s: float = 60.0
     max_concurrent: int = 0
-    # Calls that wait for a slot, of the whole relay or of a key that says how long it waits.
+    # Calls that wait for a slot, of the whole relay, an account or a key that says how long.
     most_waiting: int = 100
     wait_s: float = 30.0
+    key_percent: int = 90
     budgets: tuple[tuple[str, str], ...] = ()
     budget_mode: str = ""
     soft_burst: float = 1.0
@@ -457,6 +458,8 @@ OPTIONS = (
            "calls that wait in one line for a slot; more are refused"),
     Option("wait_s", "limits.waitTimeout", "", _ms(0),
            "ms that a call waits for a slot"),
+    Option("key_percent", "limits.keySharePercent", "", _whole(1, 100, " of percent"),
+           "percent of an account's or the relay's slots that one of several keys may have"),
     Option("budget_daily", "limits.budgetDaily", "", _dollars, "dollars of the whole relay a day"),
     Option("budget_weekly", "limits.budgetWeekly", "", _dollars,
            "dollars of the whole relay a week"),

@@ -19,9 +19,9 @@ __all__ = ["Arg", "Database", "flat", "pairs", "scripts"]
 _STATES = ("common", "alert", "states")
 _WEBHOOK = ("common", "webhook")
 _UNIQUE = ("common", "unique")
-_CHOOSE = (*_STATES, "limits", "buckets", "choose")
+_CHOOSE = (*_STATES, "limits", "lines", "buckets", "choose")
 _SCRIPTS = {
-    "admit": (*_CHOOSE, "history", "lines"),
+    "admit": (*_CHOOSE, "history"),
     "wait": ("common", "lines"),
     "move_on": (*_CHOOSE, "health"),
     "settle": (*_STATES, "limits", "history", "health", "count", "buckets"),

@@ -72,6 +72,7 @@ class LeaseTable:
         args += [limits.rate_max, limits.rate_ms, limits.concurrency, limits.budgets]
         args += [limits.most_waiting, limits.wait_ms, waited]
         args += [estimate.max_tokens, estimate.output_micros, limits.soft_burst]
+        args += [limits.key_percent]
         reply = await self._db.run("admit", [NAMES["leases"]], args)
         if reply[0] == b"refused":
             return Refused(*(part.decode() for part in reply[1:]))
@@ -92,16 +93,16 @@ class LeaseTable:
         )
 
     async def wait(
-        self, waiting: Mapping[str, str], left: Mapping[str, str], concurrency: int
+        self, waiting: Mapping[str, str], left: Mapping[str, str], limits: RelayLimits
     ) -> set[str]:
         """Which of the waiting leases have a slot before them now; see lua/wait.lua.
 
         Args:
             waiting: scope by lease.
             left: key by lease, of those that wait no more.
-            concurrency: requests of the whole relay at one time.
         """
-        args: list[Arg] = [_SILENCE_MS, concurrency, len(left), *flat(left), *flat(waiting)]
+        args: list[Arg] = [_SILENCE_MS, limits.concurrency, limits.key_percent]
+        args += [len(left), *flat(left), *flat(waiting)]
         reply = await self._db.run("wait", [NAMES["waiting_seen"]], args)
         return {lease.decode() for lease in reply}
 
@@ -114,17 +115,24 @@ class LeaseTable:
         may_repeat: bool = False,
         lost_micros: int = 0,
         lost: bytes = b"",
-    ) -> Moved | Again | None:
-        """Another account for a lease, the same one again, or None; see lua/move_on.lua.
+        limits: RelayLimits = NO_LIMITS,
+        waited: str = "last",
+    ) -> Moved | Again | Waiting | None:
+        """Another account for a lease, the same one again, a place in line, or None.
+
+        See lua/move_on.lua.
 
         Args:
             lost_micros: what the failed attempt is booked with.
             lost: that attempt as JSON, kept in case that the process dies.
+            waited: '', or 'waits' when it has stood in line, or 'last' when it may not any more.
         """
         args: list[Arg] = [lease, rest.state, rest.model_class, rest.reason, rest.rest_ms]
         args += [rest.longest_ms, rest.least, int(may_repeat), lost_micros, lost]
-        args += [int(rest.may_be_shared), *tried]
+        args += [int(rest.may_be_shared), limits.most_waiting, waited, limits.key_percent, *tried]
         reply = await self._db.run("move_on", [NAMES["leases"]], args)
+        if reply[0] == b"wait":
+            return Waiting("accounts", limits.wait_ms)
         if reply[0] != b"moved":
             return Again() if reply[0] == b"again" else None
         account, version, account_name = (part.decode() for part in reply[1:4])

@@ -37,6 +37,8 @@ NAMES = {
     "spend": "{relay}:spend:%s",
     "waiting": "{relay}:waiting:%s",
     "waiting_seen": "{relay}:waiting:seen",
+    "waiting_calls": "{relay}:waiting:calls",
+    "served": "{relay}:served:%s",
     "window": "{relay}:window:%s:%s",
     "tokens": "{relay}:tokens:%s",
     "average": "{relay}:average:%s",

@@ -96,8 +96,9 @@ class RelayLimits:
     """What counts for every key: requests per window (0 = any), all at one time, and money.
 
     Args:
-        most_waiting: so many calls may wait for a slot of the relay, or of one key.
-        wait_ms: so long for one of the relay.
+        most_waiting: so many calls may wait in one line.
+        wait_ms: so long for a slot of the relay or of an account.
+        key_percent: of these one of several keys may have so much.
         soft_burst: what runs at a soft budget may pass it by so many budgets more at most.
     """
 
@@ -107,6 +108,7 @@ class RelayLimits:
     budgets: str = ""
     most_waiting: int = 0
     wait_ms: int = 0
+    key_percent: int = 100
     soft_burst: float = 1.0
 
 

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import trio
@@ -10,7 +11,7 @@ import trio
 from relay.simulator import Fault
 from relay.store import name
 
-from .conftest import BODY, OTHER_KEYS, SOON_S, UPSTREAM_KEY, Running
+from .conftest import BODY, OTHER_KEYS, SOON_S, UPSTREAM_KEY, Running, relay_running
 
 SECOND, THIRD = OTHER_KEYS
 NAMES = {UPSTREAM_KEY: "main", SECOND: "second", THIRD: "third"}
@@ -69,14 +70,15 @@ async def test_a_full_account_is_passed_over(relay: Running):
         assert served(relay) == {"second": 1, "main": 2}
 
 
-async def test_when_all_are_full_the_client_is_told_to_come_back(relay: Running):
-    await relay.ctx.accounts.edit("main", max_concurrency=1)
-    async with trio.open_nursery() as nursery, relay.sim.hold():
-        nursery.start_soon(ask, relay)
-        await relay.sim_got_a_request()
-        status, headers = await ask(relay)
-        assert (status, headers["retry-after"]) == (529, "1")
-    assert len(relay.sim.requests) == 1
+async def test_when_all_stay_full_the_client_is_told_to_come_back(redis_url: str, tmp_path: Path):
+    async with relay_running(redis_url, tmp_path, wait_s=0.05) as relay:
+        await relay.ctx.accounts.edit("main", max_concurrency=1)
+        async with trio.open_nursery() as nursery, relay.sim.hold():
+            nursery.start_soon(ask, relay)
+            await relay.sim_got_a_request()
+            status, headers = await ask(relay)
+            assert (status, headers["retry-after"]) == (529, "1")
+        assert len(relay.sim.requests) == 1
 
 
 async def test_an_account_serves_only_its_models(relay: Running):

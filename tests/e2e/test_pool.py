@@ -220,7 +220,7 @@ async def two_relays(
 async def test_an_accounts_limit_of_requests_holds_across_two_relays(
     redis_url: str, tmp_path: Path
 ):
-    async with two_relays(redis_url, tmp_path) as (one, two):
+    async with two_relays(redis_url, tmp_path, most_waiting=0) as (one, two):
         await one.ctx.accounts.edit("main", max_concurrency=3)
         codes: Counter[int] = Counter()
 

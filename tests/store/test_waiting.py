@@ -40,7 +40,7 @@ async def test_the_first_in_line_gets_the_free_slot_and_a_newcomer_does_not(busy
     assert await admit(busy, "new", limits=RelayLimits()) == Refused("concurrency", "1")
     assert isinstance(await admit(busy, "b", limits=LIMITS, waited="waits"), Waiting)
     waiting = {"b": "key:key_1", "a": "key:key_1"}
-    assert await busy.leases.wait(waiting, {}, 0) == {"a"}
+    assert await busy.leases.wait(waiting, {}, LIMITS) == {"a"}
     assert isinstance(await admit(busy, "a", limits=LIMITS, waited="waits"), Admitted)
     assert await line(busy) == [b"b"]
 
@@ -78,7 +78,7 @@ async def test_the_waiting_of_a_dead_process_are_passed_over(busy: Store):
         await admit(busy, lease, limits=LIMITS)
     await end(busy, "first")
     await busy._db.call("ZADD", name("waiting_seen"), 1, "dead")
-    assert await busy.leases.wait({"alive": "key:key_1"}, {}, 0) == {"alive"}
+    assert await busy.leases.wait({"alive": "key:key_1"}, {}, LIMITS) == {"alive"}
     assert await line(busy) == [b"alive"]
 
 
@@ -86,13 +86,13 @@ async def test_who_leaves_makes_room_in_the_line(busy: Store):
     for lease in ("a", "b"):
         await admit(busy, lease, limits=LIMITS)
     await end(busy, "first")
-    assert await busy.leases.wait({"b": "key:key_1"}, {"a": "key_1"}, 0) == {"b"}
+    assert await busy.leases.wait({"b": "key:key_1"}, {"a": "key_1"}, LIMITS) == {"b"}
 
 
 async def test_who_lost_its_place_asks_for_another(busy: Store):
     await admit(busy, "a", limits=LIMITS)
     await busy._db.call("DEL", name("waiting", "key:key_1"))
-    assert await busy.leases.wait({"a": "key:key_1"}, {}, 0) == {"a"}
+    assert await busy.leases.wait({"a": "key:key_1"}, {}, LIMITS) == {"a"}
     assert isinstance(await admit(busy, "a", limits=LIMITS, waited="waits"), Waiting)
 
 
@@ -102,9 +102,9 @@ async def test_the_relays_line_comes_after_the_keys(opened: Store):
     one = RelayLimits(concurrency=1, most_waiting=2, wait_ms=5000)
     assert isinstance(await admit(opened, "first", limits=one), Admitted)
     assert await admit(opened, "a", limits=one) == Waiting("relay", 5000)
-    assert await opened.leases.wait({"a": "relay"}, {}, 1) == set()
+    assert await opened.leases.wait({"a": "relay"}, {}, one) == set()
     await end(opened, "first")
-    assert await opened.leases.wait({"a": "relay"}, {}, 1) == {"a"}
+    assert await opened.leases.wait({"a": "relay"}, {}, one) == {"a"}
     assert isinstance(await admit(opened, "a", limits=one, waited="waits"), Admitted)
     assert await line(opened, "relay") == []
 

@@ -107,6 +107,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         maxWaiting = 7
         blockedMessage = "Ask Kim."
         waitTimeout = 5000
+        keySharePercent = 75
         budgetDaily = 12.5
         budgetTotal = 1000
         budgetMode = "strict"
@@ -195,6 +196,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "rate_window_s": 30.0,
         "max_concurrent": 40,
         "most_waiting": 7,
+        "key_percent": 75,
         "blocked_message": "Ask Kim.",
         "wait_s": 5.0,
         "budgets": (("daily", "12.5"), ("total", "1000")),
