@@ -13,6 +13,14 @@ from tests.fresh.machine import Machine
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 CHECKOUT = Path(__file__).parents[2]
+OF_EACH_FOLDER = (
+    "tests/unit/test_docs.py",
+    "tests/store/test_redis_child.py",
+    "tests/e2e/test_messages.py",
+    "tests/process/test_serving.py",
+    "tests/web/test_pages.py",
+    "tests/admin/test_access.py",
+)
 
 
 @pytest.fixture
@@ -40,6 +48,13 @@ def try_out(machine: Machine, user: str = "root") -> dict[str, Any]:
     assert done.returncode == 0, done.stdout
     seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return seen
+
+
+def run_tests(
+    machine: Machine, *arguments: str, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    command = ["./tests/run", "-q", "-p", "no:cacheprovider", *arguments]
+    return machine.run(command, timeout_s=timeout_s)
 
 
 def install_curl(machine: Machine) -> None:
@@ -82,8 +97,17 @@ def test_a_user_without_venv_is_told_what_to_ask_the_administrator_for(
     assert "ask its administrator for: apt-get install python3-venv" in done.stdout
 
 
-def test_the_tests_run_on_a_bare_machine(bare: Machine) -> None:
-    done = bare.run(["./tests/run", "-q", "-p", "no:cacheprovider"], timeout_s=900)
+def test_the_tests_get_what_they_need_on_a_bare_machine(bare: Machine) -> None:
+    # One file of each folder that needs something else of the machine.
+    done = run_tests(bare, *OF_EACH_FOLDER, timeout_s=600)
+
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert " passed" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.soak
+def test_all_tests_of_any_user_pass_on_a_bare_machine(bare: Machine) -> None:
+    done = run_tests(bare, timeout_s=1800)
 
     assert done.returncode == 0, done.stdout[-4000:]
     assert " passed" in done.stdout.splitlines()[-1]
