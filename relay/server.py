@@ -107,7 +107,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
         relay_limits = _relay_limits(settings)
         upstreams = Upstreams(connect_timeout_s=settings.connect_timeout_s, inner_networks=networks)
         audit = Audit(opened, safe)
-        alerts = Alerts(opened, settings.webhooks, relay_limits.budgets, post)
+        alerts = Alerts(opened, settings.webhooks, relay_limits.budgets, post, audit.note)
         ctx = Context(
             settings=settings,
             store=opened,

@@ -147,7 +147,7 @@ class Users:
             await self._keep_an_admin(user, "")
         await self._store.users.change(name, {"enabled": "1" if enabled else ""})
         if not enabled:
-            await self.sign_out_everywhere(name)
+            await self._close_all(name)
         await self._audit.note("user.enable" if enabled else "user.disable", name)
         return await self.find(name)
 
@@ -155,7 +155,7 @@ class Users:
         """Remove a user for good; what they did stays in the audit."""
         user = await self.find(name)
         await self._keep_an_admin(user, "")
-        await self.sign_out_everywhere(name)
+        await self._close_all(name)
         await self._store.users.remove(name)
         await self._attempts.forget(name)
         await self._audit.note("user.remove", name, {"role": user.role})
@@ -172,7 +172,7 @@ class Users:
         _check(name, password, user.role)
         kept = await passwords.hashed(password, self._hashing)
         await self._store.users.change(name, {"password": kept})
-        await self.sign_out_everywhere(name)
+        await self._close_all(name)
         await self._audit.note("user.password", name)
         return user
 
@@ -360,15 +360,25 @@ class Users:
     async def sign_everybody_out(self) -> None:
         """Close every session there is."""
         for name in await self._store.users.names():
-            await self.sign_out_everywhere(name)
+            await self._close_all(name)
+        await self._audit.note("session.close_all", "everybody")
+
+    async def sign_out(self, session: Session) -> None:
+        """End a session by its own browser, which is nobody's change to anybody."""
+        await self._store.users.close_sessions(session.user.name, [session.id])
 
     async def close_session(self, name: str, session_id: str) -> None:
         """Sign one browser of a user out."""
         if any(same_secret(one.id, session_id) for one in await self.sessions(name)):
             await self._store.users.close_sessions(name, [session_id])
+            await self._audit.note("session.close", f"user {name}")
 
     async def sign_out_everywhere(self, name: str) -> None:
         """Close every session of a user."""
+        await self._close_all(name)
+        await self._audit.note("session.close_all", f"user {name}")
+
+    async def _close_all(self, name: str) -> None:
         await self._store.users.close_sessions(name, await self._store.users.sessions(name))
 
 

@@ -168,6 +168,13 @@ class Federation:
     def header(self, kept: Kept) -> Header:
         return _bearer(kept.token)
 
+    def may_read(self, kept: Kept) -> bool:
+        """Whether the identity token's file lies where the settings allow it."""
+        try:
+            return _is_below(Path(kept.options.get("identity_token_file", "")), self._folders)
+        except (OSError, RuntimeError, ValueError):
+            return False
+
     async def renew(self, kept: Kept) -> oauth.Grant:
         options = kept.options
         return await oauth.federate(
@@ -198,6 +205,11 @@ def table(
     }
 
 
+def _is_below(path: Path, folders: Sequence[Path]) -> bool:
+    real = path.resolve()
+    return any(real.is_relative_to(folder.resolve()) for folder in folders)
+
+
 def _token_in(path: str, folders: Sequence[Path]) -> str:
     """The identity token, read anew each time: the platform rotates the file.
 
@@ -208,7 +220,7 @@ def _token_in(path: str, folders: Sequence[Path]) -> str:
     try:
         # Where all links lead, as platforms rotate their tokens by links.
         real = Path(path).resolve()
-        if not any(real.is_relative_to(folder.resolve()) for folder in folders):
+        if not _is_below(real, folders):
             raise AccountProblem(
                 "The identity token file lies in no folder of claude.identityTokenFolders."
             )

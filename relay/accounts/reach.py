@@ -66,6 +66,21 @@ class Reach:
         if proxy:
             await self._judge(proxy, "proxy")
 
+    async def leads_inside(self, base_url: str, proxy: str) -> str:
+        """The first of an account's addresses, as a field's name, that lies inside; or empty.
+
+        Args:
+            proxy: the account's own one; empty for none.
+        """
+        for field, url in (("base_url", base_url), ("proxy", proxy)):
+            if not url or (field == "base_url" and self._is_usual(url)):
+                continue
+            try:
+                await self._judge(url, field)
+            except AccountProblem:
+                return field
+        return ""
+
     async def _judge(self, url: str, field: str) -> None:
         _, host, port = origin(url)
         # A name that is not known now is judged when it is connected to.

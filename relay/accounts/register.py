@@ -12,7 +12,7 @@ import trio
 
 from relay import rules, versions
 from relay.accounts import values
-from relay.accounts.kinds import KIND_NAMES, Kept, Kind
+from relay.accounts.kinds import KIND_NAMES, Federation, Kept, Kind
 from relay.accounts.reach import Reach
 from relay.accounts.values import Account, AccountProblem, Credential
 from relay.audit import Audit
@@ -272,6 +272,26 @@ class Accounts:
     async def _check_reach(self, account_id: str, fields: Mapping[str, str]) -> None:
         proxy = self._own_proxy(account_id, fields)
         await self._reach.check(fields["kind"], fields["base_url"], proxy)
+
+    async def doubts(self, account_id: str) -> Sequence[tuple[str, bool]]:
+        """Which of today's rules for roles an account does not follow, as it may when the command
+        line or an earlier release has set it: sentences, and whether somebody has to look."""
+        fields = await self.fields(account_id)
+        kind, kept = self.kind(fields), self.kept(account_id, fields)
+        found = []
+        own_proxy = self._own_proxy(account_id, fields)
+        if field := await self._reach.leads_inside(kept.base_url, own_proxy):
+            is_meant = fields.get("named_by") == "machine"
+            by = "set on the command line" if is_meant else "a role may have set it"
+            found.append((
+                f"Its {field} lies in a private network or on this machine, outside of"
+                f" claude.innerNetworks; {by}.",
+                not is_meant,
+            ))  # fmt: skip
+        if isinstance(kind, Federation) and not kind.may_read(kept):
+            text = "Its identity token file lies in no folder of claude.identityTokenFolders."
+            found.append((text, True))
+        return found
 
     async def _write(self, account_id: str, fields: Mapping[str, str], seen: str) -> None:
         def version(kept: Mapping[str, str]) -> str:

@@ -99,18 +99,37 @@ class Delivered:
     duration_ms: int
 
 
+class Note(Protocol):
+    """Writes into the audit; see Audit.note()."""
+
+    async def __call__(
+        self,
+        action: str,
+        subject: str,
+        before: Mapping[str, object] | None = None,
+        after: Mapping[str, object] | None = None,
+    ) -> None: ...
+
+
 class Alerts:
     """Adds alerts, notices those that nobody adds, and delivers them.
 
     Args:
         relay_budgets: the whole relay's, as limits.budgets() writes them.
         post: what sends to a webhook.
+        note: writes tests and retries into the audit; None where nobody asks for any.
     """
 
     def __init__(
-        self, store: Store, webhooks: Sequence[Webhook], relay_budgets: str, post: Post
+        self,
+        store: Store,
+        webhooks: Sequence[Webhook],
+        relay_budgets: str,
+        post: Post,
+        note: Note | None = None,
     ) -> None:
         self._store = store
+        self._note = note
         self._relay_budgets = relay_budgets
         self._post = post
         self.webhooks = tuple(webhooks)
@@ -233,6 +252,7 @@ class Alerts:
         await self._store.alerts.note_delivery(webhook.id, line)
         duration_ms = round((trio.current_time() - started) * 1000)
         ok = not outcome.error
+        await self._audited("webhook.test", webhook, ok=ok)
         return Delivered(webhook.name, ok, outcome.status, outcome.error, duration_ms)
 
     async def send_now(
@@ -292,7 +312,13 @@ class Alerts:
 
     async def retry(self, webhook: Webhook, alert_id: str = "") -> int:
         """Let a webhook have its dead alerts after all, or one of them; how many there were."""
-        return await self._store.alerts.revive(webhook.id, alert_id)
+        count = await self._store.alerts.revive(webhook.id, alert_id)
+        await self._audited("webhook.retry", webhook, alert=alert_id or "all", count=count)
+        return count
+
+    async def _audited(self, action: str, webhook: Webhook, **what: object) -> None:
+        if self._note is not None:
+            await self._note(action, webhook.name, None, what)
 
 
 def shown(dead: Dead) -> dict[str, object]:

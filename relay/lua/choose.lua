@@ -43,7 +43,7 @@ local function judged(id, ask, tried, now)
   local why, back = rest_of(a[4], a[5], a[6], now)
   if not why and ask.class ~= '' then why, back = rest_of(a[17], a[18], a[19], now) end
   if why then return nil, a[1], why, back end
-  if a[10] and tonumber(a[10]) <= now then return nil, a[1], 'expired' end
+  if a[10] and (tonumber(a[10]) or math.huge) <= now then return nil, a[1], 'expired' end
   local load, most = redis.call('ZCARD', named('inflight_account', id)), tonumber(a[9]) or 0
   if most > 0 and not has_shared_slot(id, ask.lease, ask.key, load, most, ask.percent) then
     return nil, a[1], 'full', nil, most

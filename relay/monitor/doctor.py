@@ -3,6 +3,7 @@
 It changes nothing, starts nothing and tells nobody.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -110,6 +111,7 @@ async def _admissions(look: Look, here: Site, settings: Settings) -> Sequence[Fi
             accounts = [one for one in await ctx.accounts.list() if one.enabled]
             for one in accounts:
                 nursery.start_soon(_try, ctx, one, found)
+                nursery.start_soon(_reach, ctx, one, found)
     except* (VaultError, PricesError, RedisAway) as group:
         problem = f"No account was tried: {group.exceptions[0]}"
     if problem:
@@ -117,7 +119,7 @@ async def _admissions(look: Look, here: Site, settings: Settings) -> Sequence[Fi
     if not found:
         text = "There is no account yet, so nothing can be served."
         return [Finding("admission", WARNING, text, "relay account add NAME")]
-    return sorted(found, key=lambda one: one.subject)
+    return sorted(found, key=lambda one: (one.check, one.subject))
 
 
 async def _try(ctx: Context, one: Account, found: list[Finding]) -> None:
@@ -133,3 +135,13 @@ async def _try(ctx: Context, one: Account, found: list[Finding]) -> None:
             level = OK if result.ok else CRITICAL if result.is_refused else WARNING
             text = result.message
     found.append(Finding("admission", level, text, "" if level == OK else advice, one.name))
+
+
+async def _reach(ctx: Context, one: Account, found: list[Finding]) -> None:
+    """Say where an account leads that no role could make it lead today."""
+    # Whether it can be read at all is said with its admission.
+    with trio.move_on_after(_ACCOUNT_DEADLINE_S), contextlib.suppress(AccountProblem, VaultError):
+        for text, needs_look in await ctx.accounts.doubts(one.id):
+            advice = "allow it by that setting if it is meant; else change the account"
+            level = WARNING if needs_look else OK
+            found.append(Finding("reach", level, text, advice if needs_look else "", one.name))

@@ -56,7 +56,7 @@ async def sign_in(visit: Visit) -> Response:
         return response
     # A token that somebody else may know must not become this person's.
     if visit.session is not None:
-        await users.close_session(visit.session.user.name, visit.session.id)
+        await users.sign_out(visit.session)
     agent = visit.request.headers.get("User-Agent", "")
     token = await users.open_session(user, visit.way.address, agent)
     response = visit.redirect(visit.given("next") or "/web")
@@ -66,7 +66,7 @@ async def sign_in(visit: Visit) -> Response:
 
 async def sign_out(visit: Visit) -> Response:
     """End this session."""
-    await visit.ctx.users.close_session(visit.who.user.name, visit.who.id)
+    await visit.ctx.users.sign_out(visit.who)
     response = visit.redirect("/web/sign-in", "signed_out")
     forget_cookie(visit, response)
     return response

@@ -123,6 +123,21 @@ async def test_redirects_are_not_followed(redis_url: str, tmp_path: Path):
     assert inside.taken == []
 
 
+async def test_tests_and_retries_stand_in_the_audit(redis_url: str, tmp_path: Path):
+    async with (
+        receiving() as receiver,
+        relay_running(redis_url, tmp_path, webhooks=(receiver.webhook(),)) as relay,
+    ):
+        alerts = relay.ctx.alerts
+        await alerts.test("ops")
+        await alerts.retry(alerts.find("ops"), "alert_1")
+        written = (await relay.ctx.audit.newest(2))[::-1]
+    assert [(one.action, one.subject, one.after) for one in written] == [
+        ("webhook.test", "ops", {"ok": True}),
+        ("webhook.retry", "ops", {"alert": "alert_1", "count": 0}),
+    ]
+
+
 async def test_a_slow_receiver_holds_up_nobody_else(redis_url: str, tmp_path: Path):
     async with receiving(is_slow=True) as slow, receiving() as quick:
         webhooks = (slow.webhook(), quick.webhook(name="quick"))

@@ -1,12 +1,15 @@
 """Accounts as they are made, changed, kept and taken away."""
 
+import ipaddress
 import json
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
 from relay.accounts import AccountProblem, Accounts, kinds
+from relay.accounts.reach import Reach
 from relay.store import Store, name
 from relay.vault import Vault
 
@@ -149,6 +152,51 @@ async def test_an_identity_token_never_goes_over_plain_http(accounts: Accounts):
         await accounts.add(
             "main", kind="federation", base_url="http://api.example", options=FEDERATED
         )
+
+
+@pytest.mark.parametrize(
+    ("url", "named_by", "networks", "doubts"),
+    [
+        ("http://10.0.0.5", "machine", "", [False]),
+        ("http://10.0.0.5", "", "", [True]),
+        ("http://10.0.0.5", "role", "", [True]),
+        ("http://[::ffff:10.0.0.5]", "", "", [True]),
+        ("http://169.254.169.254", "", "", [True]),
+        ("http://10.0.0.5", "", "10.0.0.0/8", []),
+        ("https://192.0.9.1", "", "", []),
+        (URL, "", "", []),
+    ],
+)
+async def test_accounts_that_lead_inside_are_listed(
+    opened: Store, url: str, named_by: str, networks: str, doubts: list[bool]
+):
+    """Somebody has to look at those that an earlier release let anybody with a role set."""
+    allowed = [ipaddress.ip_network(networks)] if networks else []
+    accounts = Accounts(opened, VAULT, kinds.table(None), reach=Reach(URL, allowed))
+    made = await accounts.add("main", base_url=url, secret="s")
+    await opened.accounts.change(made.id, {"named_by": named_by})
+    assert [needs_look for _, needs_look in await accounts.doubts(made.id)] == doubts
+
+
+@pytest.mark.parametrize(
+    ("folders", "file", "fits"),
+    [
+        ([], "/run/token", False),
+        (["/run"], "/run/token", True),
+        (["/run/tokens"], "/run/token", False),
+        (["/run"], "/run/../etc/passwd", False),
+        (["/run"], "/run/\0", False),
+    ],
+)
+async def test_federations_whose_token_no_folder_holds_are_listed(
+    opened: Store, folders: list[str], file: str, fits: bool
+):
+    table = kinds.table(None, [Path(folder) for folder in folders])
+    accounts = Accounts(opened, VAULT, table, reach=Reach(OWN))
+    made = await accounts.add("main", kind="federation", base_url=OWN, options=FEDERATED)
+    options = json.dumps({**FEDERATED, "identity_token_file": file})
+    await opened.accounts.change(made.id, {"options": options})
+    assert bool(await accounts.doubts(made.id)) is not fits
 
 
 async def test_an_account_that_must_sign_in_first_is_expired_until_then(accounts: Accounts):

@@ -209,6 +209,12 @@ async def test_an_account_with_figures_that_are_none_is_listed(office: Office, s
     assert shown.headroom == 1.0
 
 
+@pytest.mark.parametrize("stored", ["x", "inf", "nan", "", "1e25", "9" * 400])
+async def test_a_token_until_a_time_that_is_none_stops_no_admission(ready: Store, stored: str):
+    await ready._db.call("HSET", name("account", "acc_1"), "token_until", stored)
+    assert isinstance(await admit(ready, "req_1"), Admitted)
+
+
 async def test_a_cooldown_until_a_year_that_cannot_be_is_over(ready: Store):
     fields = ("state", "cooling", "state_until", "253402300800000")
     await ready._db.call("HSET", name("account", "acc_1"), *fields)

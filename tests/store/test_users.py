@@ -403,6 +403,27 @@ async def test_sessions_end_with(users: Users, end: str):
     assert await users.sessions("kim") == []
 
 
+async def test_who_closes_sessions_stands_in_the_audit(opened: Store, users: Users):
+    """A browser that signs itself out changes nothing for anybody else."""
+    audit = Audit(opened, VAULT)
+    before = len(await audit.newest(50))
+    sessions = [await users.session(await opens(users)) for _ in range(3)]
+    assert sessions[0] is not None
+    assert sessions[1] is not None
+    await users.sign_out(sessions[0])
+    await users.close_session("kim", sessions[1].id)
+    await users.close_session("kim", "unknown")
+    await users.sign_out_everywhere("kim")
+    await users.sign_everybody_out()
+    written = (await audit.newest(50))[: -before or None][::-1]
+    assert [(one.action, one.subject) for one in written] == [
+        ("session.close", "user kim"),
+        ("session.close_all", "user kim"),
+        ("session.close_all", "everybody"),
+    ]
+    assert await users.sessions("kim") == []
+
+
 async def test_one_session_is_closed_by_its_owner_alone(users: Users):
     await users.add("lee", PASSWORD, "admin")
     token, other = await opens(users), await opens(users)
