@@ -91,7 +91,8 @@ class Attempt(Out):
 class Request(Out):
     """One request on the books; its attempts' costs, in micro-dollars, add up to its own.
 
-    `prices` is the version of the price table, empty where an older release booked it.
+    `prices` is the version of the price table, empty where an older release booked it. A request of
+    the kind `correction` holds what another one costs more or less; `corrects` is that one's place.
     """
 
     request_id: str
@@ -117,6 +118,7 @@ class Request(Out):
     part: int
     results: dict[str, int] | None
     prices: str
+    corrects: str
     attempts: list[Attempt]
 
 

@@ -1,6 +1,6 @@
 """Every path of the API: its method, what is sent and answered, and the role that it needs."""
 
-from relay.admin import accounts, keys, people, prices, requests, spent, whole
+from relay.admin import accounts, keys, people, prices, reprice, requests, spent, whole
 from relay.admin.document import Document, openapi
 from relay.admin.routing import (
     ADMIN,
@@ -82,6 +82,9 @@ BOOKS = (
     Route(method="GET", path="/usage/verify", role=ADMIN, do=spent.verify,
           query=spent.PeriodQuery, answer=spent.Verdict, patience_s=_LONG_S,
           summary="Rebuild the counters from the records and compare."),
+    Route(method="POST", path="/usage/reprice", role=ADMIN, do=reprice.reprice,
+          body=reprice.Reprice, answer=reprice.Repriced, patience_s=_LONG_S,
+          summary="Book anew what was booked without a row in the price table."),
     Route(method="GET", path="/reports", role=VIEWER, do=spent.reports, query=PageQuery,
           answer=Page[spent.DayReport], summary="The reports of days that were kept."),
     Route(method="GET", path="/reports/{date}", role=VIEWER, do=spent.report,

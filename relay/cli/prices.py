@@ -96,4 +96,7 @@ def update(file: Path, unsigned: bool, dropped: tuple[str, ...], as_json: bool) 
         return
     click.echo(f"The price table {done.version} takes the place of {done.before}.")
     for model, day in done.priced.items():
-        click.echo(f"{model} has a row now; it was booked without one since {day}.")
+        click.echo(
+            f"{model} has a row now; it was booked without one since {day}:"
+            f" relay usage reprice --from {day} --dry-run"
+        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay.cli.common import json_flag, print_json, sentences, table, with_context
+from relay.cli.reprice import reprice
 
 if TYPE_CHECKING:
     from relay.context import Context
@@ -17,7 +18,7 @@ BY = ("key", "owner", "account", "model", "client", "day", "hour", "month")
 _MOST_SHOWN = 50
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--since", metavar="WHEN", help="2026-11-23, 2026-11, 2026-11-23T14:00, 7d, 12h or"
               " yesterday (UTC); today when left out.")  # fmt: skip
 @click.option("--until", metavar="WHEN", help="The same; a day or month is taken whole. Now when"
@@ -31,8 +32,10 @@ _MOST_SHOWN = 50
 @click.option("--verify", "is_check", is_flag=True,
               help="Rebuild the counters from the records and compare.")  # fmt: skip
 @json_flag
+@click.pass_context
 @sentences
 def usage(
+    context: click.Context,
     since: str | None,
     until: str | None,
     by: tuple[str, ...],
@@ -44,6 +47,8 @@ def usage(
     as_json: bool,
 ) -> None:
     """Show what was used, in any period, by any of its dimensions."""
+    if context.invoked_subcommand is not None:
+        return
     start, end = _moment(since, "--since"), _moment(until, "--until", is_end=True)
     if is_check:
         if by or key_name or account_name or model or as_csv:
@@ -75,6 +80,9 @@ def usage(
         print_json(spreadsheet.as_json(found))
     else:
         _show(found)
+
+
+usage.add_command(reprice)
 
 
 def _moment(text: str | None, option: str, *, is_end: bool = False) -> datetime | None:

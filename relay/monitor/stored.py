@@ -112,7 +112,7 @@ async def _requests(opened: Store) -> tuple[int, int]:
     ended = [
         msgspec.json.decode(entry.record, type=_Ended)
         for entry in await opened.usage.newest_first(_MOST_RECORDS, since_ms=since_ms)
-        if entry.record
+        if entry.record and entry.state != "repriced"
     ]
     return len(ended), sum(is_failure(one.status, one.error) for one in ended)
 

@@ -86,6 +86,10 @@ class PricedRows:
                 since = found.since
         return False
 
+    def by_prompt(self, model: str, day: int) -> bool:
+        """Whether a model's price on a day goes by the size of the prompt."""
+        return self._priced(model, day)[0].above is not None
+
     def first_day(self, model: str) -> int | None:
         """The first day, in days since 1970, from which on a model has a row; None without one."""
         return min((row.since for row, _ in self._matches(model)), default=None)

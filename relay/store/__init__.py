@@ -40,6 +40,7 @@ from relay.store.values import (
     BrokenLease,
     Caller,
     Cell,
+    Correction,
     Counted,
     Entry,
     Estimate,
@@ -54,7 +55,8 @@ from relay.store.values import (
 __all__ = [
     "COUNTERS", "NOBODY", "NOTHING", "NO_LIMITS", "OTHER_MODEL", "REFUSALS",
     "SHARES", "SHORT_PERCENT",
-    "Admitted", "Again", "Booking", "BrokenLease", "Caller", "Cell", "Counted", "DatabaseLost",
+    "Admitted", "Again", "Booking", "BrokenLease", "Caller", "Cell", "Correction", "Counted",
+    "DatabaseLost",
     "Dead", "Entry", "Estimate", "Handed", "KeptBatch", "Moved", "NameTaken", "Orphan", "RedisAway",
     "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting", "name", "opened",
 ]  # fmt: skip

@@ -56,6 +56,7 @@ _SCRIPTS = {
     "note": (),
     "unpriced": (),
     "price_table": (),
+    "reprice": ("common", "limits", "count"),
 }
 _FSYNC_DEADLINE_S = 5.0
 

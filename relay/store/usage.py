@@ -16,7 +16,7 @@ import msgspec
 from relay.store.database import Arg, Database, flat
 from relay.store.names import NAMES, name
 from relay.store.shares import SHARES, USUAL_BYTES
-from relay.store.values import COUNTERS_LIFE_S, PLACES, Cell, Counted, Entry
+from relay.store.values import COUNTERS_LIFE_S, PLACES, Cell, Correction, Counted, Entry
 
 # So many hashes of a few kilobytes are read in one step, about a millisecond of Redis' time.
 _PERIODS_AT_ONCE = 50
@@ -160,6 +160,20 @@ class UsageTable:
         """Keep a day's report and hand `alert` on; False when it had been kept before."""
         args = [day, report, *flat(alert)]
         return bool(await self._db.run("report", [NAMES["reports"]], args))
+
+    async def replace_report(self, day: str, report: str) -> None:
+        """Store another report of a day instead of the one that is kept."""
+        await self._db.call("HSET", NAMES["reports"], day, report)
+
+    async def correct(
+        self, lock: str, owner: str, life_ms: int, corrections: Sequence[Correction]
+    ) -> bool:
+        """Book corrections as long as `owner` has the lock, which lives on; see lua/reprice.lua."""
+        args: list[Arg] = [owner, life_ms, COUNTERS_LIFE_S]
+        for one in corrections:
+            amounts = " ".join(f"{account}={micros}" for account, micros in one.amounts.items())
+            args += [one.key_id, one.model, one.at_ms, one.record, amounts]
+        return bool(await self._db.run("reprice", [name("lock", lock)], args))
 
     async def drop_reports(self, before: str) -> None:
         """Forget the reports of the days before a day."""

@@ -243,7 +243,7 @@ class Entry:
         id: its id in the stream of records, which holds the time of settling.
         at_ms: when the request was admitted, in whose hour and day it counts.
         model: the one it is counted under.
-        state: settled; or recovered, an estimate for a dead process.
+        state: settled; recovered, an estimate for a dead process; or repriced, a correction.
         replaces: the id of the estimate that this one stands for, or empty.
         record: JSON; empty where an estimate is replaced by nothing.
     """
@@ -254,6 +254,24 @@ class Entry:
     state: str
     replaces: str
     record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a request costs more, or less, than it was booked with.
+
+    Args:
+        at_ms: when the request was admitted, in whose hour and day it counts.
+        model: the one it is counted under.
+        record: JSON.
+        amounts: micro-dollars by account.
+    """
+
+    key_id: str
+    model: str
+    at_ms: int
+    record: bytes
+    amounts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,19 @@ from relay.usage.latest import Speed, programs, speed
 from relay.usage.periods import UsageProblem, moment
 from relay.usage.records import Attempt, Decision, Record, counters, decision, refusal
 from relay.usage.report import Ask, KeyUsage, Report, dollars, of_key, report, saved_by_cache
+from relay.usage.reprice import LOCK, Line, Plan, book, lock, plan
 from relay.usage.searching import Found, Search, is_place, search, when
 from relay.usage.sums import BY, Row
 from relay.usage.unpriced import Unpriced, note_unpriced, unpriced
 from relay.usage.verify import Difference, Verdict, verify
 
 __all__ = [
-    "BY", "COUNTERS", "Archive", "Ask", "Attempt", "Decision", "Difference", "Found", "KeyUsage",
-    "Record", "Report", "Row", "Search", "Speed", "Unpriced", "UsageProblem", "Verdict",
-    "counters", "daily", "decision", "dollars", "is_place", "is_short", "kept_reports",
-    "moment", "note_unpriced", "of_key",
+    "BY", "COUNTERS", "LOCK", "Archive", "Ask", "Attempt", "Decision", "Difference", "Found",
+    "KeyUsage",
+    "Line", "Plan", "Record", "Report", "Row", "Search", "Speed", "Unpriced",
+    "UsageProblem", "Verdict",
+    "book", "counters", "daily", "decision", "dollars", "is_place", "is_short", "kept_reports",
+    "lock", "moment", "note_unpriced", "of_key", "plan",
     "programs", "prune", "refusal", "report", "save_due", "saved_by_cache", "search",
     "speed", "tidy", "unpriced", "verify", "when",
 ]  # fmt: skip

@@ -14,10 +14,11 @@ _MOST = 1000
 
 
 class _Timed(msgspec.Struct):
-    """What is read of a record: milliseconds until its answer began, and who sent it."""
+    """What is read of a record: milliseconds until its answer began, who sent it, its kind."""
 
     first_byte_ms: int | None = None
     client: str = ""
+    kind: str = ""
 
 
 _TIMED = msgspec.json.Decoder(_Timed)
@@ -47,9 +48,8 @@ async def speed(store: Store, of_last: timedelta) -> Speed:
 async def programs(store: Store) -> Mapping[str, int]:
     """The programs that sent the newest thousand requests in Redis, the busiest first."""
     entries = await store.usage.newest_first(_MOST)
-    sent = Counter(
-        program_of(_TIMED.decode(entry.record).client) for entry in entries if entry.record
-    )
+    read = [_TIMED.decode(entry.record) for entry in entries if entry.record]
+    sent = Counter(program_of(one.client) for one in read if one.kind != "correction")
     return dict(sent.most_common())
 
 

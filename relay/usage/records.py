@@ -48,7 +48,8 @@ class Record:
 
     A batch has a record for each model that served it, at the time it was made. `part` numbers
     them; the first counts as the request. `results` tells there how many of its requests ended
-    how, None when that is not known. `prices` is the version of the price table.
+    how, None when that is not known. `prices` is the version of the price table. A correction
+    `corrects` another record, by its place, and holds only what that one costs more or less.
     """
 
     request_id: str
@@ -75,6 +76,7 @@ class Record:
     part: int = 0
     results: Mapping[str, int] | None = None
     prices: str = ""
+    corrects: str = ""
 
     def to_json(self) -> bytes:
         """The record as one JSON object."""

@@ -197,6 +197,11 @@ async def test_usage_is_told_by_any_dimension_and_as_a_file(api: Api):
         assert (await client.get("/reports/2000-01-01")).status_code == 404
     async with api.client() as client:
         assert (await client.get("/usage/verify")).json()["count"] == 0
+        wrong = await client.post("/usage/reprice", json={"since": "7d"})
+        assert (wrong.status_code, wrong.json()["error"]["field"]) == (400, "since")
+        since = {"since": f"{datetime.now(UTC):%Y-%m-%d}"}
+        made = (await client.post("/usage/reprice", json={**since, "dryRun": True})).json()
+        assert (made["records"], made["refused"], made["isCut"]) == (0, {}, False)
 
 
 async def test_users_and_their_sessions_are_managed(api: Api):

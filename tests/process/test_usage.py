@@ -171,6 +171,7 @@ def test_the_report_of_yesterday_is_shown_and_kept(used: Home):
             {"model": OPUS, "requests": 2, "tokens": 6330, "cost": 1.00421},
             {"model": HAIKU, "requests": 1, "tokens": 3165, "cost": 0.000007},
         ],
+        "unpricedModels": [],
     }
     assert used.json("report", "--date", DATE) == made
     assert "$1.004210" in used.relay("report").stdout
@@ -187,6 +188,9 @@ def test_the_report_of_yesterday_is_shown_and_kept(used: Home):
         (("usage", "--csv", "--json"), 2, "Either --csv or --json"),
         (("usage", "--verify", "--by", "key"), 2, "--verify goes with"),
         (("report", "--date", "yesterday"), 2, "use YYYY-MM-DD"),
+        (("usage", "reprice"), 2, "--from"),
+        (("usage", "reprice", "--from", "7d"), 2, "use YYYY-MM-DD"),
+        (("usage", "reprice", "--from", DATE, "--json"), 2, "--dry-run or --yes"),
         (("usage", "--key", "nobody"), 1, "no key with the name"),
         (("usage", "--since", "2026-02", "--until", "2026-01"), 1, "ends before it begins"),
         (("report", "--date", "2001-01-01"), 1, "no report of 2001-01-01"),

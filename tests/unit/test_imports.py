@@ -31,7 +31,7 @@ ROWS = (
     {"backup", "balancer", "tokens"},
     {"keys", "accounts", "owners", "users"},
     {"budgets"},
-    {"remarks", "tariff"},
+    {"remarks", "repricing", "tariff"},
     {
         "attempts",
         "usage",
