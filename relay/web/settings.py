@@ -22,7 +22,7 @@ async def prices(visit: Visit) -> Response:
     return visit.page(
         "prices.html",
         prices=rows,
-        version=visit.ctx.prices.version,
+        table_version=visit.ctx.prices.version,
         stored=await tariff.stored_table(visit.ctx.store, visit.ctx.prices),
         settings=visit.ctx.settings,
     )

@@ -4,6 +4,7 @@ import dataclasses
 import html
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -118,6 +119,18 @@ async def test_daily_reports_are_listed_and_downloaded(console: Console):
         assert ">2026-01-02</a>" in page
         assert ">1,234</td>" in page
         assert (await person.get("/web/reports.json")).json() == [report]
+
+
+async def test_a_model_without_a_price_stands_on_the_overview_and_in_the_reports(console: Console):
+    ctx, new = console.relay.ctx, "claude-opus-9"
+    await ctx.store.prices.note_unpriced({new: "2026-11-20"}, 9)
+    made = await usage.daily(ctx.store, ctx.prices, datetime.now(UTC).date())
+    await ctx.store.usage.keep_report(made["date"], json.dumps(made), {})
+    async with console.signed_in() as person:
+        page = (await person.get("/web")).text
+        assert f"The model {new} has no price of its own since 2026-11-20" in page
+        assert f"{new} has no price of its own" in (await person.get("/web/reports")).text
+        assert f"Table {ctx.prices.version}." in (await person.get("/web/prices")).text
 
 
 async def test_an_admin_sees_every_session_and_ends_one_or_all(console: Console):
