@@ -135,7 +135,8 @@ local function stand_in_line(scope, lease, key, most, now, accounts)
   local came, leaves = string.match(note or '', '^%d+'), nil
   if not redis.call('ZSCORE', line, lease) then
     if redis.call('ZCARD', line) >= most then
-      leaves = most > 0 and crowded_out(scope, key)
+      -- A key's own line is its own: nobody else stands there.
+      leaves = most > 0 and scope ~= 'key:' .. key and crowded_out(scope, key)
       if not leaves then return false end
     end
     local last = redis.call('ZRANGE', line, -1, -1, 'WITHSCORES')[2]

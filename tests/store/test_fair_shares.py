@@ -309,3 +309,20 @@ async def test_leases_of_the_release_before_count_as_nobodys(pool: Pool):
     await pool.end("alice1")
     await pool.end("bob2")
     assert await pool.store.accounts.open_leases("acc_1") == 0
+
+
+async def test_calls_that_wait_at_a_process_of_the_release_before_have_their_turns(opened: Store):
+    """It stores their order alone, not whose they are; such calls share as those of one key."""
+    await with_account(opened)
+    await with_keys(opened, ALICE)
+    pool = Pool(opened, OF_RELAY)
+    await pool.flood(ALICE, 3)
+    for lease in ("old1", "old2"):
+        await opened._db.call("ZADD", name("waiting", "relay"), 1, lease)
+        pool.waiting[lease] = "relay"
+    await pool.end("alice0")
+    assert await pool.ready() == ["old1"]
+    for lease in ("old1", "old2"):
+        await opened._db.call("ZREM", name("waiting", "relay"), lease)
+        del pool.waiting[lease]
+    assert await pool.next() == ["alice2"]
