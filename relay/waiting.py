@@ -15,8 +15,9 @@ from relay.store import RedisAway, RelayLimits, Store
 
 log = logging.getLogger("relay.waiting")
 
-# Between two round trips at least, and at most: well below the silence that ends a place in line.
-_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.25
+# Between two round trips at least, and at most: so long a slot that another process has freed may
+# stay idle.
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.1
 # So often each waiting call asks for itself: its key may be disabled, or another account recover.
 _ASK_AGAIN_S = 2.0
 

@@ -49,7 +49,7 @@ async def wait_for_ever(room: WaitingRoom, lease: str = "a") -> None:
         pass
 
 
-async def test_a_long_wait_asks_four_times_a_second(
+async def test_a_long_wait_asks_less_than_ten_times_a_second(
     autojump_clock: MockClock, room: WaitingRoom, line: Line
 ):
     async with trio.open_nursery() as nursery:
@@ -58,7 +58,7 @@ async def test_a_long_wait_asks_four_times_a_second(
         await trio.sleep(10)
         in_last_second = [at for at in line.asked if at > trio.current_time() - 1]
         assert 2 <= len(in_last_second) <= 10
-        assert len(line.asked) < 80
+        assert len(line.asked) < 110
         nursery.cancel_scope.cancel()
 
 
