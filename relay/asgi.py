@@ -98,7 +98,7 @@ class App:
                 nursery.cancel_scope.cancel()
         finally:
             client.let_go()
-            self._tell(client)
+            self._report(client, "admin API" if _is_below(client.path, _ADMIN) else "api")
 
     async def _show_console(
         self, console: Application, client: Client, scope: Any, receive: Receive, send: Send
@@ -108,6 +108,7 @@ class App:
         async def told(message: Any) -> None:
             if message["type"] == "http.response.start":
                 client.status = message["status"]
+                client.trail.is_own_error = message["status"] >= 500
             elif not message.get("more_body", False):
                 client.is_ended = True
             await send(message)
@@ -115,7 +116,7 @@ class App:
         try:
             await console(scope, receive, told)
         finally:
-            self._tell(client)
+            self._report(client, "console")
 
     def _look_behind(self, client: Client) -> None:
         """Put the caller's own scheme and address in place, where trusted proxies tell them."""
@@ -245,6 +246,14 @@ class App:
 
         return send_with_origin
 
+    def _report(self, client: Client, surface: str) -> None:
+        """Count the request where Relay itself failed it and no record tells, and log it."""
+        trail = client.trail
+        if trail.is_own_error and not trail.has_record:
+            word = trail.error or f"status_{client.status}"
+            self._ctx.own_errors.count(surface, word.partition(":")[0])
+        self._tell(client)
+
     def _tell(self, client: Client) -> None:
         """The access line: figures and names, never content."""
         # A proxy asks for the health every second.
@@ -309,6 +318,7 @@ async def _until_gone(client: Client, scope: trio.CancelScope) -> None:
 
 
 async def _refuse(client: Client, error: errors.RelayError) -> None:
+    client.trail.is_own_error = error.status >= 500
     if client.status is not None:
         return
     status, headers, body = errors.response(error, client.request_id)

@@ -79,6 +79,9 @@ class Trail:
     first_byte_s: float | None = None
     upstream_request_id: str | None = None
     error: str | None = None
+    # Whether Relay itself failed the request, and whether a usage record tells of the request.
+    is_own_error: bool = False
+    has_record: bool = False
 
 
 class Client:

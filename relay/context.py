@@ -11,6 +11,7 @@ from relay.checks import Checks
 from relay.keys import Keys
 from relay.leases import Leases
 from relay.limits import Clients
+from relay.own_errors import OwnErrors
 from relay.owners import Owners
 from relay.pricing import Prices
 from relay.settings import Settings
@@ -40,6 +41,7 @@ class Context:
     prices: Prices
     tariff: Tariff
     leases: Leases
+    own_errors: OwnErrors
     clients: Clients
     upstreams: Upstreams
     bodies: BodyBudget

@@ -17,14 +17,14 @@ from relay import balancer, delivery, errors, files, limits
 from relay.balancer import Verdict
 from relay.body import LARGE_BYTES, place_of
 from relay.call import Call, Dialect, Reader
-from relay.client import Client
+from relay.client import Client, ClientGone
 from relay.context import Context
 from relay.headers import answer_headers, upstream_headers, value_of
 from relay.keys import KeyRef
 from relay.lease import Lease
 from relay.leases import Step
-from relay.store import Caller
-from relay.upstream import Reply, UpstreamError
+from relay.store import Caller, RedisAway
+from relay.upstream import Reply, UpstreamError, is_ours
 
 _MOST_REFUSAL_BYTES = 4 * 1024 * 1024
 REFUSED = "credential_refused"
@@ -81,12 +81,16 @@ async def relay(
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """An attempt that brought no answer: what follows from it, and what a client would be told."""
+    """An attempt that brought no answer: what follows from it, and what a client would be told.
+
+    `is_own` where these are the relay's own words, and not the upstream's.
+    """
 
     verdict: Verdict
     status: int
     headers: errors.Headers
     body: bytes
+    is_own: bool = False
 
     @property
     def rank(self) -> int:
@@ -134,6 +138,7 @@ async def forward(
                 await trio.sleep(ctx.settings.retry_delay_s * random.uniform(0.5, 1.5))  # noqa: S311
         if failure:
             await ctx.leases.settle(lease)
+            client.trail.is_own_error = failure.is_own and failure.status >= 500
             await client.answer(failure.status, failure.headers, failure.body)
 
 
@@ -165,12 +170,16 @@ async def _attempt(
         lease.error = delivery.word_for(error)
         client.trail.error = f"{lease.error}: {error.reason}"
         verdict = balancer.of_break(call, error)
-        return _Failure(verdict, *errors.response(delivery.own_error(error), client.request_id))
+        return _own_failure(verdict, client, delivery.own_error(error))
     except errors.RelayError as error:
         if client.status is not None or (lease.status or 500) < 300:
             raise
         verdict = balancer.of_reply(lease.status or 500, (), b"")
-        return _Failure(verdict, *errors.response(error, client.request_id))
+        return _own_failure(verdict, client, error)
+
+
+def _own_failure(verdict: Verdict, client: Client, error: errors.RelayError) -> _Failure:
+    return _Failure(verdict, *errors.response(error, client.request_id), is_own=True)
 
 
 def call_model(lease: Lease) -> str:
@@ -206,11 +215,26 @@ async def outcome(ctx: Context, client: Client, lease: Lease) -> AsyncIterator[N
     except trio.Cancelled:
         lease.error = lease.error or ("client_gone" if client.is_gone else "shutdown")
         raise
+    except Exception as error:
+        lease.error = lease.error or _word_for(error)
+        raise
     finally:
         if lease.error == REFUSED:
             ctx.checks.suspect(lease.account.account_id)
         await ctx.leases.settle(lease)  # noqa: ASYNC102  # it shields itself, with a deadline
+        client.trail.has_record = lease.has_record
         _fill_in(client, lease)
+
+
+def _word_for(error: Exception) -> str:
+    """What the record calls an error that nothing on the way has named; empty for the client's."""
+    if isinstance(error, ClientGone):
+        return "client_gone"
+    if isinstance(error, errors.RelayError):
+        return error.type if error.status >= 500 else ""
+    if isinstance(error, RedisAway):
+        return "redis_away"
+    return "out_of_room" if is_ours(error) else "internal_error"
 
 
 @contextlib.asynccontextmanager

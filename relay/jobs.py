@@ -8,7 +8,7 @@ from functools import partial
 
 import trio
 
-from relay import batches, refusals, remarks, systemd, tariff, usage
+from relay import batches, own_errors, refusals, remarks, systemd, tariff, usage
 from relay.context import Context
 from relay.leases import HEARTBEAT_EVERY_S
 from relay.settlements import WRITE_WAITING_EVERY_S
@@ -44,6 +44,7 @@ def table(ctx: Context) -> tuple[Job, ...]:
         Job("heartbeat", HEARTBEAT_EVERY_S, ctx.leases.beat),
         Job("settle", WRITE_WAITING_EVERY_S, ctx.leases.settlements.write_waiting),
         Job("refusals", refusals.WRITE_EVERY_S, ctx.leases.refusals.write),
+        Job("own errors", own_errors.WRITE_EVERY_S, ctx.own_errors.write),
         Job("remarks", remarks.REPORT_EVERY_S, partial(_report_remarks, ctx)),
         Job("prices", tariff.FOLLOW_EVERY_S, ctx.tariff.follow),
         Job("recover", HEARTBEAT_EVERY_S, ctx.leases.recover),

@@ -43,6 +43,8 @@ class Lease:
     attempt_at: float = field(default_factory=time.monotonic)
     attempts: list[Attempt] = field(default_factory=list)
     is_settled: bool = False
+    # Whether a usage record of it is written, or waits to be.
+    has_record: bool = False
 
     def progress(self) -> tuple[str, int, int, int]:
         """What a heartbeat tells: id, number of the attempt, input tokens, characters of output."""

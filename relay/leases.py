@@ -309,8 +309,10 @@ class Leases:
             return
         lease.is_settled = True
         self._open.pop(lease.id, None)
-        await self.settlements.book(self._booking(lease))
+        booking = self._booking(lease)
+        await self.settlements.book(booking)
         self._room.slot_is_free()
+        lease.has_record = bool(booking.record)
 
     def _booking(self, lease: Lease) -> Booking:
         is_well = lease.status is not None and lease.status < 400 and not lease.error

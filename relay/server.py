@@ -11,6 +11,8 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
+from http import HTTPStatus
 
 import trio
 
@@ -27,6 +29,7 @@ from relay.context import Context
 from relay.keys import Keys
 from relay.leases import Leases, new_request_id
 from relay.oauth import Provider
+from relay.own_errors import OwnErrors
 from relay.owners import Owners
 from relay.settings import Settings
 from relay.store import DatabaseLost, RedisAway, RelayLimits, Store
@@ -124,6 +127,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             prices=prices,
             tariff=tariff.Tariff(opened, settings, prices, audit),
             leases=Leases(opened, keys, accounts, prices, relay_limits, settings.blocked_message),
+            own_errors=OwnErrors(opened),
             clients=clients,
             upstreams=upstreams,
             bodies=BodyBudget(settings.max_bodies_bytes),
@@ -136,6 +140,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
                 await ctx.leases.settlements.write_all()
                 with contextlib.suppress(RedisAway):
                     await ctx.leases.refusals.write()
+                    await ctx.own_errors.write()
                 await upstreams.aclose()
 
 
@@ -172,7 +177,7 @@ async def serve(
         nursery.start_soon(_stop_on_signal, stop, nursery.cancel_scope)
         closing = trio.Event()
         nursery.start_soon(_lead, settings, stop, closing, app)
-        urls = await nursery.start(_listen, settings, app, listeners, closing, nursery.cancel_scope)
+        urls = await nursery.start(_listen, ctx, app, listeners, closing, nursery.cancel_scope)
         # What start-up made lives to the end; the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -219,7 +224,7 @@ async def _ensure_admin(ctx: Context) -> None:
 
 
 async def _listen(
-    settings: Settings,
+    ctx: Context,
     app: App,
     listeners: list[trio.SocketListener],
     closing: trio.Event,
@@ -227,6 +232,7 @@ async def _listen(
     *,
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
+    settings = ctx.settings
     limits = listener.Limits(
         write_timeout_s=settings.write_timeout_s,
         keep_alive_s=settings.keep_alive_s,
@@ -238,13 +244,16 @@ async def _listen(
         limits,
         stop=closing,
         drain_timeout_s=settings.drain_timeout_s,
-        refuse=_refuse,
+        refuse=partial(_refuse, ctx.own_errors),
         task_status=task_status,
     )
     whole.cancel()
 
 
-def _refuse(status: int) -> tuple[errors.Headers, bytes]:
+def _refuse(own_errors: OwnErrors, status: int) -> tuple[errors.Headers, bytes]:
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        # The application ended without an answer.
+        own_errors.count("listener", "internal_error")
     return errors.refusal(status, new_request_id())
 
 

@@ -177,6 +177,7 @@ _CHECKS: tuple[Check, ...] = (
     clock,
     relay_checks.account,
     relay_checks.errors,
+    relay_checks.own_errors,
     relay_checks.booking,
     relay_checks.price,
     relay_checks.webhook,

@@ -13,6 +13,9 @@ from relay.settings import Settings
 from relay.usage import dollars
 
 _AWAY = "Redis cannot be read."
+# Errors of Relay's own that come from its code, and how many kinds of them are named.
+_BROKEN = ("internal_error", "status_500")
+_MOST_LISTED = 4
 # States of an account that pass by themselves.
 _PASSING = ("cooling", "overloaded", "failing")
 
@@ -149,6 +152,28 @@ def errors(look: Look, _: Site, settings: Settings) -> Iterator[Finding]:
     limits = (settings.monitor_errors_warning, settings.monitor_errors_critical)
     level = by_amount(100 * failed / total, *limits)
     yield Finding("errors", level, text, "relay usage, relay account list" if level != OK else "")
+
+
+def own_errors(look: Look, site: Site, settings: Settings) -> Iterator[Finding]:
+    """Whether Relay itself failed requests of the last five minutes of which no record tells."""
+    if not look.redis_answers or look.stored is None:
+        yield Finding("own errors", UNSEEN, _AWAY)
+        return
+    counts = look.stored.own_errors
+    failed = sum(counts.values())
+    if failed < settings.monitor_own_errors_least:
+        text = f"{failed} requests of the last five minutes failed in Relay without a record."
+        yield Finding("own errors", OK, text)
+        return
+    percent = 100 * failed / (failed + look.stored.requests)
+    level = CRITICAL if percent >= settings.monitor_errors_critical else WARNING
+    ranked = sorted(counts.items(), key=lambda pair: -pair[1])
+    listed = ", ".join(f"{count} {what}" for what, count in ranked[:_MOST_LISTED])
+    text = f"{failed} requests of the last five minutes failed in Relay without a record: {listed}."
+    log = "journalctl --unit 'relay@*' --since -10min" if site.is_appliance else "see Relay's log"
+    # A Redis that restarts is back in a moment; an exception in the code stays.
+    settles = not any(what.startswith(_BROKEN) for what in counts)
+    yield Finding("own errors", level, text, log, settles=settles)
 
 
 def booking(look: Look, _: Site, __: Settings) -> Iterator[Finding]:

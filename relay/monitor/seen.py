@@ -86,6 +86,8 @@ class Stored:
         sealed: accounts whose secrets do not open, by name, and why.
         requests, failures: of the last five minutes.
         unpriced: models without a row in the price table.
+        own_errors: of the last five minutes, by what: answers that were errors of Relay's own
+            and that no record tells of.
         aside: requests of the last day that could not be booked, newest first.
     """
 
@@ -100,6 +102,7 @@ class Stored:
     sealed: Mapping[str, str] = field(default_factory=dict)
     requests: int = 0
     failures: int = 0
+    own_errors: Mapping[str, int] = field(default_factory=dict)
     aside: Sequence[BrokenLease] = ()
     webhooks: Sequence[Standing] = ()
     unpriced: Sequence[Unpriced] = ()

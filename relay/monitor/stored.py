@@ -47,6 +47,7 @@ async def look(opened: Store, settings: Settings, alerts: Alerts) -> Stored:
             sealed=sealed,
             requests=requests,
             failures=failures,
+            own_errors=await _own_errors(opened),
             aside=await opened.leases.aside(await opened.upkeep.now_ms() - _DAY_MS),
             webhooks=await alerts.standings(),
             unpriced=await _unpriced(opened, settings),
@@ -115,6 +116,12 @@ async def _requests(opened: Store) -> tuple[int, int]:
         if entry.record and entry.state != "repriced"
     ]
     return len(ended), sum(is_failure(one.status, one.error) for one in ended)
+
+
+async def _own_errors(opened: Store) -> Mapping[str, int]:
+    """What failed in the last five minutes and left no record."""
+    now_ms = await opened.upkeep.now_ms()
+    return await opened.usage.own_errors(now_ms - _SPAN_MS, now_ms)
 
 
 def is_failure(status: int | None, error: str) -> bool:

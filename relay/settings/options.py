@@ -129,6 +129,8 @@ class Settings:
     monitor_errors_critical: int = 50
     # Of fewer requests than these a rate says nothing.
     monitor_errors_least: int = 20
+    # Of these there should be none, however few requests there are.
+    monitor_own_errors_least: int = 3
     # Two hours more than a day: a backup takes its time.
     monitor_backup_hours: int = 26
     monitor_drill_days: int = 8
@@ -375,6 +377,7 @@ def _monitor_options() -> tuple[Option, ...]:
         *((f"{name}_{level}", percent, f"percent {of_what}: {level}")
           for name, of_what in shares for level in ("warning", "critical")),
         ("errors_least", _whole(1, 10**6), "requests under which their failures are not judged"),
+        ("own_errors_least", _whole(1, 10**6), "errors of Relay's own that are a problem"),
         ("backup_hours", _whole(1, 10_000), "hours that the newest backup may be old"),
         ("drill_days", _whole(1, 10_000), "days that the last drill may be ago"),
         ("starts", _whole(0, 3), "times in an hour that a stopped unit is started; 0 for never"),

@@ -33,6 +33,7 @@ from relay.store.values import (
     NOBODY,
     NOTHING,
     OTHER_MODEL,
+    OWN_ERRORS_LIFE_S,
     REFUSALS,
     Admitted,
     Again,
@@ -53,8 +54,8 @@ from relay.store.values import (
 )
 
 __all__ = [
-    "COUNTERS", "NOBODY", "NOTHING", "NO_LIMITS", "OTHER_MODEL", "REFUSALS",
-    "SHARES", "SHORT_PERCENT",
+    "COUNTERS", "NOBODY", "NOTHING", "NO_LIMITS", "OTHER_MODEL", "OWN_ERRORS_LIFE_S",
+    "REFUSALS", "SHARES", "SHORT_PERCENT",
     "Admitted", "Again", "Booking", "BrokenLease", "Caller", "Cell", "Correction", "Counted",
     "DatabaseLost",
     "Dead", "Entry", "Estimate", "Handed", "KeptBatch", "Moved", "NameTaken", "Orphan", "RedisAway",

@@ -41,6 +41,7 @@ _SCRIPTS = {
     "noted": _WEBHOOK,
     "revive": _WEBHOOK,
     "refused": ("common", "count"),
+    "own_error": ("common",),
     "counted": ("common",),
     "report": ("common", "alert"),
     "check": _STATES,

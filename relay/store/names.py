@@ -59,6 +59,7 @@ NAMES = {
     "count_hour": "{relay}:count:hour:%s",
     "hours_dropped": "{relay}:count:dropped",
     "count_day": "{relay}:count:day:%s",
+    "own_errors": "{relay}:own-errors:%s",
     "reports": "{relay}:reports",
     "decision": "{relay}:decision:%s",
     "decisions": "{relay}:decisions:%s",

@@ -7,6 +7,7 @@ oldest away.
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -16,13 +17,22 @@ import msgspec
 from relay.store.database import Arg, Database, flat
 from relay.store.names import NAMES, name
 from relay.store.shares import SHARES, USUAL_BYTES
-from relay.store.values import COUNTERS_LIFE_S, PLACES, Cell, Correction, Counted, Entry
+from relay.store.values import (
+    COUNTERS_LIFE_S,
+    OWN_ERRORS_LIFE_S,
+    PLACES,
+    Cell,
+    Correction,
+    Counted,
+    Entry,
+)
 
 # So many hashes of a few kilobytes are read in one step, about a millisecond of Redis' time.
 _PERIODS_AT_ONCE = 50
 # The records' share of Redis' maxmemory, and what they may take where there is no such limit.
 _RECORDS = next(share for share in SHARES if share.kind == "usage")
 _SHARE_BYTES = 256 * 1024 * 1024
+_MINUTE_MS = 60_000
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _NAME_OF = {place: counter for counter, place in PLACES.items()}
 # An earlier release may have stored what no integer holds.
@@ -78,6 +88,19 @@ class UsageTable:
         rows = [(key, model, PLACES[why], count) for (key, model, why), count in amounts.items()]
         args = [part for row in rows for part in row]
         await self._db.run("refused", [NAMES["usage"]], [COUNTERS_LIFE_S, *args])
+
+    async def count_own_errors(self, amounts: Mapping[tuple[int, str], int]) -> None:
+        """Count errors of Relay's own without a record: amounts by age in minutes and by what."""
+        args = [part for (age, what), count in amounts.items() for part in (age, what, count)]
+        await self._db.run("own_error", [NAMES["usage"]], [OWN_ERRORS_LIFE_S, *args])
+
+    async def own_errors(self, since_ms: int, until_ms: int) -> Mapping[str, int]:
+        """Errors of Relay's own without a record, by what, of the minutes of a span (Unix ms)."""
+        found: Counter[str] = Counter()
+        for minute in range(since_ms // _MINUTE_MS, until_ms // _MINUTE_MS + 1):
+            counted = await self._db.hash(name("own_errors", str(minute)))
+            found.update({what: int(count) for what, count in counted.items()})
+        return found
 
     async def records(self, count: int) -> list[bytes]:
         """The newest usage records, newest first, without estimates that were replaced."""

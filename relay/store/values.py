@@ -8,6 +8,8 @@ from typing import Any
 # What a key's models are counted under beyond the number that lua/count.lua allows.
 OTHER_MODEL = "other"
 COUNTERS_LIFE_S = 400 * 24 * 3600
+# Errors of Relay's own without a record: for a look at what was, not for reports.
+OWN_ERRORS_LIFE_S = 3600
 # What is counted of requests, by its place in a stored cell: the first is money, new ones follow
 # behind the last of REFUSALS.
 COUNTERS = (

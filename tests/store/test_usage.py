@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from relay import usage
+from relay import store, usage
 from relay.call import Call
 from relay.errors import RelayError
+from relay.own_errors import OwnErrors
 from relay.pricing import Prices, Tokens
 from relay.store import RedisAway, Store, name
 from relay.usage import Archive, Ask, Row, UsageProblem, report
@@ -340,3 +341,42 @@ async def test_spending_by_day_and_reports_go_with_the_counters_of_their_days(le
     assert f"{old}:requests" not in left
     assert (left[young], left["total"], left[f"{now:%Y-%m-%d}"]) == ("3", "5", "5")
     assert list(await ledger.store.usage.reports()) == [young]
+
+
+async def test_own_errors_are_counted_by_minute_and_forgotten_after_an_hour(opened: Store):
+    await opened.usage.count_own_errors({(0, "a (api)"): 2, (3, "a (api)"): 1, (9, "b (api)"): 5})
+    await opened.usage.count_own_errors({(0, "a (api)"): 1})
+    now_ms = await opened.upkeep.now_ms()
+
+    assert await opened.usage.own_errors(now_ms - 300_000, now_ms) == {"a (api)": 4}
+    places = await opened._db.call("KEYS", name("own_errors", "*"))
+    assert len(places) == 3
+    for place in places:
+        assert 0 < await opened._db.call("TTL", place) <= 3600
+
+
+async def test_own_errors_wait_for_redis_as_long_as_they_would_stand_there(
+    own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+):
+    minute = 1000
+    monkeypatch.setattr("relay.own_errors._minute", lambda: minute)
+    async with store.opened(own_redis.url) as opened:
+        counts = OwnErrors(opened)
+        counts.count("api", "internal_error")
+        own_redis.kill()
+        with pytest.raises(RedisAway):
+            await counts.write()
+        minute += 3
+        counts.count("api", "internal_error")
+        own_redis.start()
+        await counts.write()
+        await counts.write()
+        now_ms = await opened.upkeep.now_ms()
+        last = await opened.usage.own_errors(now_ms - 60_000, now_ms)
+        all_ = await opened.usage.own_errors(now_ms - 300_000, now_ms)
+        counts.count("api", "internal_error")
+        minute += 60
+        await counts.write()
+
+        assert (last, all_) == ({"internal_error (api)": 1}, {"internal_error (api)": 2})
+        assert await opened.usage.own_errors(now_ms - 3_600_000, now_ms) == all_

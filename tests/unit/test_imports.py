@@ -38,6 +38,7 @@ ROWS = (
         "alerts",
         "audit",
         "limits",
+        "own_errors",
         "refusals",
         "settlements",
         "versions",

@@ -227,6 +227,40 @@ def test_failed_requests_are_judged_by_their_rate(
 
 
 @pytest.mark.parametrize(
+    ("own_errors", "requests", "level"),
+    [
+        ({}, 0, None),
+        ({"internal_error (api)": 2}, 0, None),
+        ({"internal_error (api)": 3}, 0, "critical"),
+        ({"internal_error (api)": 3}, 4, "warning"),
+        ({"api_error (api)": 1, "status_503 (console)": 2}, 1000, "warning"),
+        ({"api_error (api)": 237}, 237, "critical"),
+    ],
+)
+def test_what_relay_fails_without_a_record_is_judged_by_its_number(
+    settings: Settings,
+    appliance: Site,
+    own_errors: dict[str, int],
+    requests: int,
+    level: str | None,
+):
+    found = levels(kept(own_errors=own_errors, requests=requests), appliance, settings)
+    assert found == ({"own errors": level} if level else {})
+
+
+def test_the_commonest_errors_of_relays_own_are_named(settings: Settings, appliance: Site):
+    counts = {"redis_away (api)": 2, "internal_error (console)": 7}
+    found = {
+        one.name: one
+        for one in checks.judged(kept(own_errors=counts), appliance, settings, "", NOW)
+    }["own errors"]
+    assert "9 requests" in found.text
+    assert "7 internal_error (console), 2 redis_away (api)" in found.text
+    assert "journalctl" in found.mend
+    assert not found.settles
+
+
+@pytest.mark.parametrize(
     ("status", "error", "failed"),
     [(200, "", False), (400, "status_400", False), (529, "status_529", True),
      (None, "upstream_unreachable", True), (200, "upstream_cut", True), (200, "client_gone", False),

@@ -169,6 +169,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         errorsWarning = 9
         errorsCritical = 10
         errorsLeast = 11
+        ownErrorsLeast = 14
         backupHours = 12
         drillDays = 13
         starts = 2
@@ -258,6 +259,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "monitor_errors_warning": 9,
         "monitor_errors_critical": 10,
         "monitor_errors_least": 11,
+        "monitor_own_errors_least": 14,
         "monitor_backup_hours": 12,
         "monitor_drill_days": 13,
         "monitor_starts": 2,
