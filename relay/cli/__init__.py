@@ -20,7 +20,7 @@ from relay.cli.owners import owner
 from relay.cli.prices import prices
 from relay.cli.releases import rollback, upgrade
 from relay.cli.reports import why
-from relay.cli.service import build, serve, try_
+from relay.cli.service import build, canary, serve, try_
 from relay.cli.signins import oauth, rotate_encryption
 from relay.cli.tokens import token
 from relay.cli.usage import report, usage
@@ -39,6 +39,7 @@ def main() -> None:
 for _command in (
     serve,
     try_,
+    canary,
     key,
     create_api_key,
     owner,

@@ -53,6 +53,7 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.alerts import WebhookProblem
     from relay.backup import BackupProblem
     from relay.build import BuildError
+    from relay.canary import CanaryFailed
     from relay.keys import KeyProblem
     from relay.listener import ListenError
     from relay.oauth import OAuthProblem
@@ -70,10 +71,10 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.vault import VaultError
 
     return (
-        AccountProblem, BackupProblem, BuildError, KeyProblem, ListenError, OAuthProblem,
-        OwnerProblem, PricesError, RedisChildError, SettingsError, RedisAway, TariffProblem,
-        TokenProblem, TrialFailed, UpstreamError, UsageProblem, UserProblem, VaultError,
-        WebhookProblem,
+        AccountProblem, BackupProblem, BuildError, CanaryFailed, KeyProblem, ListenError,
+        OAuthProblem, OwnerProblem, PricesError, RedisChildError, SettingsError, RedisAway,
+        TariffProblem, TokenProblem, TrialFailed, UpstreamError, UsageProblem, UserProblem,
+        VaultError, WebhookProblem,
     )  # fmt: skip
 
 

@@ -43,6 +43,24 @@ def try_() -> None:
 
 
 @click.command()
+@sentences
+def canary() -> None:
+    """Prove that this release serves on this machine, by calls to a built-in simulator.
+
+    It uses the machine's settings and a database of its Redis that is empty; clients, accounts and
+    what is stored do not notice it.
+    """
+    import trio
+
+    from relay import canary as proof
+    from relay import log
+
+    log.set_up("warning", None)
+    for called in trio.run(proof.run, chosen_settings()):
+        click.echo(f"ok  {called}")
+
+
+@click.command()
 @click.option("--output", type=click.Path(path_type=Path), default=Path("dist/relay.pyz"))
 @sentences
 def build(output: Path) -> None:

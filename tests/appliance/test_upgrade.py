@@ -17,12 +17,14 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 INSTANCES = ("relay@3000.service", "relay@3001.service")
 # What a start may take here, so that the one that never gets ready is known soon.
 SOON = "/run/systemd/system/relay@.service.d/soon.conf"
+READ = '    """Pass a model\'s answer on as it arrives, and read its usage on the side."""\n'
 BAD = {
     "ends at once": {"server.py": ("    stop = trio.Event() if stop is None else stop\n",
                                    '    raise SystemExit("broken")\n')},
     "is never ready": {"systemd.py": ("    if not address:\n", "    if state == READY:\n")},
     "is not well": {"asgi.py": ('if self.is_draining else (200, "ok")',
                                 'if self.is_draining else (500, "broken")')},
+    "fails every call": {"delivery.py": (READ, f'{READ}    raise LookupError("broken")\n')},
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "relay"
 ROWS = (
     {"__main__"},
     {"cli"},
-    {"trial", "monitor"},
+    {"canary", "trial", "monitor"},
     {"server"},
     {"asgi", "jobs", "listener", "admin"},
     {"connection", "api", "web"},
