@@ -137,6 +137,7 @@ def refusal(why: str, model: str, back_s: str) -> errors.RelayError:
 
     Args:
         why: what keeps the accounts from serving, as the admission script says.
+        model: the model that was asked for; for "unbounded" the field.
         back_s: seconds until the first is back; empty when nobody knows.
     """
     wait = [(b"retry-after", (back_s or "1").encode())]
@@ -145,6 +146,11 @@ def refusal(why: str, model: str, back_s: str) -> errors.RelayError:
             return errors.BadRequest(
                 "requests: the accounts of this relay have other names for models of this batch"
                 f" ({_listed(model)}), and a batch goes on unchanged. Use the upstream's names."
+            )
+        case "unbounded":
+            return errors.BadRequest(
+                f"{model}: the accounts of this relay have strict budgets, and what this costs"
+                " cannot be bounded beforehand."
             )
         case "model" if "\n" in model:
             return errors.NotFound(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from relay.errors import RelayError
-from relay.pricing import Bill, Tokens
+from relay.pricing import PLAIN, Bill, Reach, Tokens
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -27,8 +27,9 @@ class Call:
             how the conversation begins; empty when it does not matter.
         account_id: the account that must serve, or empty for any.
         unbounded: the field whose cost cannot be bounded beforehand, or empty.
-        tool_uses: how often the upstream may use tools of its own, where that is bounded.
+        reach: what it may bring about beside one answer of its model, where that is bounded.
         most_micros, expected_micros: what a batch can cost at most, and what it is likely to.
+        most_global_micros: the most at an account that is known to serve everywhere.
         places: where in the request a model stands, for a message about it.
         also: models that may serve beside `model`, each with the field that names it.
     """
@@ -45,8 +46,9 @@ class Call:
     agent: str = ""
     account_id: str = ""
     unbounded: str = ""
-    tool_uses: int = 0
+    reach: Reach = PLAIN
     most_micros: int = 0
+    most_global_micros: int = 0
     expected_micros: int = 0
     places: Mapping[str, str] = field(default_factory=dict)
     also: Mapping[str, str] = field(default_factory=dict)

@@ -148,21 +148,30 @@ class Leases:
 
     def _estimate(self, call: Call) -> Estimate:
         if call.kind == "batch":
-            return Estimate(call.most_micros, call.expected_micros, 0, call.unbounded)
+            return Estimate(
+                call.most_micros,
+                call.expected_micros,
+                0,
+                call.unbounded,
+                most_global_micros=call.most_global_micros,
+            )
         if call.kind != "messages":
             return NOTHING
         tokens = len(call.body) // CHARS_PER_TOKEN
+        dearest = self._dearest.get(call.model, call.model)
         return Estimate(
-            self._most(call, self._dearest.get(call.model, call.model)),
+            self._most(call, dearest),
             self._prices.cost(call.model, Tokens(input=tokens)),
             tokens,
             call.unbounded,
             call.max_tokens,
             self._prices.cost(call.model, Tokens(output=call.max_tokens)),
+            0 if call.reach.geo else self._most(call, dearest, is_global=True),
         )
 
-    def _most(self, call: Call, model: str) -> int:
-        return self._prices.most(model, len(call.body), call.max_tokens, call.tool_uses)
+    def _most(self, call: Call, model: str, *, is_global: bool = False) -> int:
+        size = len(call.body)
+        return self._prices.most(model, size, call.max_tokens, call.reach, is_global=is_global)
 
     def _is_dearer(self, call: Call, credential: Credential) -> bool:
         """Whether an account's own name for the model can cost more than what is reserved.

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from relay import limits, rules, versions
 
 AUTH_HEADERS = ("x-api-key", "bearer")
+GEOS = ("us", "global")
 USUAL_PRIORITY = 50
 _FAR_MS = 2**53
 
@@ -46,6 +47,8 @@ class Account:
             itself. `advice` says what its operator can do.
         class_states: the same for single classes of models, e.g. opus.
         max_concurrency: requests at one time; 0 is no limit.
+        inference_geo: where its workspace serves requests that name no place, "us" or "global";
+            empty when that is not known, so that strict budgets take the dearer one.
         options: what else its kind needs; nothing secret.
         proxy: the outbound proxy without its password, or empty.
     """
@@ -70,6 +73,7 @@ class Account:
     models: tuple[str, ...]
     model_map: Mapping[str, str]
     groups: tuple[str, ...]
+    inference_geo: str
     proxy: str
     options: Mapping[str, str]
     budgets: Mapping[str, str]
@@ -85,7 +89,8 @@ class Account:
 # What an account is set to be, in contrast to what has become of it.
 _SETTINGS = (
     "name", "kind", "base_url", "auth", "enabled", "email", "note", "priority", "weight",
-    "max_concurrency", "models", "model_map", "groups", "proxy", "options", "budgets",
+    "max_concurrency", "models", "model_map", "groups", "inference_geo", "proxy", "options",
+    "budgets",
 )  # fmt: skip
 
 
@@ -144,6 +149,12 @@ def _auth(value: object) -> str:
     return str(value)
 
 
+def _geo(value: object) -> str:
+    if value not in ("", *GEOS):
+        raise ValueError(f"{value!r} is no place to serve at; use us, global or nothing.")
+    return str(value)
+
+
 def _email(value: object) -> str:
     text = str(value)
     if text and not re.fullmatch(r"[^@\s]{1,64}@[^@\s]{1,190}", text):
@@ -188,6 +199,7 @@ RULES: Mapping[str, Callable[..., str]] = {
     "allowed_models": rules.globs,
     "model_map": _model_map,
     "groups": rules.words,
+    "inference_geo": _geo,
     "options": _options,
     "budgets": _budgets,
 }
@@ -266,6 +278,7 @@ def account(account_id: str, fields: Mapping[str, str], proxy: str) -> Account:
         models=rules.lines(fields.get("allowed_models", "")),
         model_map=mapped(fields),
         groups=rules.lines(fields.get("groups", "")),
+        inference_geo=fields.get("inference_geo", ""),
         proxy=proxy,
         options=options(fields),
         budgets=limits.shown(fields.get("budgets", "")),

@@ -70,6 +70,7 @@ class Account(Out):
     models: list[str]
     model_map: dict[str, str]
     groups: list[str]
+    inference_geo: str
     proxy: str
     options: dict[str, str]
     budgets: dict[str, str]
@@ -95,6 +96,7 @@ class AccountEdit(In):
     models: Globs | UnsetType = UNSET
     model_map: dict[str, str] | UnsetType = UNSET
     groups: Words | UnsetType = UNSET
+    inference_geo: Literal["", "us", "global"] | UnsetType = UNSET
     proxy: Annotated[str, Meta(max_length=500)] | UnsetType = UNSET
     options: Options | UnsetType = UNSET
     budgets: Budgets | UnsetType = UNSET

@@ -42,6 +42,7 @@ class _Share:
     first: int
     requests: int = 0
     most_micros: int = 0
+    most_global_micros: int = 0
     input_tokens: int = 0
     input_pico: int = 0
     output_pico: int = 0
@@ -62,6 +63,7 @@ class Reading:
     models: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     most_micros: int = 0
+    most_global_micros: int = 0
     unbounded: str = ""
     also: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -77,6 +79,7 @@ class Reading:
             account_id=self.account_id,
             unbounded=self.unbounded,
             most_micros=self.most_micros,
+            most_global_micros=self.most_global_micros,
             expected_micros=sum(expected for _, expected, _ in self.models.values()),
             places=self.places,
             also=self.also,
@@ -142,9 +145,13 @@ async def read(ctx: Context, key: KeyRef, spool: BinaryIO) -> Reading:
         expected = ctx.prices.rounded(pico, 0, batch=True)
         reading.models[model] = (share.requests, expected, share.input_tokens)
         reading.places[model] = f"requests[{share.first}].params.model"
-        most_pico = share.most_micros * PICO_PER_MICRO
-        reading.most_micros += ctx.prices.rounded(most_pico, 0, batch=True)
+        reading.most_micros += _halved(ctx.prices, share.most_micros)
+        reading.most_global_micros += _halved(ctx.prices, share.most_global_micros)
     return reading
+
+
+def _halved(prices: Prices, micros: int) -> int:
+    return prices.rounded(micros * PICO_PER_MICRO, 0, batch=True)
 
 
 async def _used_shares(
@@ -177,9 +184,9 @@ def _shares(spool: BinaryIO, prices: Prices) -> tuple[dict[str, _Share], Reading
         share = shares.setdefault(params.model, _Share(number))
         tokens = params.size // CHARS_PER_TOKEN
         share.requests += 1
-        share.most_micros += prices.most(
-            params.model, params.size, params.max_tokens, params.tool_uses
-        )
+        size = params.model, params.size, params.max_tokens, params.reach
+        share.most_micros += prices.most(*size)
+        share.most_global_micros += prices.most(*size, is_global=True)
         share.input_tokens += tokens
         share.input_pico += prices.pico(Part(params.model, Tokens(input=tokens)))
         share.output_pico += prices.pico(Part(params.model, Tokens(output=params.max_tokens)))

@@ -47,6 +47,9 @@ def _settings(command: Any) -> Any:
         click.option("--map", "maps", multiple=True, metavar="NAME=UPSTREAM",
                      help="The upstream's own name of a model."),
         click.option("--group", "groups", multiple=True, help="Group of accounts it is in."),
+        click.option("--inference-geo", type=click.Choice(["us", "global", ""]),
+                     help="Where its workspace serves what names no place; strict budgets hold"
+                     " 10 % less where every account is `global`."),
         click.option("--proxy", help="Outbound proxy, http://, https:// or socks5://; `direct`"
                      " whatever claude.proxy says."),
         click.option("--proxy-file", type=click.File(),

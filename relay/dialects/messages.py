@@ -16,7 +16,7 @@ from relay import errors, sse
 from relay.body import LARGE_BYTES, fields_of
 from relay.call import Call, Headers, Meter
 from relay.dialects import bounds, meters, named_models
-from relay.pricing import MOST_TOKENS
+from relay.pricing import MOST_TOKENS, Reach
 
 name = "anthropic"
 ping = sse.encode("ping", b'{"type": "ping"}')
@@ -45,7 +45,7 @@ def read(
     fields = fields_of(body)
     model, max_tokens = _model_and_bound(fields)
     session = _session(named, fields)
-    unbounded, tool_uses = bounds.of(body, fields)
+    unbounded, reach = bounds.of(body, fields)
     return Call(
         kind=kind,
         method=method,
@@ -58,7 +58,7 @@ def read(
         thread=session or _beginning(fields),
         agent=_text(named.get(b"x-claude-code-agent-id", b"")),
         unbounded=unbounded,
-        tool_uses=tool_uses,
+        reach=reach,
         also=named_models.beside(fields),
     )
 
@@ -71,7 +71,7 @@ class Params:
     max_tokens: int
     size: int
     unbounded: str
-    tool_uses: int
+    reach: Reach
     also: Mapping[str, str]
 
 
@@ -89,11 +89,11 @@ def params_of(request: bytes) -> Params:
     try:
         inner = fields_of(params)
         model, max_tokens = _model_and_bound(inner)
-        unbounded, tool_uses = bounds.of(params, inner)
+        unbounded, reach = bounds.of(params, inner)
     except errors.BadRequest as error:
         raise errors.BadRequest(below("params", error.message)) from None
     also = {name: f"params.{place}" for name, place in named_models.beside(inner).items()}
-    return Params(model, max_tokens, len(params), unbounded, tool_uses, also)
+    return Params(model, max_tokens, len(params), unbounded, reach, also)
 
 
 def below(place: str, message: str) -> str:

@@ -14,6 +14,7 @@
 --          23 its max_tokens  24 what those cost as output, micro-dollars
 --          25 how many budgets more may be under way at a soft one
 --          26 percent of shared slots that one of several keys may have
+--          27 the most it can cost where every account serves everywhere (0 = the same)
 -- Returns  {'refused', code, detail, back in seconds or ''}  or
 --          {'wait', scope, ms}: the lease stands in the line for a slot of the scope: its key's, the
 --          relay's or the accounts'  or
@@ -61,7 +62,8 @@ local share, known_cost, known_tokens = 0, 0, 0
 if counts and not is_batch then share, known_cost, known_tokens = share_of(key, model) end
 local most_tokens, input = figure(ARGV[23]), figure(ARGV[13])
 local tokens = math.max(math.floor(figure(ARGV[14]) + most_tokens * share / ALL), known_tokens)
-local cost = {most = figure(ARGV[12]), burst = tonumber(ARGV[25]), least = input,
+local most = figure(ARGV[27]) > 0 and serve_everywhere(bound) and ARGV[27] or ARGV[12]
+local cost = {most = figure(most), burst = tonumber(ARGV[25]), least = input,
   expected = math.max(math.floor(input + figure(ARGV[24]) * share / ALL), known_cost)}
 local tpm, fullest = not is_batch and tonumber(k[15]) or 0, nil
 local holders, is_counted = {}, false
@@ -114,7 +116,8 @@ end
 
 local wanted = affinity ~= '' and account_of(affinity, now) or nil
 local ask = {lease = lease, key = key, percent = percent, bound = bound, wanted = wanted,
-  model = model, class = class, groups = k[6], cost = counts and cost, is_batch = is_batch}
+  model = model, class = class, groups = k[6], cost = counts and cost, is_batch = is_batch,
+  unbounded = ARGV[15]}
 local found = choose(ask, {}, now)
 local best = found.best
 if not best then
@@ -122,7 +125,8 @@ if not best then
   if found.full then
     return waits('accounts', wait_ms, found.full) or refused('account_full', whole(found.slots))
   end
-  return refused('account_' .. found.why, model, found.back)
+  local detail = found.why == 'unbounded' and ARGV[15] or model
+  return refused('account_' .. found.why, detail, found.back)
 end
 
 -- The first write must be one that a full Redis refuses, for it refuses no other after it.
@@ -131,7 +135,8 @@ redis.call('HSET', named('lease', lease), 'key', key, 'account', best.id, 'proce
   'groups', k[6] or '', 'owner', k[17] or '', 'holders', table.concat(holders, '\n'),
   'most', whole(cost.most), 'expected', whole(cost.expected), 'call_most', whole(cost.most),
   'call_expected', whole(cost.expected), 'relay_budgets', ARGV[19], 'tpm', tpm > 0 and '1' or '',
-  'counts', counts and '1' or '', 'max_tokens', whole(most_tokens), 'soft_burst', ARGV[25])
+  'counts', counts and '1' or '', 'max_tokens', whole(most_tokens), 'soft_burst', ARGV[25],
+  'unbounded', ARGV[15])
 if ARGV[22] ~= '' then leave_lines(lease, key) end
 redis.call('ZADD', NAME.leases, now, lease)
 redis.call('ZADD', named('inflight_key', key), now, lease)

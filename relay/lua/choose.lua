@@ -22,8 +22,17 @@ local function maps_any(id, models)
   return false
 end
 
+-- Is the account that must serve ('' = every one) known to serve everywhere, and not in the US alone?
+local function serve_everywhere(bound)
+  local ids = bound ~= '' and {bound} or redis.call('SMEMBERS', NAME.accounts)
+  for _, id in ipairs(ids) do
+    if redis.call('HGET', named('account', id), 'inference_geo') ~= 'global' then return false end
+  end
+  return true
+end
+
 -- Judges one account for `ask` ({lease, key, percent, bound, wanted, model,
--- class, groups, cost, is_batch}).
+-- class, groups, cost, is_batch, unbounded}).
 -- Returns  the account, or nil with its name, why not, when it will be back (ms or nil), and how
 --          many slots it has if they are what is missing
 local function judged(id, ask, tried, now)
@@ -50,6 +59,9 @@ local function judged(id, ask, tried, now)
   end
   local budgets = a[20] and a[20] ~= '' and a[20]
   if budgets and ask.cost then
+    if (ask.unbounded or '') ~= '' and string.find(budgets, ' strict ', 1, true) then
+      return nil, a[1], 'unbounded'
+    end
     local passed = check_budgets('account:' .. id, budgets, ask.cost, now)
     if passed then return nil, a[1], 'budget', passed.till end
   end
@@ -98,7 +110,8 @@ local function choose(ask, tried, now)
       if #names < 5 then table.insert(names, label) else names[6] = 'and others' end
       -- What passes soonest is what a client should hear of.
       if back and (not found.back or back < found.back) then found.back, found.why = back, why end
-      if not found.back and (found.why == '' or why == 'full') then found.why = why end
+      local tells = found.why == '' or why == 'full' or (why == 'unbounded' and found.why ~= 'full')
+      if not found.back and tells then found.why = why end
     end
   end
   found.skipped = skipped and cjson.encode(skipped) or ''

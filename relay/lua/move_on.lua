@@ -18,7 +18,7 @@ local lease, state, class, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local rest, longest, least = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local l = redis.call('HMGET', named('lease', lease), 'account', 'state', 'affinity', 'model',
   'class', 'groups', 'kind', 'call_most', 'call_expected', 'holders', 'held_account', 'lost',
-  'lost_held', 'most', 'soft_burst', 'key')
+  'lost_held', 'most', 'soft_burst', 'key', 'unbounded')
 if not l[1] or l[2] then return {'none'} end
 local now, failed = now_ms(), named('account', l[1])
 
@@ -69,7 +69,8 @@ local counts = l[7] == 'messages' or l[7] == 'batch'
 -- Leases of the release before do not say how many budgets more may be under way: it was one.
 cost.burst = tonumber(l[15]) or 1
 local ask = {lease = lease, key = key, percent = tonumber(ARGV[14]), bound = '', model = l[4],
-  class = l[5], groups = l[6], cost = counts and cost}
+  class = l[5], groups = l[6], cost = counts and cost,
+  unbounded = l[17] or ''}
 if state ~= '' and redis.call('EXISTS', failed) == 1 then cool_down(ask) end
 -- A lost attempt is booked: beside it the next one needs its whole reservation again. That passes
 -- no bound either: what was lost before and now is spent, and the next one is as a new request.

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
+from relay.pricing.reach import PLAIN, Reach, Run, runs
 from relay.pricing.rows import PricedRows
 from relay.pricing.table import (
     Row,
@@ -26,8 +27,7 @@ from relay.pricing.tokens import Part, Tokens
 PICO_PER_MICRO = 1_000_000
 # No cost is larger. It is above every budget, so a strict one refuses what would be.
 MOST_MICROS = 2 * 10**15
-# Tokens that the largest context of a model holds.
-_LARGEST_CONTEXT = 1_000_000
+_AS_LISTED = Fraction(1)
 
 
 class Prices(PricedRows):
@@ -139,21 +139,46 @@ class Prices(PricedRows):
         pico += searches * self.table.web_search
         return min(-(-pico // PICO_PER_MICRO), MOST_MICROS)
 
-    def most(self, model: str, body_bytes: int, max_tokens: int, tool_uses: int = 0) -> int:
+    def most(
+        self,
+        model: str,
+        body_bytes: int,
+        max_tokens: int,
+        reach: Reach = PLAIN,
+        *,
+        is_global: bool = False,
+    ) -> int:
         """Micro-dollars that a call of such a size cannot pass, in one attempt.
 
         No token is shorter than a byte, and no input dearer than an hour's cache write.
 
         Args:
-            tool_uses: how often the upstream may use tools of its own. Each may read as much as a
-                model's context holds, and cost as much as a search.
+            is_global: its account is known to serve everywhere where the call names no place.
         """
-        row, _ = self._priced(model)
-        most_input = body_bytes + tool_uses * _LARGEST_CONTEXT
-        rates = row.rates_for(most_input)
-        dearest = max(rates.input, rates.cache_write_5m, rates.cache_write_1h)
-        pico = most_input * dearest + max_tokens * rates.output + tool_uses * self.table.web_search
+        is_us = reach.geo == "us" or not (is_global or reach.geo)
+        if reach.is_single:
+            pico = self._most_pico(Run(model, reach.prompt(body_bytes), max_tokens), reach, is_us)
+        else:
+            found = runs(model, body_bytes, max_tokens, reach)
+            pico = sum(self._most_pico(run, reach, is_us) for run in found)
+            searches = reach.tool_uses * (1 + len(reach.fallbacks))
+            pico += searches * self.table.web_search
         return min(-(-pico // PICO_PER_MICRO), MOST_MICROS)
+
+    def _most_pico(self, run: Run, reach: Reach, is_us: bool) -> int:
+        """Pico-dollars that a run cannot pass, whichever of its models it is billed at."""
+        most = 0
+        for model in (run.model, *run.others):
+            for row, is_fast in self._candidates(model):
+                dearest_input, output = row.dearest_for(run.input)
+                pico = run.input * dearest_input + run.output * output
+                if is_us:
+                    pico = _times(pico, row.us)
+                if is_fast or reach.is_fast:
+                    known = self.table.fast if is_fast or not run.is_beside else _AS_LISTED
+                    pico = _times(pico, known if row.fast is None else row.fast)
+                most = max(most, pico)
+        return most
 
     def saved_by_cache(self, model: str, tokens: Tokens) -> int:
         """Micro-dollars that the cache saved: what its reads would have cost as fresh input, less
@@ -169,3 +194,8 @@ class Prices(PricedRows):
             - tokens.cache_write_1h * (rates.cache_write_1h - rates.input)
         )
         return pico // PICO_PER_MICRO
+
+
+def _times(pico: int, factor: Fraction) -> int:
+    """A price in the dearer of two ways: as it is listed, or times `factor`."""
+    return max(pico, -(-pico * factor.numerator // factor.denominator))

@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Decimal
 
 from relay.pricing.patterns import names_in
+from relay.pricing.reach import ANY_MODEL
 from relay.pricing.table import PICO_PER_UNIT, Rates, Row, Table, names_of, variant_of
 from relay.pricing.tokens import Part
 
@@ -132,6 +133,19 @@ class PricedRows:
             day = int(time.time()) // _DAY_S if day is None else day
             return next((priced for priced in found if priced[0].since <= day), found[-1])
         return found[0]
+
+    def _candidates(self, model: str) -> list[tuple[Row, bool]]:
+        """The rows by which a call may be booked that is admitted now: it may end tomorrow. A name
+        that says nothing of the model may stand for any."""
+        if model == ANY_MODEL:
+            return [(row, False) for row in (*self.table_rows, self.table.unknown)]
+        found = self._found.get(model) or self._find(model)
+        if len(found) > 1:
+            day = int(time.time()) // _DAY_S
+            return [self._priced(model, day), self._priced(model, day + 1)]
+        if found[0][0] is self.table.unknown:
+            return [(row, found[0][1]) for row in (*self.table_rows, self.table.unknown)]
+        return found
 
     def _find(self, model: str) -> list[tuple[Row, bool]]:
         model = model[:_LONGEST_ID]

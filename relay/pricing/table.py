@@ -53,6 +53,11 @@ class Rates:
     cache_write_1h: int
 
     @property
+    def most_input(self) -> int:
+        """What the dearest class of input costs."""
+        return max(self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h)
+
+    @property
     def most(self) -> int:
         """What the dearest class of tokens costs."""
         return max(self.input, self.output, self.cache_write_5m, self.cache_write_1h)
@@ -83,6 +88,14 @@ class Row:
         if self.above is not None and self.above_tokens is not None:
             return self.above if prompt_tokens > self.above_tokens else self.rates
         return self.rates
+
+    def dearest_for(self, most_prompt: int) -> tuple[int, int]:
+        """Pico-dollars per token of input and of output that no prompt of up to so many tokens
+        passes, however it is cached."""
+        both = [self.rates]
+        if self.above is not None and most_prompt > (self.above_tokens or 0):
+            both.append(self.above)
+        return max(rates.most_input for rates in both), max(rates.output for rates in both)
 
     @property
     def dearest(self) -> Rates:

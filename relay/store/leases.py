@@ -72,7 +72,7 @@ class LeaseTable:
         args += [limits.rate_max, limits.rate_ms, limits.concurrency, limits.budgets]
         args += [limits.most_waiting, limits.wait_ms, waited]
         args += [estimate.max_tokens, estimate.output_micros, limits.soft_burst]
-        args += [limits.key_percent]
+        args += [limits.key_percent, estimate.most_global_micros]
         reply = await self._db.run("admit", [NAMES["leases"]], args)
         if reply[0] == b"refused":
             return Refused(*(part.decode() for part in reply[1:]))

@@ -83,6 +83,8 @@ class Estimate:
         unbounded: the field whose cost nobody can bound, or empty.
         max_tokens: the output that it asks for at most.
         output_micros: what all of that costs.
+        most_global_micros: the most where every account is known to serve everywhere, which is
+            cheaper; 0 where that makes no difference.
     """
 
     most_micros: int = 0
@@ -91,6 +93,7 @@ class Estimate:
     unbounded: str = ""
     max_tokens: int = 0
     output_micros: int = 0
+    most_global_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ _ACCOUNT_FIELDS: Mapping[str, tuple[str, ...]] = {
     "allowed_models": ("models",),
     "model_map": ("model_map",),
     "groups": ("groups",),
+    "inference_geo": ("inference_geo",),
     "budgets": _BUDGET_FIELDS,
 }
 
@@ -265,6 +266,7 @@ def account_settings(visit: Visit, kind: str) -> dict[str, Any]:
         "allowed_models": several(visit.given("models")),
         "model_map": {model.strip(): target.strip() for model, _, target in pairs},
         "groups": several(visit.given("groups")),
+        "inference_geo": visit.given("inference_geo"),
         "budgets": {**_budgets(visit), "mode": visit.given("budget_mode")},
     }
     if kind == "api_key":
@@ -285,7 +287,7 @@ def account_fields(account: Account | None, base_url: str) -> dict[str, Any]:
     if account is None:
         fields: dict[str, Any] = dict.fromkeys(
             ("name", "email", "note", "max_concurrency", "models", "model_map", "groups",
-             *_FEDERATION), ""
+             "inference_geo", *_FEDERATION), ""
         )  # fmt: skip
         usual = {"auth": "x-api-key", "priority": "50", "weight": "1", "base_url": base_url}
         return {**fields, **usual, **_budget_fields({})}
@@ -301,6 +303,7 @@ def account_fields(account: Account | None, base_url: str) -> dict[str, Any]:
         "models": ", ".join(account.models),
         "model_map": ", ".join(f"{name}={to}" for name, to in account.model_map.items()),
         "groups": ", ".join(account.groups),
+        "inference_geo": account.inference_geo,
         **{name: account.options.get(name, "") for name in _FEDERATION},
         **_budget_fields(account.budgets),
     }

@@ -235,7 +235,7 @@ async def test_a_strict_budget_reserves_what_the_upstreams_own_tools_may_read(re
     """A search costs a cent, and what it finds is input of up to a model's whole context."""
     tools = [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]
     body = json.dumps({**BODY, "tools": tools})
-    for usd, status in (("30.02", 429), ("31", 200)):
+    for usd, status in (("33.02", 429), ("34", 200)):
         await relay.ctx.keys.create(usd, budgets={"total": usd})
         _, key = await relay.ctx.keys.rotate(usd, 0)
         assert (await ask(relay, key, body)).status_code == status

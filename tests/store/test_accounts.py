@@ -85,6 +85,7 @@ async def test_a_claude_ai_login_is_no_api_key(accounts: Accounts, secret: str):
     [
         ({"priority": -1}, "priority: '-1' is not a whole number from 0 to 1000"),
         ({"weight": 0}, "weight: '0' is not a whole number from 1 to 1000"),
+        ({"inference_geo": "moon"}, "inference_geo: 'moon' is no place to serve at"),
         ({"max_concurrency": "many"}, "max_concurrency: 'many' is not a whole number"),
         ({"email": "nobody"}, "email: 'nobody' is not an email address"),
         ({"groups": ["a b"]}, "groups: 'a b' is not one plain word"),

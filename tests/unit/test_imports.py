@@ -55,6 +55,7 @@ ROWS = (
         "dialects.file_ids",
         "dialects.models",
         "dialects.named_models",
+        "dialects.named_tools",
         "oauth",
         "upstream",
     },

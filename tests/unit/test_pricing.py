@@ -3,7 +3,10 @@
 import logging
 import subprocess
 import sys
+import time
 import zipfile
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +16,17 @@ from hypothesis import strategies as st
 
 import relay
 from relay.batches.booking import Tally
-from relay.pricing import Bill, Part, Prices, PricesError, Tokens
+from relay.pricing import (
+    ANY_MODEL,
+    Advisor,
+    Bill,
+    Fallback,
+    Part,
+    Prices,
+    PricesError,
+    Reach,
+    Tokens,
+)
 
 PRICES = Prices.load()
 MILLION = 1_000_000
@@ -331,9 +344,74 @@ def test_the_table_is_found_within_an_archive(tmp_path: Path) -> None:
 
 
 def test_the_most_that_a_call_can_cost_counts_its_tools_and_their_findings() -> None:
-    """Opus 5: $10 per million tokens written to the cache for an hour, $25 of output."""
-    assert PRICES.most("claude-opus-5", 1000, 100) == 10_000 + 2_500
-    assert PRICES.most("claude-opus-5", 1000, 100, 2) == 12_500 + 2 * (10_000_000 + 10_000)
+    """Opus 5: $10 per million tokens written to the cache for an hour, $25 of output; a tenth more
+    in the US."""
+    plain, searches = Reach(geo="global"), Reach(geo="global", tool_uses=2)
+    assert PRICES.most("claude-opus-5", 1000, 100, plain) == 10_000 + 2_500
+    most = 10_000 + 3 * 2_500 + 2 * (10_000_000 + 10_000)
+    assert PRICES.most("claude-opus-5", 1000, 100, searches) == most
+
+
+def test_a_request_may_be_held_to_the_us_unless_it_or_its_account_says_otherwise() -> None:
+    assert PRICES.most("claude-opus-5", 1000, 100) == 13_750
+    assert PRICES.most("claude-opus-5", 1000, 100, is_global=True) == 12_500
+    assert PRICES.most("claude-opus-5", 1000, 100, Reach(geo="us"), is_global=True) == 13_750
+
+
+ALSO: list[tuple[Reach, int]] = [
+    # Haiku 4.5 at $2 and $5 takes 1,000 tokens and puts out 100: 2,000 + 500.
+    (Reach(is_fast=True), 2 * 2_500),
+    # Fable 5 at $20 and $50 goes on with what Haiku has said.
+    (Reach(fallbacks=(Fallback("claude-fable-5", 10),)), 2_500 + 1_100 * 20 + 10 * 50),
+    (Reach(fallbacks=(Fallback("claude-fable-5"),)), 2_500 + 1_100 * 20 + 100 * 50),
+    # The dearest of the table is Mythos Preview, at $50 and $125.
+    (Reach(fallbacks=(Fallback(ANY_MODEL),)), 2_500 + 1_100 * 50 + 100 * 125),
+    # Opus 5 at $10 and $25 reads all of it, and Haiku goes on with its advice.
+    (Reach(advisors=(Advisor("claude-opus-5", 1, 2_000),)),
+     (1_000 + 3_100) * 2 + 200 * 5 + (3_100 + 4_096) * 10 + 2_000 * 25),
+    (Reach(compacts=1), 2_500 + 1_000_000 * 2 + 500),
+    (Reach(compacts=None), 2_500 + 1_000_000 * 2 + 500),
+    (Reach(summarizes=True), 2 * 2_500 + 4_096 * 2),
+    (Reach(hidden_tokens=500), 2_500 + 500 * 2),
+    (Reach(hidden_tokens=5_000_000), 1_000_000 * 2 + 500),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reach", "most"), ALSO)
+def test_the_most_that_a_call_can_cost_is_the_sum_of_all_that_it_names(
+    reach: Reach, most: int
+) -> None:
+    reach = replace(reach, geo="global")
+    assert PRICES.most("claude-haiku-4-5", 1000, 100, reach) == most
+
+
+def test_a_name_that_says_nothing_of_its_model_is_held_at_the_dearest() -> None:
+    held = PRICES.most("our-deployment", 1000, 100, is_global=True)
+    assert held == 1000 * 50 + 100 * 125
+
+
+def test_a_price_that_rises_at_midnight_is_held_the_day_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = '[[row]]\nname = "a"\nmodels = ["a"]\ncache_read = "0"\n'
+    dearer = f'{row}from = 2026-12-02\ninput = "10"\noutput = "10"\n'
+    (tmp_path / "prices.toml").write_text(f'{dearer}{row}input = "1"\noutput = "1"\n')
+    prices = Prices.load(tmp_path / "prices.toml")
+    held = []
+    for day in (30, 31):
+        at = datetime(2026, 11, 30, 12, tzinfo=UTC) + timedelta(days=day - 30)
+        monkeypatch.setattr(time, "time", at.timestamp)
+        held.append(prices.most("a", 0, 100, is_global=True))
+    assert held == [100, 1000]
+
+
+def test_a_way_of_serving_that_is_cheaper_than_the_list_is_not_held_to(tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_text(
+        '[[row]]\nname = "a"\nmodels = ["a"]\ninput = "1"\noutput = "1"\nfast = "0.5"\nus = "0.5"\n'
+        'above = { tokens = 100, input = "0.5", output = "0.5", cache_read = "9" }\n'
+    )
+    prices = Prices.load(tmp_path / "prices.toml")
+    assert prices.most("a", 1000, 100, Reach(is_fast=True)) == 9_000 + 100
 
 
 def test_the_cache_saves_the_difference_to_fresh_input_and_costs_its_writes():

@@ -1,0 +1,155 @@
+"""Strict budgets hold for all that a request names, and no number at one time passes them."""
+
+import json
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from relay.dialects import messages
+from relay.simulator import Fault
+
+from .conftest import BODY, SOON_S, Running, redis_process, redis_url
+from .test_limits import ask, limited
+from .test_pool import two_relays
+
+__all__ = ["redis_process", "redis_url"]
+
+OPUS, FABLE, SONNET = "claude-opus-5", "claude-fable-5-2", "claude-sonnet-5-5"
+ADVISOR = {"type": "advisor_20260301", "name": "advisor", "model": OPUS, "max_uses": 1,
+           "max_tokens": 1024}  # fmt: skip
+SEARCH = {"type": "web_search_20260209", "name": "web_search", "max_uses": 1}
+COMPACT = {"type": "compact_20260112", "pause_after_compaction": True}
+WINDOW = {"input_tokens": 0, "cache_creation_input_tokens": 1_000_000,
+          "cache_creation": {"ephemeral_1h_input_tokens": 1_000_000}}  # fmt: skip
+EVERYTHING: dict[str, Any] = {
+    "model": OPUS,
+    "fallbacks": [{"model": FABLE, "speed": "fast"}, {"model": SONNET}],
+    "tools": [ADVISOR, SEARCH],
+    "context_management": {"edits": [COMPACT]},
+    "speed": "fast",
+    "inference_geo": "us",
+}
+# The dearest that everything can come to: each model that declines searches, asks and compacts.
+HOPS = [
+    {**WINDOW, "type": kind, "model": model, "output_tokens": put_out}
+    for model in (OPUS, FABLE, SONNET)
+    for kind, put_out in (("compaction", 100), ("message", 100), ("message", 100))
+]
+ADVICE = {"type": "advisor_message", "model": OPUS, "input_tokens": 5_000, "output_tokens": 1024}
+DEAREST = {
+    "input_tokens": 1_000_000, "output_tokens": 200, "speed": "fast", "inference_geo": "us",
+    "server_tool_use": {"web_search_requests": 1}, "iterations": [*HOPS, ADVICE, ADVICE],
+}  # fmt: skip
+
+
+BODIES = {"everything": json.dumps({**BODY, **EVERYTHING}), "plain": json.dumps(BODY)}
+
+
+def held_by(relay: Running, body: str, *, is_global: bool = False) -> int:
+    """What a strict budget holds for a request, micro-dollars."""
+    call = messages.read("messages", "POST", b"/v1/messages", body.encode(), [])
+    size = len(call.body), call.max_tokens, call.reach
+    return relay.ctx.prices.most(call.model, *size, is_global=is_global)
+
+
+def usd(micros: int) -> str:
+    return f"{micros // 1_000_000}.{micros % 1_000_000:06d}"
+
+
+@pytest.mark.parametrize("is_held", [True, False], ids=["all at once", "as they end"])
+async def test_two_hundred_at_once_pass_no_strict_budget_whatever_they_name(
+    redis_url: str, tmp_path: Path, is_held: bool
+):
+    body = BODIES["everything"]
+    async with two_relays(redis_url, tmp_path) as (one, two):
+        budget = 5 * held_by(one, body) + 1
+        key = await limited(one, budgets={"total": usd(budget)}, budget_mode="strict")
+        codes: Counter[int] = Counter()
+        headers = {
+            "x-api-key": key,
+            "content-type": "application/json",
+            "anthropic-sim-usage": json.dumps(DEAREST),
+        }
+
+        async def one_request(client: httpx.AsyncClient) -> None:
+            answer = await client.post("/v1/messages", content=body, headers=headers)
+            codes[answer.status_code] += 1
+
+        async with (
+            one.client(timeout=60) as first,
+            two.client(timeout=60) as second,
+            AsyncExitStack() as stack,
+            trio.open_nursery() as nursery,
+        ):
+            if is_held:
+                await stack.enter_async_context(one.sim.hold())
+            for number in range(200):
+                nursery.start_soon(one_request, (first, second)[number % 2])
+            with trio.fail_after(6 * SOON_S):
+                while is_held and codes[429] < 195:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            await stack.aclose()
+        await one.settled()
+        spent = (await one.report()).total["cost_micros"]
+        assert codes.keys() == {200, 429}
+        assert codes[200] == 5 if is_held else codes[200] >= 5
+        # It is nearly spent, and not by a micro-dollar more.
+        assert budget * 0.7 < spent <= budget
+
+
+@pytest.mark.parametrize("what", BODIES)
+async def test_a_strict_budget_holds_the_most_that_a_request_can_cost(relay: Running, what: str):
+    body = BODIES[what]
+    for missing, status in ((1, 429), (0, 200)):
+        name = f"{what} {missing}"
+        await relay.ctx.keys.create(name, budgets={"total": usd(held_by(relay, body) - missing)})
+        _, key = await relay.ctx.keys.rotate(name, 0)
+        assert (await ask(relay, key, body)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("geos", "is_global"),
+    [(("", ""), False), (("global", ""), False), (("global", "us"), False),
+     (("global", "global"), True)],
+)  # fmt: skip
+async def test_less_is_held_where_every_account_is_known_to_serve_everywhere(
+    relay: Running, geos: tuple[str, str], is_global: bool
+):
+    base_url = relay.sim.base_url
+    await relay.ctx.accounts.add("second", secret="second-secret", base_url=base_url)
+    for name, geo in zip(("main", "second"), geos, strict=True):
+        await relay.ctx.accounts.edit(name, inference_geo=geo)
+    body = BODIES["plain"]
+    held = held_by(relay, body, is_global=True)
+    assert held < held_by(relay, body)
+    key = await limited(relay, budgets={"total": usd(held)})
+    assert (await ask(relay, key, body)).status_code == (200 if is_global else 429)
+
+
+async def test_an_account_with_a_strict_budget_takes_nothing_that_cannot_be_bounded(relay: Running):
+    body = json.dumps({**BODY, "mcp_servers": [{"type": "url", "url": "https://x", "name": "a"}]})
+    assert (await ask(relay, relay.key, body)).status_code == 200
+    await relay.ctx.accounts.edit("main", budgets={"daily": "50", "mode": "strict"})
+    answer = await ask(relay, relay.key, body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("mcp_servers: the accounts")
+    assert (await ask(relay, relay.key)).status_code == 200
+    await relay.ctx.accounts.add("second", secret="second-secret", base_url=relay.sim.base_url)
+    assert (await ask(relay, relay.key, body)).status_code == 200
+
+
+async def test_a_request_that_nothing_bounds_does_not_move_to_a_strict_account(relay: Running):
+    body = json.dumps({**BODY, "mcp_servers": [{"type": "url", "url": "https://x", "name": "a"}]})
+    await relay.ctx.accounts.edit("main", priority=1)
+    await relay.ctx.accounts.add(
+        "second", secret="second-secret", base_url=relay.sim.base_url,
+        budgets={"daily": "50", "mode": "strict"},
+    )  # fmt: skip
+    relay.sim.script.append(Fault(status=529))
+    assert (await ask(relay, relay.key, body)).status_code != 200
+    assert (await ask(relay, relay.key)).status_code == 200
