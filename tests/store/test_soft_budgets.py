@@ -234,7 +234,8 @@ class Play:
             limits=RelayLimits(soft_burst=self.burst),
         )  # fmt: skip
         if isinstance(answer, Admitted):
-            if not self.open:
+            # Beside requests that cost nothing it is alone.
+            if not self.held():
                 self.dearest_alone = max(self.dearest_alone, most)
             self.open[lease] = most, 0, [answer.account_id]
         elif not self.open:
@@ -245,7 +246,7 @@ class Play:
         now = min(amount, most)
         answer = await self.table.move_on(lease, Rest(), tried, lost_micros=now)
         if isinstance(answer, Moved):
-            if len(self.open) == 1:
+            if self.held() == most + lost:
                 self.dearest_alone = max(self.dearest_alone, most)
             self.open[lease] = most, lost + now, [*tried, answer.account_id]
 
@@ -258,9 +259,12 @@ class Play:
         assert await self.table.settle(Booking(lease, state, MODEL, given)) == 1
         self.booked += cost
 
+    def held(self) -> int:
+        return sum(most + lost for most, lost, _ in self.open.values())
+
     async def check(self) -> None:
         figures = await self.opened._db.hash(name("spend", f"key:{self.key}"))
-        held = sum(most + lost for most, lost, _ in self.open.values())
+        held = self.held()
         assert int(figures.get("held_most", 0)) == held
         assert int(figures.get("total", 0)) == self.booked
         # Also if all that runs turned out as dear as it can be.
