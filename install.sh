@@ -320,7 +320,7 @@ stopped() {
 
 domain='' email='' tls='' acme_directory='' acme_root='' admin_domain='' instances='' port='' redis_memory=''
 firewall='' fail2ban='' dry_run=no yes=no purge=no with_backup=yes
-named='' changes=0 is_changed=no restart=() said='' recovery='' words=()
+named='' changes=0 is_changed=no restart=() begun=() said='' recovery='' words=()
 
 read_options() {
   while [[ $# -gt 0 ]]; do
@@ -434,14 +434,17 @@ why_no_memory() {
     echo "it is a size such as 256mb or 2gb"
     return
   }
-  size=${BASH_REMATCH[1]}
-  [[ $1 == *mb ]] || size=$((size * 1024))
+  size=$(megabytes "$1")
   all=$(awk '$1 == "MemTotal:" { print int($2 / 1024) }' "$proc/meminfo" 2>/dev/null || true)
   if [[ $size -lt 8 ]]; then
     echo "Redis alone takes more; 8mb is the least"
   elif [[ -n $all && $size -gt $((all * 3 / 4)) ]]; then
     echo "this machine has $all MB, of which Redis can have three quarters at most"
   fi
+}
+
+megabytes() {
+  [[ $1 == *mb ]] && echo "${1%mb}" || echo $((${1%gb} * 1024))
 }
 
 # What each may be alone, and not together.
@@ -504,6 +507,9 @@ etc=/etc/relay opt=/opt/relay backups=/var/backups/relay proving=/run/relay-prov
 old_receipt=$backups/.receipt
 users=(relay relay-redis relay-caddy)
 proc=${INSTALL_PROC:-/proc}
+redis_socket=/run/relay-redis/redis.sock
+# What holds for Caddy's unit while one takes over from another.
+beside=/run/systemd/system/relay-caddy.service.d
 os_release=${INSTALL_OS_RELEASE:-/etc/os-release}
 # The packages of Caddy's makers, and the fingerprint of the key that signs them.
 caddy_source=${INSTALL_CADDY_SOURCE:-https://dl.cloudsmith.io/public/caddy/stable}
@@ -542,6 +548,33 @@ look_around() {
   local taken
   taken=$(taken_ports)
   [[ -z $taken ]] || fail "${taken//$'\n'/; }"
+  check_memory_in_use
+}
+
+# A Redis that holds more than it may refuses every request.
+check_memory_in_use() {
+  [[ $named == *' --redis-memory '* ]] || return 0
+  local held most
+  held=$(redis_holds)
+  most=$(megabytes "$redis_memory")
+  [[ -z $held || $((held * 10)) -le $((most * 9)) ]] \
+    || fail "--redis-memory cannot be '$redis_memory': Relay's Redis holds $held MB now, and beyond nine tenths of the most it would soon refuse requests. Nothing was changed."
+}
+
+# In megabytes, where it runs.
+redis_holds() {
+  "$(find_python)" -I - "$etc/secrets.env" "$redis_socket" 2>/dev/null <<'PY' || true
+import re, socket, sys
+
+with open(sys.argv[1]) as file:
+    password = re.search(r"^REDIS_PASSWORD=(.*)$", file.read(), re.MULTILINE)[1]
+with socket.socket(socket.AF_UNIX) as redis:
+    redis.settimeout(5)
+    redis.connect(sys.argv[2])
+    redis.sendall(f"AUTH {password}\r\nINFO memory\r\nQUIT\r\n".encode())
+    answer = redis.makefile("rb").read().decode()
+print(-(-int(re.search(r"^used_memory:(\d+)", answer, re.MULTILINE)[1]) // 2**20))
+PY
 }
 
 # The ports that the relay needs and something else has, with who that is.
@@ -1026,8 +1059,6 @@ ENV
 
 write_files() {
   machine_settings >"$work/appliance.env"
-  put "$work/appliance.env" "$etc/appliance.env" 0644 root:root
-  [[ $is_changed == no ]] || restart+=(relay-caddy.service relay.target)
   redis_settings >"$work/redis-machine.conf"
   put "$work/redis-machine.conf" "$etc/redis-machine.conf" 0600 root:root
   [[ $is_changed == no ]] || restart+=(relay-redis.service)
@@ -1042,6 +1073,13 @@ write_files() {
     put "$files/$source" "$target" "$mode" "$owner"
     [[ $is_changed == no || $unit == - ]] || restart+=("$unit")
   done < <(listed)
+}
+
+# What leads clients to the instances: on a machine that serves it comes after they are proven.
+write_settings() {
+  [[ ! -e $etc/appliance.env ]] || cat "$etc/appliance.env" >"$work/before.env"
+  put "$work/appliance.env" "$etc/appliance.env" 0644 root:root
+  [[ $is_changed == no ]] || restart+=(relay-caddy.service relay.target) begun=()
 }
 
 # The lines of files.txt that this machine wants.
@@ -1142,15 +1180,185 @@ start_services() {
   fi
   enable cron.service
   start cron.service
-  drop_instances
-  for one in relay-redis.service relay.target $(instance_units); do enable "$one"; done
+  for one in relay-redis.service relay.target; do enable "$one"; done
   refresh relay-redis.service
   prove_starts
-  for one in $(instance_units); do roll "$one"; done
-  rm -f "$proving"
-  start relay.target
   enable relay-caddy.service
-  refresh relay-caddy.service
+  if [[ -e $etc/appliance.env ]]; then
+    begin_instances
+    write_settings
+    start relay.target
+    switch_caddy
+    drop_instances
+    for one in $(instance_units); do roll "$one"; done
+  else
+    write_settings
+    for one in $(instance_units); do
+      enable "$one"
+      start "$one"
+    done
+    start relay.target
+    start relay-caddy.service
+  fi
+  [[ ! -e $proving ]] || rm -f "$proving"
+}
+
+# Those that the machine does not run yet prove themselves before anything leads to them; else they
+# go again, and all is as before.
+begin_instances() {
+  local one status
+  for one in $(instance_units); do
+    systemctl --quiet is-active "$one" || begun+=("$one")
+  done
+  [[ ${#begun[@]} -gt 0 ]] || return 0
+  changes=$((changes + 1))
+  set +e
+  (
+    set -e
+    for one in "${begun[@]}"; do
+      enable "$one"
+      run "start $one" systemctl start "$one"
+      [[ $dry_run == yes ]] || prove "$one"
+    done
+  )
+  status=$?
+  set -e
+  if [[ $status -ne 0 ]]; then
+    [[ ! -e $proving ]] || rm -f "$proving"
+    withdraw_instances
+    fail "not every instance works with these options; what served before serves as it did"
+  fi
+}
+
+# What this run began and the settings in force do not name.
+withdraw_instances() {
+  local one stored
+  stored=" $(port=$(kept RELAY_PORT "$port") instances=$(kept RELAY_INSTANCES "$instances") && instance_units | tr '\n' ' ')"
+  for one in $(instance_units); do
+    [[ $stored == *" $one "* ]] || run "take away $one" take_away "$one"
+  done
+}
+
+# Another Caddy takes over where its settings changed; if it does not start, all goes back.
+switch_caddy() {
+  local status
+  # Half of it must not remain.
+  trap '' INT TERM HUP
+  ! restarted relay-caddy.service || changes=$((changes + 1))
+  set +e
+  (set -e; renew_caddy)
+  status=$?
+  set -e
+  if [[ $status -ne 0 ]]; then
+    [[ ! -e $work/before.env ]] || put "$work/before.env" "$etc/appliance.env" 0644 root:root
+    run "start relay-caddy as it was" recover_caddy
+    end_left_caddies
+    withdraw_instances
+    fail "relay-caddy does not start with these settings; it serves as before"
+  fi
+  trap - INT TERM HUP
+}
+
+renew_caddy() {
+  if restarted relay-caddy.service; then
+    run "let another Caddy take over from relay-caddy, whose running answers end first" swap_caddy
+  fi
+  start relay-caddy.service
+  end_left_caddies
+}
+
+# Of an install that was cut short, or of a take-over that was.
+end_left_caddies() {
+  local one main group
+  main=$(systemctl show --value --property MainPID relay-caddy.service)
+  group=$(systemctl show --value --property ControlGroup relay-caddy.service)
+  [[ -n $group && $main != 0 ]] || return 0
+  for one in $(cat /sys/fs/cgroup{,/systemd}"$group/cgroup.procs" 2>/dev/null || true); do
+    # 0 is one that is seen from here, and is none of this machine's.
+    [[ $one == 0 || $one == "$main" ]] || run "end Caddy's process $one, which another took over from" end_caddy "$one"
+  done
+}
+
+# A second Caddy beside the first, on the same ports: a restart would refuse connections, and Caddy
+# 2.6 cuts running answers at a reload. Fails where the second does not start; the first serves on.
+swap_caddy() {
+  local first
+  first=$(systemctl show --value --property MainPID relay-caddy.service)
+  steer hold "$first" || true
+  # So that systemd forgets the first without ending it, whatever becomes of the second.
+  mkdir -p "$beside"
+  printf '[Service]\nKillMode=none\n' >"$beside/beside.conf"
+  systemctl daemon-reload
+  systemctl stop relay-caddy.service
+  systemctl start relay-caddy.service
+  rm -f "$beside/beside.conf"
+  systemctl daemon-reload
+  # Its certificates are read and the instances asked before a client reaches it.
+  sleep 2
+  end_caddy "$first"
+}
+
+# The second did not start; another with the settings from before takes its place.
+recover_caddy() {
+  systemctl restart relay-caddy.service
+  rm -f "$beside/beside.conf"
+  systemctl daemon-reload
+  # As above.
+  sleep 2
+}
+
+# end_caddy PROCESS   Lets another have its new connections, and ends it when its answers are done.
+end_caddy() {
+  # To 0 would be to all of ours.
+  [[ $1 -gt 1 ]] || return 0
+  local before='' tries migrate=/proc/sys/net/ipv4/tcp_migrate_req
+  # Connections that are being made go to the other one, too.
+  if [[ -w $migrate ]]; then
+    before=$(<"$migrate")
+    echo 1 >"$migrate" || before=''
+  fi
+  steer close "$1" || true
+  # Those just made have sent their requests by then: newer Caddys drop them when they end.
+  sleep 2
+  [[ -z $before ]] || echo "$before" >"$migrate"
+  kill -TERM "$1" 2>/dev/null || return 0
+  # As long as an instance may take for its last streams.
+  for tries in {1..660}; do
+    kill -0 "$1" 2>/dev/null || return 0
+    sleep 0.5
+  done
+  say "ending it after $((tries / 2)) seconds"
+  kill -KILL "$1"
+}
+
+# steer hold|close PROCESS   The listening sockets of a process: from hold on the kernel gives every
+# new connection to them, whoever else listens there; after close none.
+steer() {
+  "$(find_python)" -I - "$@" <<'PY'
+import ctypes, os, socket, sys
+
+SO_ATTACH_REUSEPORT_CBPF, PIDFD_GETFD = 51, 438
+what, process = sys.argv[1], int(sys.argv[2])
+libc = ctypes.CDLL(None, use_errno=True)
+handle = os.pidfd_open(process)
+# A program of one step for the kernel: "return 0", the first socket of those on the same port.
+step = ctypes.create_string_buffer(b"\x06" + bytes(7))
+size = ctypes.sizeof(ctypes.c_void_p)
+program = b"".join(number.to_bytes(size, sys.byteorder) for number in (1, ctypes.addressof(step)))
+for number in os.listdir(f"/proc/{process}/fd"):
+    try:
+        if not os.readlink(f"/proc/{process}/fd/{number}").startswith("socket:"):
+            continue
+        with socket.socket(fileno=libc.syscall(PIDFD_GETFD, handle, int(number), 0)) as one:
+            if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                continue
+            elif what == "hold":
+                one.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, program)
+            else:
+                one.shutdown(socket.SHUT_RDWR)
+    except OSError as error:
+        print(error, file=sys.stderr)
+PY
 }
 
 instance_units() {
@@ -1192,9 +1400,9 @@ prove_starts() {
   [[ $dry_run == yes ]] || : >"$proving"
 }
 
-# One instance at a time.
+# One instance at a time; not those that this run has just begun.
 roll() {
-  if restarted relay.target && systemctl --quiet is-active "$1"; then
+  if restarted relay.target && [[ " ${begun[*]-} " != *" $1 "* ]]; then
     restart_proven "$1"
   fi
   start "$1"
@@ -1204,10 +1412,14 @@ roll() {
 restart_proven() {
   run "restart $1" systemctl restart "$1"
   [[ $dry_run == no ]] || return 0
-  answers_as "$1" "$release" || fail "$1 does not answer as release $release; journalctl --unit $1 tells why"
+  prove "$1"
   # Caddy asks once a second, and must have seen it before the next one goes.
   sleep 2
   answers_as "$1" "$release" || fail "$1 answered as release $release, and no longer does; journalctl --unit $1 tells why"
+}
+
+prove() {
+  answers_as "$1" "$release" || fail "$1 does not answer as release $release; journalctl --unit $1 tells why"
 }
 
 # answers_as UNIT RELEASE
@@ -1230,8 +1442,20 @@ runs_from() {
 drop_instances() {
   local one
   for one in $(systemctl list-units --plain --no-legend --all 'relay@*.service' | awk '{print $1}'); do
-    [[ " $(instance_units | tr '\n' ' ') " == *" $one "* ]] || run "take away $one" systemctl disable --now "$one"
+    [[ " $(instance_units | tr '\n' ' ') " != *" $one "* ]] || continue
+    if systemctl --quiet is-enabled "$one" 2>/dev/null || systemctl --quiet is-active "$one"; then
+      run "take away $one" take_away "$one"
+    fi
   done
+}
+
+take_away() {
+  local folder=${1#relay@}
+  systemctl disable --now "$1"
+  # Neither a failure of something that is gone nor an empty folder stays.
+  systemctl reset-failed "$1" 2>/dev/null || true
+  folder=/var/log/relay/${folder%.service}
+  [[ ! -d $folder ]] || rmdir --ignore-fail-on-non-empty "$folder"
 }
 
 open_firewall() {
@@ -1537,7 +1761,7 @@ switch() {
   set +e
   (set -e; prove_starts; adopt "$1" "$2")
   status=$?
-  rm -f "$proving"
+  [[ ! -e $proving ]] || rm -f "$proving"
   set -e
   if [[ $status -ne 0 ]]; then
     say "going back to release ${2#releases/}"
@@ -1561,6 +1785,7 @@ adopt() {
   # A dry run has not unpacked it.
   [[ -d $files ]] || files=$here/appliance
   write_files
+  write_settings
   # Of whichever release: an upgrade that was cut short may have left some of its own.
   for one in "$opt"/releases/*/appliance; do forget_files "$one" "$files"; done
   point "$1" "$opt/current"

@@ -4,10 +4,13 @@ import ipaddress
 import os
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.store.conftest import RedisProcess
 
 from .steps import step
 
@@ -271,3 +274,28 @@ def test_a_real_listener_is_found_with_its_program(tmp_path: Path):
 
     (line,) = [line for line in lines if line.startswith(f"{port} 127.0.0.1 ")]
     assert f"(process {os.getpid()}" in line
+
+
+def test_less_memory_than_redis_holds_is_refused(tmp_path: Path):
+    with tempfile.TemporaryDirectory(prefix="relay-redis-") as folder:
+        redis = RedisProcess(Path(folder))
+        redis.start()
+        try:
+            (tmp_path / "secrets.env").write_text("REDIS_PASSWORD=secret\n")
+            redis.command(b"CONFIG SET requirepass secret\r\n")
+            redis.command(b"AUTH secret\r\nSETRANGE filler 15000000 x\r\n")
+            asked = f"etc={tmp_path} redis_socket={redis.socket} named=' --redis-memory '"
+            done = [step(tmp_path, f"{asked} redis_memory={size}; check_memory_in_use")
+                    for size in ("16mb", "1gb")]  # fmt: skip
+        finally:
+            redis.kill()
+
+    assert [one.returncode for one in done] == [1, 0]
+    assert "--redis-memory cannot be '16mb': Relay's Redis holds " in done[0].stderr
+
+
+def test_where_no_redis_runs_any_memory_is_taken(tmp_path: Path):
+    (tmp_path / "secrets.env").write_text("REDIS_PASSWORD=secret\n")
+    words = f"etc={tmp_path} redis_socket={tmp_path}/none named=' --redis-memory ' redis_memory=8mb"
+
+    assert step(tmp_path, f"{words}; check_memory_in_use").returncode == 0

@@ -156,7 +156,8 @@ def place(tmp_path: Path, **links: str) -> str:
     return f"""
 opt={opt}; dry_run=no; work={tmp_path}; etc={tmp_path}
 must_be_installed() {{ :; }}; take_lock() {{ :; }}; back_up() {{ :; }}; tell_one_way() {{ :; }}
-schema_of() {{ echo 1; }}; write_files() {{ :; }}; instance_units() {{ :; }}; systemctl() {{ :; }}
+schema_of() {{ echo 1; }}; write_files() {{ :; }}; write_settings() {{ :; }}
+instance_units() {{ :; }}; systemctl() {{ :; }}
 system_python() {{ readlink "$opt/python"; }}
 find_release() {{ release=3 pyz=$opt/releases/3/relay.pyz files=$opt/releases/3/appliance; }}
 """
