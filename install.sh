@@ -665,7 +665,7 @@ install_relay() {
   look_around
   take_lock
   work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
+  trap clean_up EXIT
   find_release
   check_python
   drop_old_policy
@@ -1217,7 +1217,7 @@ begin_instances() {
     set -e
     for one in "${begun[@]}"; do
       enable "$one"
-      run "start $one" systemctl start "$one"
+      run "start $one" begin start "$one"
       [[ $dry_run == yes ]] || prove "$one"
     done
   )
@@ -1382,7 +1382,7 @@ refresh() {
 }
 
 start() {
-  systemctl --quiet is-active "$1" || run "start $1" systemctl start "$1"
+  systemctl --quiet is-active "$1" || run "start $1" begin start "$1"
 }
 
 # Backups are encrypted to this machine, and to whoever has the recovery key. That one is in no file
@@ -1394,10 +1394,24 @@ make_backup_keys() {
   said=''
 }
 
+clean_up() {
+  rm -rf "$work"
+  [[ ! -e $proving ]] || rm -f "$proving"
+}
+
 # From here on an instance that starts first calls each of its APIs (relay canary); on the way back
 # none does, which must not fail for what the calls find. An old mark counts for nothing.
 prove_starts() {
   [[ $dry_run == yes ]] || : >"$proving"
+}
+
+# begin start|restart UNIT   Where it must prove itself and fails, it says which call did.
+begin() {
+  # The ones before it may have taken long to end.
+  [[ ! -e $proving ]] || : >"$proving"
+  systemctl "$1" "$2" && return
+  [[ ! -e $proving ]] || journalctl --quiet --unit "$2" --since=-2min --output=cat --grep='^Error: ' --lines=1 || true
+  return 1
 }
 
 # One instance at a time; not those that this run has just begun.
@@ -1410,7 +1424,7 @@ roll() {
 
 # systemctl returns when it is ready; then it must answer as the release that is to serve.
 restart_proven() {
-  run "restart $1" systemctl restart "$1"
+  run "restart $1" begin restart "$1"
   [[ $dry_run == no ]] || return 0
   prove "$1"
   # Caddy asks once a second, and must have seen it before the next one goes.
@@ -1647,7 +1661,7 @@ upgrade() {
   [[ ${#words[@]} -le 1 ]] || misused "one release at a time"
   must_be_installed
   work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
+  trap clean_up EXIT
   if [[ ${#words[@]} -eq 1 ]]; then
     hand_over "${words[0]}"
   else
@@ -1714,7 +1728,7 @@ rollback() {
   [[ ${#words[@]} -eq 0 ]] || misused "rollback takes no ${words[0]}"
   must_be_installed
   work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
+  trap clean_up EXIT
   take_lock
   drop_old_policy
   local before target

@@ -7,6 +7,7 @@ was used. Nothing of it reaches Claude, a webhook, or what the machine has store
 
 import contextlib
 import dataclasses
+import json
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,9 +20,9 @@ from urllib.parse import parse_qsl, urlencode
 import httpx
 import trio
 
-from relay import server, simulator, usage
+from relay import server, simulator
 from relay.context import Context
-from relay.redis_link import CALL_DEADLINE_S, RedisAway, RedisLink, linked
+from relay.redis_link import CALL_DEADLINE_S, RedisAway, RedisLink, ReplyError, linked
 from relay.settings import Secret, Settings
 
 _DEADLINE_S = 30.0
@@ -36,18 +37,23 @@ _DATABASES = range(15, 0, -1)
 _MARK = "relay:canary"
 # A canary that is older was killed, and could not clear its database.
 _ABANDONED_S = 120
+_CLEAR = """
+local function clear()
+  for _, key in ipairs(redis.call('KEYS', '{relay}:*')) do redis.call('DEL', key) end
+  redis.call('DEL', KEYS[1])
+end
+"""
 _TAKE = """
 local now, kept = tonumber(redis.call('TIME')[1]), redis.call('GET', KEYS[1])
-if kept and now - tonumber(string.match(kept, ' (%d+)$')) > tonumber(ARGV[2]) then
-  redis.call('FLUSHDB')
-end
+local since = kept and tonumber(string.match(kept, ' (%d+)$')) or 0
+if kept and now - since > tonumber(ARGV[2]) then clear() end
 if redis.call('DBSIZE') > 0 then return 0 end
 redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. string.format('%d', now))
 return 1
 """
 _LEAVE = """
 local kept = redis.call('GET', KEYS[1])
-if kept and string.match(kept, '^%x+') == ARGV[1] then redis.call('FLUSHDB') end
+if kept and string.match(kept, '^%x+') == ARGV[1] then clear() end
 """
 
 
@@ -170,10 +176,10 @@ def _judge(name: str, call: Call, answer: httpx.Response, *, stream: bool) -> No
 
 
 async def _find_on_the_books(ctx: Context, calls: int) -> None:
-    """Wait until every call is booked with a cost, or for the deadline."""
+    """Wait until every call has a record with a cost, or for the deadline."""
     while True:
-        total = (await usage.report(ctx.store)).total
-        if total["requests"] == calls and total["cost_micros"] > 0:
+        records = [json.loads(record) for record in await ctx.store.usage.records(calls + 1)]
+        if len(records) == calls and all(record["cost_micros"] > 0 for record in records):
             return
         await trio.sleep(_LOOK_EVERY_S)
 
@@ -196,18 +202,24 @@ async def _database(url: str | None) -> AsyncIterator[str | None]:
                 yield apart
             finally:
                 with trio.move_on_after(CALL_DEADLINE_S, shield=True):
-                    await link.call("EVAL", _LEAVE, 1, _MARK, owner)
+                    await link.call("EVAL", _CLEAR + _LEAVE, 1, _MARK, owner)
             return
     yield None
 
 
 async def _take(link: RedisLink, owner: str) -> bool:
-    """Whether the database of a link was empty, or left behind, and is the owner's now."""
+    """Whether the database of a link was empty, or left behind, and is the owner's now.
+
+    Raises:
+        RedisAway: it does not answer. One that answers and has no such database or no memory for
+            it, or does not let us have it, is no reason that a release should not serve.
+    """
     try:
-        return bool(await link.call("EVAL", _TAKE, 1, _MARK, owner, _ABANDONED_S))
+        return bool(await link.call("EVAL", _CLEAR + _TAKE, 1, _MARK, owner, _ABANDONED_S))
+    except ReplyError:
+        return False
     except RedisAway as error:
-        # It has fewer databases.
-        if "out of range" in str(error):
+        if link.refused is not None or str(error).startswith("OOM"):
             return False
         raise
 

@@ -104,6 +104,7 @@ def test_a_release_that_does_not_work_goes_and_no_request_is_lost(
     assert done.returncode == 1
     assert f"release {relay.__version__}" in done.stdout
     assert "serves as before" in done.stdout
+    assert ("messages, whole: answered with 500" in done.stdout) == (fault == "fails every call")
     assert versions(site) == [relay.__version__, relay.__version__]
     assert site.machine.run("readlink", "/opt/relay/current").stdout == before
     assert "91.0" not in site.machine.run("ls", "/opt/relay/releases").stdout

@@ -75,11 +75,44 @@ async def test_a_database_that_somebody_uses_is_left_alone(machine: Settings):
 
 
 async def test_what_a_killed_canary_left_is_cleared(machine: Settings):
-    await command(database(machine, LAST), "MSET", "relay:canary", "abc 1000", "rest", "1")
+    left = ("relay:canary", "abc 1000", "{relay}:key:key_1", "1")
+    await command(database(machine, LAST), "MSET", *left)
 
     await canary.run(machine)
 
     assert await sizes(machine) == [0] * (LAST + 1)
+
+
+async def test_what_others_wrote_meanwhile_is_left_alone(
+    machine: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    find = canary._find_on_the_books
+
+    async def write_and_find(*args: Any) -> None:
+        await command(database(machine, LAST), "SET", "theirs", "1")
+        await find(*args)
+
+    monkeypatch.setattr(canary, "_find_on_the_books", write_and_find)
+    await canary.run(machine)
+
+    assert (await sizes(machine))[-1] == 1
+
+
+async def test_a_redis_that_lends_no_database_is_no_reason_to_fail(machine: Settings):
+    await command(database(machine, 0), "ACL", "SETUSER", "weak", "on", ">pw", "~*", "+ping")
+    try:
+        weak = f"unix://weak:pw@{str(machine.redis_url).removeprefix('unix://')}"
+        assert await canary.run(dataclasses.replace(machine, redis_url=weak)) == EVERYTHING
+    finally:
+        await command(database(machine, 0), "ACL", "DELUSER", "weak")
+
+
+async def test_a_full_redis_is_no_reason_to_fail(machine: Settings):
+    await command(database(machine, 0), "CONFIG", "SET", "maxmemory", "1")
+    try:
+        assert await canary.run(machine) == EVERYTHING
+    finally:
+        await command(database(machine, 0), "CONFIG", "SET", "maxmemory", "0")
 
 
 async def test_two_at_a_time_do_not_meet(machine: Settings):
