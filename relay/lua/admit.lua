@@ -62,7 +62,9 @@ local share, known_cost, known_tokens = 0, 0, 0
 if counts and not is_batch then share, known_cost, known_tokens = share_of(key, model) end
 local most_tokens, input = figure(ARGV[23]), figure(ARGV[13])
 local tokens = math.max(math.floor(figure(ARGV[14]) + most_tokens * share / ALL), known_tokens)
-local most = figure(ARGV[27]) > 0 and serve_everywhere(bound) and ARGV[27] or ARGV[12]
+-- Without budgets of the key, its owner and the relay nobody asks for the lesser figure.
+local has_budgets = owner or (k[16] or '') ~= '' or ARGV[19] ~= ''
+local most = has_budgets and figure(ARGV[27]) > 0 and serve_everywhere(bound) and ARGV[27] or ARGV[12]
 local cost = {most = figure(most), burst = tonumber(ARGV[25]), least = input,
   expected = math.max(math.floor(input + figure(ARGV[24]) * share / ALL), known_cost)}
 local tpm, fullest = not is_batch and tonumber(k[15]) or 0, nil

@@ -1,9 +1,14 @@
 -- Stands before every script. NAME holds the key names, handed over by store/names.py,
 -- the one place that knows them.
 
+-- All that a script does is done at one time.
+local time_of_call
 local function now_ms()
-  local t = redis.call('TIME')
-  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  if not time_of_call then
+    local t = redis.call('TIME')
+    time_of_call = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  end
+  return time_of_call
 end
 
 local function named(kind, ...)
