@@ -49,8 +49,11 @@ def _affinities(now_s: float) -> Iterator[str]:
 
 def _hours(now_s: float) -> Iterator[str]:
     newest = datetime.fromtimestamp(now_s, UTC) + timedelta(hours=1)
-    for back in range(24 * _COUNTED_DAYS):
-        yield name("count_hour", f"{newest - timedelta(hours=back):%Y-%m-%dT%H}")
+    last = newest.hour
+    for back in range(_COUNTED_DAYS + 1):
+        day = (newest.date() - timedelta(days=back)).isoformat()
+        yield from (name("count_hour", f"{day}T{hour:02}") for hour in range(last, -1, -1))
+        last = 23
 
 
 SHARES = (
