@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from relay import canary, delivery, settings
 from relay.limits import budgets
@@ -104,7 +105,8 @@ async def test_a_redis_that_lends_no_database_is_no_reason_to_fail(machine: Sett
         weak = f"unix://weak:pw@{str(machine.redis_url).removeprefix('unix://')}"
         assert await canary.run(dataclasses.replace(machine, redis_url=weak)) == EVERYTHING
     finally:
-        await command(database(machine, 0), "ACL", "DELUSER", "weak")
+        with trio.move_on_after(5, shield=True):
+            await command(database(machine, 0), "ACL", "DELUSER", "weak")
 
 
 async def test_a_full_redis_is_no_reason_to_fail(machine: Settings):
@@ -112,7 +114,8 @@ async def test_a_full_redis_is_no_reason_to_fail(machine: Settings):
     try:
         assert await canary.run(machine) == EVERYTHING
     finally:
-        await command(database(machine, 0), "CONFIG", "SET", "maxmemory", "0")
+        with trio.move_on_after(5, shield=True):
+            await command(database(machine, 0), "CONFIG", "SET", "maxmemory", "0")
 
 
 async def test_two_at_a_time_do_not_meet(machine: Settings):
