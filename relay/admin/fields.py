@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
@@ -47,6 +47,18 @@ def amounts(sent: Budgets | UnsetType, mode: str | UnsetType) -> tuple[dict[str,
     values = {name: getattr(sent, name) for name in sent.__struct_fields__}
     found = {name: value for name, value in values.items() if value not in (None, "")}
     return found, "" if isinstance(mode, UnsetType) else mode
+
+
+def day(text: str, field: str) -> date:
+    """A day of a field.
+
+    Raises:
+        errors.BadField: it is none.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise errors.BadField("A day is YYYY-MM-DD.", field) from None
 
 
 @contextmanager

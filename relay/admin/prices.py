@@ -1,15 +1,13 @@
 """The price table in force, and a newer one instead of it."""
 
 from dataclasses import asdict
-from datetime import date
 from decimal import Decimal
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from relay import errors
-from relay.admin.fields import wrong_fields
+from relay.admin.fields import day, wrong_fields
 from relay.admin.routing import Call, In, Out, Page, camel
 from relay.pricing import MOST_BYTES, days_since_epoch
 
@@ -58,11 +56,8 @@ class PricesUpdated(Out):
 
 async def listing(call: Call) -> Page[Price]:
     query: PricesQuery = call.query
-    try:
-        day = days_since_epoch(date.fromisoformat(query.at)) if query.at else None
-    except ValueError:
-        raise errors.BadField("A day is YYYY-MM-DD.", "at") from None
-    rows = [asdict(row) for row in call.ctx.prices.rows(day)]
+    at = days_since_epoch(day(query.at, "at")) if query.at else None
+    rows = [asdict(row) for row in call.ctx.prices.rows(at)]
     found = [
         msgspec.convert({camel(name): _text(value) for name, value in row.items()}, Price)
         for row in rows

@@ -1,10 +1,9 @@
 """Days booked anew once a model has a row in the price table."""
 
-from datetime import date
-
 import msgspec
 
 from relay import errors
+from relay.admin.fields import day
 from relay.admin.routing import Call, In, Out
 from relay.repricing import Repricing
 from relay.usage import Archive, UsageProblem
@@ -51,10 +50,7 @@ class Repriced(Out):
 async def reprice(call: Call) -> Repriced:
     body: Reprice = call.body
     ctx = call.ctx
-    try:
-        since = date.fromisoformat(body.since)
-    except ValueError:
-        raise errors.BadField("A day is YYYY-MM-DD.", "since") from None
+    since = day(body.since, "since")
     repricing = Repricing(ctx.store, Archive(ctx.settings.usage_folder), ctx.prices, ctx.audit)
     async with call.shared.searching:
         try:

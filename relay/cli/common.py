@@ -6,7 +6,7 @@ import json
 import os
 import pwd
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -116,6 +116,18 @@ def with_context(do: "Callable[[Context], Awaitable[T]]") -> T:
                 return await do(ctx)
 
     return trio.run(run)
+
+
+def a_day(text: str, option: str) -> date:
+    """A day that an option names.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter("use YYYY-MM-DD", param_hint=option) from None
 
 
 def person() -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from relay.cli.common import as_dict, json_flag, print_json, sentences, table, with_context
+from relay.cli.common import a_day, as_dict, json_flag, print_json, sentences, table, with_context
 
 if TYPE_CHECKING:
     from relay.context import Context
@@ -31,11 +31,7 @@ def prices(context: click.Context, as_json: bool) -> None:
 @sentences
 def show(day: str | None, as_json: bool) -> None:
     """Show the price table in force, or that of a day."""
-    try:
-        chosen = date.fromisoformat(day) if day is not None else None
-    except ValueError:
-        raise click.BadParameter("use YYYY-MM-DD", param_hint="--at") from None
-    _show(chosen, as_json=as_json)
+    _show(a_day(day, "--at") if day is not None else None, as_json=as_json)
 
 
 def _show(day: date | None, *, as_json: bool) -> None:

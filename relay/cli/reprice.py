@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from relay.cli.common import json_flag, print_json, sentences, table, with_context
+from relay.cli.common import a_day, json_flag, print_json, sentences, table, with_context
 
 if TYPE_CHECKING:
     from relay.context import Context
@@ -28,10 +28,7 @@ def reprice(since: str, older: bool, dry_run: bool, yes: bool, as_json: bool) ->
     What changes is shown first, by day, key and model. Each request is corrected once, however
     often this runs.
     """
-    try:
-        day = date.fromisoformat(since)
-    except ValueError:
-        raise click.BadParameter("use YYYY-MM-DD", param_hint="--from") from None
+    day = a_day(since, "--from")
     if as_json and not (dry_run or yes):
         raise click.UsageError("--json goes with --dry-run or --yes.")
     found = _run(day, older=older, dry_run=True)

@@ -125,7 +125,7 @@ end
 -- Gives a lease its slot at a chosen account, which its conversation then keeps for an hour.
 local function take(lease, key_id, account, class, affinity, now)
   local key = named('account', account.id)
-  redis.call('ZADD', named('inflight_account', account.id), share_of(key_id), lease)
+  redis.call('ZADD', named('inflight_account', account.id), mark_of(key_id), lease)
   redis.call('HSET', key, 'used_at', whole(now))
   if account.by_turn then
     redis.call('HSET', key, 'turn', string.format('%.17g', account.turn + 1 / account.weight))

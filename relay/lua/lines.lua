@@ -14,15 +14,15 @@ local SERVED_LIFE_MS = 60000
 local found_lines, scarce, are_several = {}, {}, nil
 
 -- Marks a key's leases among an account's, so that they can be counted (by ZCOUNT).
-local function share_of(key)
+local function mark_of(key)
   return tonumber(string.sub(redis.sha1hex(key), 1, 12), 16)
 end
 
 -- How many of the shared slots a key has: of an account, or of the relay (no account).
 local function held_by(key, account)
   if not account then return redis.call('ZCARD', named('inflight_key', key)) end
-  local share = share_of(key)
-  return redis.call('ZCOUNT', named('inflight_account', account), share, share)
+  local mark = mark_of(key)
+  return redis.call('ZCOUNT', named('inflight_account', account), mark, mark)
 end
 
 -- How many of `most` shared slots one of several keys may have, so that a key that comes anew finds

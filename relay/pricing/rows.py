@@ -4,18 +4,16 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 
 from relay.pricing.patterns import names_in
 from relay.pricing.reach import ANY_MODEL
-from relay.pricing.table import PICO_PER_UNIT, Rates, Row, Table, names_of, variant_of
+from relay.pricing.table import PICO_PER_UNIT, Rates, Row, Table, day_of, names_of, variant_of
 from relay.pricing.tokens import Part
 
 log = logging.getLogger("relay.pricing")
 
 _DAY_S = 86_400
-_EPOCH = date(1970, 1, 1).toordinal()
 _FAMILIES = ("fable", "mythos", "opus", "sonnet", "haiku")
 
 # Ids come from clients: neither their number nor their length may fill the memory.
@@ -130,7 +128,7 @@ class PricedRows:
         """The row that is the price of a model on a day, and whether its name says fast mode."""
         found = self._found.get(model) or self._find(model)
         if len(found) > 1:
-            day = int(time.time()) // _DAY_S if day is None else day
+            day = _today() if day is None else day
             return next((priced for priced in found if priced[0].since <= day), found[-1])
         return found[0]
 
@@ -141,7 +139,7 @@ class PricedRows:
             return [(row, False) for row in (*self.table_rows, self.table.unknown)]
         found = self._found.get(model) or self._find(model)
         if len(found) > 1:
-            day = int(time.time()) // _DAY_S
+            day = _today()
             return [self._priced(model, day), self._priced(model, day + 1)]
         if found[0][0] is self.table.unknown:
             return [(row, found[0][1]) for row in (*self.table_rows, self.table.unknown)]
@@ -189,6 +187,11 @@ class PricedRows:
         return max(kin, key=lambda row: row.dearest)
 
 
+def _today() -> int:
+    """The UTC day, in days since 1970."""
+    return int(time.time()) // _DAY_S
+
+
 def _shown(row: Row, rates: Rates, above_tokens: int | None) -> PriceRow:
     def usd(pico: int) -> Decimal:
         return Decimal(pico) / PICO_PER_UNIT
@@ -201,5 +204,5 @@ def _shown(row: Row, rates: Rates, above_tokens: int | None) -> PriceRow:
         usd(rates.cache_write_5m),
         usd(rates.cache_write_1h),
         above_tokens,
-        date.fromordinal(_EPOCH + row.since).isoformat() if row.since else "",
+        day_of(row.since).isoformat() if row.since else "",
     )

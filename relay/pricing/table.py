@@ -248,6 +248,11 @@ def days_since_epoch(day: date) -> int:
     return day.toordinal() - _EPOCH
 
 
+def day_of(days: int) -> date:
+    """The day that is so many days after 1970-01-01."""
+    return date.fromordinal(_EPOCH + days)
+
+
 def names_of(model: str) -> tuple[str, ...]:
     """What a row may call the model: as it is, without its provider, without its edition."""
     whole = model.lower()

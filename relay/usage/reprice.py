@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from relay.pricing import Part, Prices, Tokens
+from relay.pricing import Part, Prices, Tokens, days_since_epoch
 from relay.store import Correction, Entry, Store
 from relay.usage.archive import Archive, day_of, visit
 from relay.usage.periods import UsageProblem, midnight
@@ -26,7 +26,6 @@ _MOST = 100_000
 _BOOKED_AT_ONCE = 100
 # A late settlement may still replace a younger estimate.
 _ESTIMATES_SETTLE = timedelta(hours=25)
-_EPOCH = date(1970, 1, 1).toordinal()
 
 _RECORD = msgspec.json.Decoder(Record)
 
@@ -169,7 +168,7 @@ class _Planner:
 
     def _costs(self, entry: Entry, record: Record) -> list[int] | None:
         """What each attempt costs by the prices in force; None where that is not known."""
-        day = date.fromisoformat(day_of(entry.id)).toordinal() - _EPOCH
+        day = days_since_epoch(date.fromisoformat(day_of(entry.id)))
         is_batch = record.kind == "batch"
         if is_batch and any(
             self._prices.by_prompt(part.model, day) for one in record.attempts for part in one.parts
