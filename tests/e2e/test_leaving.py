@@ -43,10 +43,16 @@ async def test_a_client_that_leaves_mid_stream_ends_its_upstream_request(relay: 
 
 
 async def test_a_client_that_leaves_before_the_answer_ends_its_upstream_request(relay: Running):
-    async with relay.sim.hold():
-        with trio.move_on_after(0.1):
+    async def ask_until_cancelled(scope: trio.CancelScope) -> None:
+        with scope:
             async with relay.client() as client:
                 await client.post("/api/v1/messages", json=BODY)
+
+    client_scope = trio.CancelScope()
+    async with relay.sim.hold(), trio.open_nursery() as nursery:
+        nursery.start_soon(ask_until_cancelled, client_scope)
+        await relay.sim_got_a_request()
+        client_scope.cancel()
         with trio.fail_after(SOON_S):
             await relay.sim.requests[-1].closed.wait()
         total = (await relay.report()).total
