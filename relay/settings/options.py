@@ -94,7 +94,7 @@ class Settings:
     clients: Mapping[str, str] = field(default_factory=dict)
     # Claude's models by other names, for clients of OpenAI's APIs.
     openai_models: Mapping[str, str] = field(default_factory=dict)
-    openai_caches: bool = False
+    openai_caches: bool = True
     trusted_proxies: tuple[str, ...] = ()
     web_enabled: bool = True
     # Empty: from everywhere.
@@ -479,7 +479,7 @@ OPTIONS = (
     Option("openai_models", "openai.models", "", _models,
            "Claude's models by the names that clients of OpenAI's APIs use"),
     Option("openai_caches", "openai.cachePrompts", "", _yes_or_no,
-           "cache the system prompt and the tools of chats and responses that mark nothing"),
+           "have Claude cache the prompts of chats and responses that mark nothing themselves"),
     Option("trusted_proxies", "server.trustedProxies", "TRUSTED_PROXIES", _networks,
            "proxies whose X-Forwarded-For is believed"),
     Option("web_enabled", "web.enabled", "", _yes_or_no, "whether there are console and admin API"),

@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from relay.simulator.cache import NOT_CACHED, Cached
+
 CHARS_PER_TOKEN = 4
 MAX_BODY_BYTES = 32 * 1000 * 1000
 MAX_BATCH_BYTES = 256 * 1000 * 1000
@@ -131,14 +133,18 @@ def check(fields: Json, *required: str) -> None:
         raise not_found(f"model: {fields['model']}")
 
 
-def answer(fields: Json, number: int, steering: Steering) -> Answer:
+def answer(fields: Json, number: int, steering: Steering, cached: Cached = NOT_CACHED) -> Answer:
     """The message that answers a request which `check` let pass; `number` makes ids unique."""
     content, stop_reason, stop_sequence = _content(fields, number, steering)
+    written = cached.written_5m + cached.written_1h
     usage = {
-        "input_tokens": input_tokens_of(fields),
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": 0,
-        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        "input_tokens": max(0, input_tokens_of(fields) - cached.read - written),
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": cached.read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": cached.written_5m,
+            "ephemeral_1h_input_tokens": cached.written_1h,
+        },
         "output_tokens": sum(tokens_of(plain(block)) for block in content),
         "service_tier": "standard",
         **steering.usage,

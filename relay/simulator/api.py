@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from relay.simulator import answers, events, objects
+from relay.simulator import answers, cache, events, objects
 from relay.simulator.answers import ApiError, Json, Steering
 from relay.simulator.faults import Fault
 from relay.simulator.journal import Received
@@ -68,11 +68,12 @@ class Api:
         self.base_url = ""
         self.batches = objects.Batches()
         self._files = objects.Files()
+        self._cache = cache.PromptCache()
         self._api_keys = api_keys
         batch, file = "/v1/messages/batches/{id}", "/v1/files/{id}"
         self._routes = [
             _route("HEAD", "/", _probe),
-            _route("POST", "/v1/messages", _message),
+            _route("POST", "/v1/messages", self._message),
             _route("POST", "/v1/messages/count_tokens", _count_tokens),
             _route("GET", "/v1/models", lambda ask: objects.page([*objects.MODELS], ask.query)),
             _route("GET", "/v1/models/{id}", lambda ask, id_: objects.model(id_)),
@@ -132,6 +133,26 @@ class Api:
         if self._api_keys is not None and not keys_of(received) & self._api_keys:
             raise ApiError(401, "authentication_error", "invalid x-api-key")
 
+    def _message(self, ask: _Ask) -> Reply:
+        fields = answers.parse(ask.received.body)
+        answers.check(fields, "model", "max_tokens", "messages")
+        message = answers.answer(fields, ask.number, ask.steering, self._cached(ask, fields))
+        ask.received.usage = message.usage
+        if not fields.get("stream"):
+            return Reply(200, {}, _json(message.to_json()))
+        frames = events.frames(message, ask.steering.chunks)
+        headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+        return Reply(200, headers, frames, ask.steering.delay_s)
+
+    def _cached(self, ask: _Ask, fields: Json) -> cache.Cached:
+        if b'"cache_control"' not in ask.received.body:
+            return cache.NOT_CACHED
+        try:
+            return self._cache.use(fields, answers.tokens_of)
+        except cache.TooManyMarks:
+            told = "A maximum of 4 blocks with cache_control may be provided."
+            raise answers.invalid(told) from None
+
     def _make_batch(self, ask: _Ask) -> Json:
         fields = answers.parse(ask.received.body, answers.MAX_BATCH_BYTES)
         return self.batches.make(fields, ask.number, self.base_url, ask.steering)
@@ -168,18 +189,6 @@ def _count_tokens(ask: _Ask) -> Json:
     fields = answers.parse(ask.received.body)
     answers.check(fields, "model", "messages")
     return {"input_tokens": ask.steering.usage.get("input_tokens", answers.input_tokens_of(fields))}
-
-
-def _message(ask: _Ask) -> Reply:
-    fields = answers.parse(ask.received.body)
-    answers.check(fields, "model", "max_tokens", "messages")
-    message = answers.answer(fields, ask.number, ask.steering)
-    ask.received.usage = message.usage
-    if not fields.get("stream"):
-        return Reply(200, {}, _json(message.to_json()))
-    frames = events.frames(message, ask.steering.chunks)
-    headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
-    return Reply(200, headers, frames, ask.steering.delay_s)
 
 
 def _steering(received: Received, fault: Fault) -> Steering:

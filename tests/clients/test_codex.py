@@ -144,12 +144,38 @@ def test_the_second_turn_grows_the_first(simulated: Codex, upstream: Upstream):
     bodies = [json.loads(one.body) for one in upstream.journal() if words.encode() in one.body]
     first, second = bodies
     messages = first["messages"]
-    assert second["messages"][: len(messages)] == messages
+    assert unmarked(second["messages"][: len(messages)]) == unmarked(messages)
     assert {**second, "messages": []} == {**first, "messages": []}
     turn, result = second["messages"][len(messages) :]
     assert [block["type"] for block in turn["content"]] == ["thinking", "text", "tool_use"]
     assert turn["content"][0]["signature"]
     assert [block["type"] for block in result["content"]] == ["tool_result"]
+
+
+def unmarked(value: Any) -> Any:
+    """The same without marks of what is cached, which wander as a conversation grows."""
+    if isinstance(value, list):
+        return [unmarked(part) for part in value]
+    if isinstance(value, dict):
+        return {name: unmarked(part) for name, part in value.items() if name != "cache_control"}
+    return value
+
+
+@pytest.mark.slow
+def test_a_session_of_ten_turns_is_read_from_the_cache(simulated: Codex, upstream: Upstream):
+    simulated.configure()
+    key = simulated.relay.key("ten-turns")
+    said = simulated.ask("turn 0 of ten", key)
+    thread = said.events[0]["thread_id"]
+    for turn in range(1, 10):
+        said = simulated.ask("resume", key, thread, f"turn {turn} of ten")
+        assert said.status == 0, said.output
+    records = simulated.relay.records("ten-turns", lambda found: len(found) >= 10)
+    tokens = [attempt["tokens"] for record in records for attempt in record["attempts"]]
+    read = sum(one["cache_read"] for one in tokens)
+    prompt = sum(one["input"] + one["cache_read"] + one["cache_write_5m"] for one in tokens)
+    assert read / prompt >= 0.85
+    assert said.events[-1]["usage"]["cached_input_tokens"] > 0
 
 
 def test_a_wrong_key_is_told(codex: Codex):

@@ -270,12 +270,15 @@ CASES: list[tuple[str, Json, Json]] = [
     ("any price", {"service_tier": "auto"}, {"service_tier": "auto"}),
     ("a tier that Claude has not", {"service_tier": "flex"}, {}),
     ("a conversation's name", {"prompt_cache_key": "talk 1"}, {}),
+    ("marks of the client's own only", {
+        "prompt_cache_key": "talk 1", "prompt_cache_options": {"mode": "explicit"}}, {}),
     (
         "what changes nothing",
         {"frequency_penalty": 0.5, "presence_penalty": 0.5, "seed": 7, "store": True,
          "metadata": {"a": "b"}, "verbosity": "low", "prompt_cache_retention": "24h",
-         "prompt_cache_options": {"mode": "explicit"}, "n": 1, "logprobs": False,
-         "top_logprobs": 0, "logit_bias": {}, "modalities": ["text"], "audio": None,
+         "prompt_cache_options": {"ttl": "30m", "comparison_response_id": "a", "prewarm": True},
+         "n": 1, "logprobs": False, "top_logprobs": 0, "logit_bias": {},
+         "modalities": ["text"], "audio": None,
          "prediction": {"type": "content", "content": "hello"}, "new_of_tomorrow": {"a": 1}},
         {},
     ),

@@ -372,13 +372,18 @@ CASES: list[tuple[str, Json, Json]] = [
          "stream_options": {"include_obfuscation": True}, "access_programs": {"cyber": "a"},
          "background_options": {"completion_window": "24h"}, "image": {"context_compression": "a"},
          "context_management": [{"type": "compaction", "compact_threshold": 9}],
-         "prompt_cache_options": {"mode": "explicit", "ttl": "30m", "comparison_response_id": "a"},
+         "prompt_cache_options": {"ttl": "30m", "comparison_response_id": "a"},
          "previous_response_id": None, "client_metadata": {"a": 1}},
         {"messages": HELLO},
     ),
     ("a stream", {"input": "hello", "stream": True}, {"messages": HELLO, "stream": True}),
     ("the sources of a search", {"input": "hello", "include": ["web_search_call.action.sources"]},
      {"messages": HELLO}),
+    (
+        "marks of the client's own only",
+        {"input": "hello", "prompt_cache_key": "k", "prompt_cache_options": {"mode": "explicit"}},
+        {"messages": HELLO},
+    ),
     (
         "a conversation's name", {"input": "hello", "prompt_cache_key": "talk"}, {"messages": HELLO}
     ),

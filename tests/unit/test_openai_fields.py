@@ -12,13 +12,16 @@ from openai.types.responses.response_create_params import ResponseCreateParamsSt
 
 from relay import errors
 from relay.dialects.chat import request as chat
-from relay.dialects.openai.asked import Translated
+from relay.dialects.openai.asked import Choices, Translated
 from relay.dialects.responses import request as responses
 
 from . import chat_corpus, responses_corpus, spec_fields
 from .responses_corpus import MODEL, Json
 from .spec_fields import lies_below, stands_for
 
+Translate = Callable[[Json, Choices], Translated]
+
+CHOICES = Choices(marks_cache=True)
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "openai-fields.md").read_text()
 # They tell the kinds of a list's objects apart, and stand in the brackets.
@@ -33,10 +36,10 @@ def responses_requests(cases: list[tuple[str, Json, Any]]) -> list[Json]:
     return [{"model": MODEL, **case[1]} for case in cases]
 
 
-def outcome(translate: Callable[[Json], Translated], asked: Json) -> Any:
+def outcome(translate: Translate, asked: Json) -> Any:
     """What becomes of a request, as far as anybody could tell."""
     try:
-        done = translate(asked)
+        done = translate(asked, CHOICES)
     except errors.BadRequest as refusal:
         return refusal.message
     # An answer repeats the tools as they are: that is no use of what they say.
@@ -48,7 +51,7 @@ class Asked:
     """A specification's requests, what the docs say of their fields, and what is so."""
 
     def __init__(self, page: str, heading: str, params: Any, cases: list[Json],
-                 refused: list[Json], translate: Callable[[Json], Translated]) -> None:  # fmt: skip
+                 refused: list[Json], translate: Translate) -> None:  # fmt: skip
         top = spec_fields.table((DOCS / page).read_text(), "Fields")
         self.rows = top | spec_fields.table(PAGE, heading)
         self.fields = spec_fields.paths(params)

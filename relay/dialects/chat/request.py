@@ -3,7 +3,7 @@
 from relay.dialects import models
 from relay.dialects.chat import unable
 from relay.dialects.chat.messages import Chat
-from relay.dialects.openai import tools
+from relay.dialects.openai import caching, tools
 from relay.dialects.openai.asked import (
     EFFORTS,
     JSON_ONLY,
@@ -14,7 +14,6 @@ from relay.dialects.openai.asked import (
     person,
     sampling,
     session_name,
-    settle_cache_marks,
     tier,
 )
 from relay.dialects.openai.fields import (
@@ -64,7 +63,7 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     _add_format(fields, body, talk.system)
     if talk.system:
         body["system"] = talk.system
-    settle_cache_marks(body, choices)
+    caching.settle_marks(body, fields, by_default=choices.marks_cache)
     thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
     body |= _stops(fields) | sampling(fields, traits, thinks=thinks)
     body |= person(fields) | tier(fields)

@@ -16,7 +16,6 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 JSON_ONLY = "Answer with a single JSON object and nothing else: no words around it, no fence."
 _MOST_USER_CHARS = 256
 _MOST_SESSION_CHARS = 128
-_MOST_CACHE_MARKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +24,7 @@ class Choices:
 
     Args:
         aliases: Claude's models by the names that clients may use for them.
-        marks_cache: whether the system prompt and the tools are cached where the client marks
-            nothing itself.
+        marks_cache: whether the prompt is cached where the client marks nothing itself.
     """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -98,23 +96,6 @@ def _closed(schema: Any) -> Any:
     if schema.get("type") == "object" and isinstance(schema.get("properties", {}), dict):
         done.setdefault("additionalProperties", False)
     return done
-
-
-def settle_cache_marks(body: Json, choices: Choices) -> None:
-    """Only the last marks count: Claude takes four. Where there is none, the operator's choice."""
-    blocks = [*body.get("system", ())]
-    for message in body["messages"]:
-        for block in message["content"]:
-            inner = block.get("content")
-            blocks += [one for one in inner if isinstance(one, dict)] if inner else []
-            blocks.append(block)
-    marked = [block for block in blocks if "cache_control" in block]
-    for block in marked[:-_MOST_CACHE_MARKS]:
-        del block["cache_control"]
-    if choices.marks_cache and not marked:
-        for name in ("tools", "system"):
-            if listed := body.get(name):
-                listed[-1] = {**listed[-1], "cache_control": {"type": "ephemeral"}}
 
 
 def sampling(fields: Json, model: models.Traits, *, thinks: bool) -> Json:

@@ -1,7 +1,7 @@
 """A request of the Responses API as a request of the Messages API."""
 
 from relay.dialects import models
-from relay.dialects.openai import tools
+from relay.dialects.openai import caching, tools
 from relay.dialects.openai.asked import (
     EFFORTS,
     JSON_ONLY,
@@ -12,7 +12,6 @@ from relay.dialects.openai.asked import (
     person,
     sampling,
     session_name,
-    settle_cache_marks,
     tier,
 )
 from relay.dialects.openai.fields import Json, choice, given, most_tokens, objects, refusal
@@ -46,7 +45,7 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     _add_format(fields, body, talk.system)
     if talk.system:
         body["system"] = talk.system
-    settle_cache_marks(body, choices)
+    caching.settle_marks(body, fields, by_default=choices.marks_cache)
     thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
     body |= sampling(fields, traits, thinks=thinks) | person(fields)
     body |= tier(fields)
