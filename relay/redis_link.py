@@ -15,7 +15,7 @@ from typing import Any
 import hiredis
 import outcome
 import trio
-from redis.connection import parse_url
+from redis.connection import SSLConnection, parse_url
 
 from relay.settings import SettingsError
 
@@ -88,7 +88,8 @@ class RedisLink:
         allow: Callable[[], None] | None = None,
     ) -> None:
         self._target: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
-        self._tls = _tls(self._target) if "connection_class" in self._target else None
+        is_tls = self._target.get("connection_class") is SSLConnection
+        self._tls = _tls(self._target) if is_tls else None
         self._on_connect = on_connect
         self._allow = allow
         self._out: list[bytes] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from relay import redis_link
 from relay.redis_link import RedisAway, linked
 
 from .conftest import RedisProcess
@@ -23,6 +24,17 @@ async def test_concurrent_calls_get_their_own_answers(redis_url: str):
         async with trio.open_nursery() as nursery:
             for number in range(500):
                 nursery.start_soon(echo, number)
+
+
+@pytest.mark.parametrize("url", ["unix:///tmp/redis.sock", "redis://127.0.0.1:1"])
+def test_a_redis_reached_without_tls_costs_no_reading_of_authorities(
+    url: str, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse() -> None:
+        pytest.fail("the system's authorities were read")
+
+    monkeypatch.setattr(redis_link.ssl, "create_default_context", refuse)
+    redis_link.RedisLink(url)
 
 
 async def test_a_cancelled_call_does_not_shift_the_answers_of_others(redis_url: str):
