@@ -58,7 +58,8 @@ def answer_headers(client: Client, lease: Lease, reply: Reply) -> Headers:
     headers += errors.identity(client.request_id)
     if lease.upstream_request_id:
         headers.append((b"x-upstream-request-id", lease.upstream_request_id.encode("latin-1")))
-    headers += limits.utilisation(lease.account.budget)
+    if reply.status == 200:
+        headers += limits.utilisation(lease.account.budget)
     if lease.account.shows_account:
         headers.append((b"x-relay-account", lease.account.account_name.encode()))
     return headers

@@ -4,7 +4,7 @@ import functools
 import ipaddress
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -192,6 +192,7 @@ def _of_budget(
     scope = str(passed["scope"]).partition(":")[0]
     limit = Decimal(str(passed["limit"])) / 1_000_000
     ends, told = "it does not reset", []
+    shared = [] if scope == "key" else [("overage-scope", "group_pool")]
     if isinstance(till, (int, float)):
         ends = f"resets {datetime.fromtimestamp(till / 1000, UTC):%Y-%m-%d %H:%M} UTC"
         told = _unified(
@@ -201,6 +202,7 @@ def _of_budget(
             ("overage-utilization", "1"),
             ("overage-surpassed-threshold", "1"),
             ("overage-period", str(passed["period"])),
+            *shared,
             ("overage-disabled-reason", "org_spend_cap_reached"),
         )
     return errors.BudgetReached(
@@ -226,23 +228,44 @@ def _crowded(passed: Mapping[str, object]) -> errors.RelayError:
 def utilisation(budget: Mapping[str, Any] | None) -> errors.Headers:
     """How full a key's fullest budget is, as Claude Code reads it from a good answer.
 
-    Source: GET /protocol of a Claude apps gateway 2.1.330.
+    Source: GET /protocol of a Claude apps gateway 2.1.332.
     """
-    if budget is None or not budget.get("till"):
+    if budget is None:
         return []
-    used = min(0.99, budget["used"] / budget["limit"])
-    passed = next((mark for mark in ("0.95", "0.75") if used >= float(mark)), "")
+    # While requests are allowed it is never shown as full.
+    used = min(99, percent(budget["used"], budget["limit"]))
+    passed = next((mark for mark in (95, 75) if used >= mark), 0)
     status = "allowed_warning" if passed else "allowed"
     till = str(int(budget["till"]) // 1000)
     told = [
         ("status", status),
         ("overage-status", status),
         ("representative-claim", "overage"),
-        ("overage-utilization", f"{int(used * 100) / 100:.2f}"),
+        ("overage-utilization", f"{used / 100:.2f}"),
         ("reset", till),
         ("overage-reset", till),
     ]
-    return _unified(*told, *([("overage-surpassed-threshold", passed)] if passed else []))
+    mark = [("overage-surpassed-threshold", f"{passed / 100:.2f}")] if passed else []
+    return _unified(*told, *mark)
+
+
+def percent(used: float, limit: float) -> int:
+    """How much of a budget is used, in whole percents that are full; over 100 once it is passed."""
+    return int(100 * used // limit)
+
+
+def governing(budgets: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The budget that the headers of a key's answers describe, of those that reset.
+
+    That is the fullest; once any is spent, the spent one that resets last.
+
+    Args:
+        budgets: each with its `limit`, what is `used` of it, and `till` when.
+    """
+    spent = [budget for budget in budgets if budget["used"] >= budget["limit"]]
+    if spent:
+        return max(spent, key=lambda budget: float(budget["till"]))
+    return max(budgets, key=lambda budget: float(budget["used"]) / budget["limit"], default=None)
 
 
 def _unified(*pairs: tuple[str, str]) -> errors.Headers:

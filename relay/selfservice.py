@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from relay import usage
+from relay import limits, usage
 from relay.client import Client
 from relay.context import Context
 from relay.exchange import authenticated
@@ -31,39 +31,60 @@ async def own_usage(ctx: Context, client: Client) -> None:
 
 
 async def credits_used(ctx: Context, client: Client) -> None:
-    """Answer with the key's budgets as Claude Code's /usage shows them.
+    """Answer with the key's budgets as Claude Code's /usage shows them; without one, what it spent.
 
-    Source: GET /protocol of a Claude apps gateway 2.1.330; amounts are cents.
+    Source: GET /protocol of a Claude apps gateway 2.1.332; amounts are cents.
     """
     standing = await _standing(ctx, (await _known(ctx, client)).id)
     budgets = [
-        one for one in standing.get("budgets", ()) if one["whose"] == "key" and one.get("till")
+        budget
+        for budget in standing.get("budgets", ())
+        if budget["whose"] == "key" and budget.get("till")
     ]
-    fullest = max(budgets, key=lambda one: one["used"] / one["limit"], default=None)
-    shown: dict[str, Any] = {
-        "is_enabled": fullest is not None,
-        "monthly_limit": None,
-        "used_credits": None,
-        "utilization": None,
+    governing = limits.governing(budgets)
+    shown = _spent(standing["spent"]) if governing is None else _capped(governing)
+    rows = [_spend_row(budget, is_active=budget is governing) for budget in budgets]
+    body = json.dumps({"extra_usage": shown, "limits": rows})
+    await client.answer_json(200, body.encode())
+
+
+def _capped(budget: Mapping[str, Any]) -> dict[str, Any]:
+    """What is used of the budget that the headers describe; `monthly_limit` whatever its period."""
+    return {
+        "is_enabled": True,
+        "monthly_limit": _cents(budget["limit"]),
+        "used_credits": _whole_cents(budget["used"]),
+        "utilization": limits.percent(budget["used"], budget["limit"]),
         "currency": "USD",
     }
-    if fullest is not None:
-        shown["monthly_limit"] = _cents(fullest["limit"])
-        shown["used_credits"] = _cents(fullest["used"])
-        shown["utilization"] = _percent(fullest)
-    limits = [
-        {
-            "kind": "spend",
-            "group": one["period"],
-            "percent": _percent(one),
-            "resets_at": _iso(_moment(one["till"])),
-            "severity": "normal",
-            "is_active": one is fullest,
-        }
-        for one in budgets
-    ]
-    body = json.dumps({"extra_usage": shown, "limits": limits})
-    await client.answer_json(200, body.encode())
+
+
+def _spent(micros: Mapping[str, float]) -> dict[str, Any]:
+    """What a key without such a budget spent this month, today and since Monday."""
+    shown = {
+        period: {"limit": None, "used_credits": _whole_cents(micros[period]), "utilization": None}
+        for period in ("daily", "weekly")
+    }
+    return {
+        "is_enabled": True,
+        "monthly_limit": None,
+        "used_credits": _whole_cents(micros["monthly"]),
+        "utilization": None,
+        "currency": "USD",
+        **shown,
+    }
+
+
+def _spend_row(budget: Mapping[str, Any], *, is_active: bool) -> dict[str, Any]:
+    used = limits.percent(budget["used"], budget["limit"])
+    return {
+        "kind": "spend",
+        "group": budget["period"],
+        "percent": used,
+        "resets_at": _iso(_moment(budget["till"])),
+        "severity": "critical" if used >= 95 else "warning" if used >= 75 else "normal",
+        "is_active": is_active,
+    }
 
 
 async def limits_used(ctx: Context, key_id: str) -> dict[str, Any]:
@@ -136,11 +157,14 @@ def _usd(micros: float) -> str:
 
 
 def _cents(micros: float) -> float:
-    return round(micros / _MICROS_PER_CENT, 2)
+    """A limit in cents; one that is no whole number of them is not rounded, lest it be 0."""
+    cents, rest = divmod(int(micros), _MICROS_PER_CENT)
+    return cents if not rest else micros / _MICROS_PER_CENT
 
 
-def _percent(one: Mapping[str, Any]) -> float:
-    return round(100 * float(one["used"]) / float(one["limit"]), 2)
+def _whole_cents(micros: float) -> int:
+    """What was spent, in the cents that are full; never less than nothing."""
+    return max(0, int(micros) // _MICROS_PER_CENT)
 
 
 def _moment(ms: float) -> datetime:

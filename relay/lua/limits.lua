@@ -59,8 +59,8 @@ end
 -- The budgets of a scope, one a line: period, mode, micro-dollars.
 -- `cost`   {most, expected, burst, least, own}: what is added to what is held, in micro-dollars;
 --          `least` is known to be spent (nil = 0), `own` of what is held is the lease's (nil = 0)
--- Returns  the one that `cost` would pass and that ends last, or nil; and the fullest one. Each as
---          {scope, period, mode, limit, used, till, crowded}
+-- Returns  the one that `cost` would pass and that ends last, or nil; and the fullest of those that
+--          reset. Each as {scope, period, mode, limit, used, till, crowded}
 local function check_budgets(scope, budgets, cost, now)
   if not budgets or budgets == '' then return nil, nil end
   local held = redis.call('HMGET', named('spend', scope), 'held_most', 'held_expected')
@@ -79,7 +79,10 @@ local function check_budgets(scope, budgets, cost, now)
       local ends_later = passed and (b.till or math.huge) > (passed.till or math.huge)
       if not passed or ends_later then passed = b end
     end
-    if not fullest or b.used / b.limit > fullest.used / fullest.limit then fullest = b end
+    local resets = period ~= 'total'
+    if resets and (not fullest or b.used / b.limit > fullest.used / fullest.limit) then
+      fullest = b
+    end
   end
   return passed, fullest
 end

@@ -1,12 +1,14 @@
 -- Reads how much of its limits a key has used. Changes nothing but windows, which it slides.
 -- ARGV     1 key id  2 usual requests per window (0 = any)  3 usual window, ms
--- Returns  JSON {rate?, tokens?, daily?, monthly?, concurrency?, budgets}: of each limit its size
---          and what is used of it; the budgets are the key's and its owner's
+-- Returns  JSON {rate?, tokens?, daily?, monthly?, concurrency?, budgets, spent}: of each limit its
+--          size and what is used of it; the budgets are the key's and its owner's; `spent` is what
+--          the key has spent today, this week and this month, in micro-dollars
 local key, now = ARGV[1], now_ms()
 local k = redis.call('HMGET', named('key', key), 'rate_max', 'rate_ms', 'daily_limit',
   'monthly_limit', 'concurrency', 'tokens_per_minute', 'budgets', 'owner')
-local found, scope = {budgets = {}}, 'key:' .. key
+local found, scope = {budgets = {}, spent = {}}, 'key:' .. key
 
+for period in pairs(STARTS) do found.spent[period] = sum_of(scope, period, '', now) end
 local has_own = k[1] and k[1] ~= ''
 local rate_max = tonumber(has_own and k[1] or ARGV[2]) or 0
 if rate_max > 0 then

@@ -25,9 +25,9 @@ class Relay:
     home: Home
     url: str
 
-    def key(self, name: str) -> str:
+    def key(self, name: str, *options: str) -> str:
         """A new key's text."""
-        made = self.home.json("key", "create", "--name", name)
+        made = self.home.json("key", "create", "--name", name, *options)
         assert isinstance(made, dict)
         return str(made["key"])
 

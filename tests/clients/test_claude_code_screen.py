@@ -112,12 +112,42 @@ def test_it_shows_how_full_the_budget_is_and_the_dollars(
     before_aimock.records("screen", lambda found: len(found) == 2)
 
     person.says("/usage")
-    spent = (
-        f"${2 * record['cost_micros'] / 1_000_000:.2f} / ${limit / 1_000_000:.2f} spent this month"
-    )
+    cents = 2 * record["cost_micros"] // 10_000
+    spent = f"${cents / 100:.2f} / ${limit / 1_000_000:.2f} spent this month"
     terminal.wait_for(lambda screen: spent in screen)
     terminal.press("Escape")
     terminal.wait_for(lambda screen: "Esc to close" not in screen)
 
     person.says("once more")
     terminal.wait_for(lambda screen: "spend limit reached (monthly, $" in screen)
+
+
+def test_it_shows_what_a_key_without_a_budget_spent(
+    terminal: Terminal, before_aimock: Relay, tmp_path: Path
+):
+    person = Person(terminal)
+    person.start(tmp_path, before_aimock, before_aimock.key("unlimited"))
+    person.says("spend much")
+    terminal.wait_for(lambda screen: "Spent." in screen)
+    (record,) = before_aimock.records("unlimited")
+
+    person.says("/usage")
+    dollars = f"${record['cost_micros'] // 10_000 / 100:.2f}"
+    terminal.wait_for(
+        lambda screen: re.search(
+            rf"{re.escape(dollars)} today.*{re.escape(dollars)} this week.*{re.escape(dollars)}",
+            screen,
+            re.DOTALL,
+        )
+    )
+
+
+def test_a_spent_budget_of_the_owner_is_shown_in_the_relays_words(
+    terminal: Terminal, before_aimock: Relay, tmp_path: Path
+):
+    before_aimock.home.relay("owner", "set", "team", "--budget-weekly", "0.000001")
+    key = before_aimock.key("shared", "--owner", "team")
+    person = Person(terminal)
+    person.start(tmp_path, before_aimock, key)
+    person.says("spend much")
+    terminal.wait_for(lambda screen: "spend limit reached (weekly of this key's owner, $" in screen)

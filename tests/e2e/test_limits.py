@@ -8,6 +8,8 @@ import httpx
 import pytest
 import trio
 
+from relay.simulator.faults import Fault
+
 from .conftest import BODY, SOON_S, Running, redis_process, redis_url, relay_running
 from .test_pool import two_relays
 
@@ -112,6 +114,28 @@ async def test_a_spent_budget_is_told_as_claude_code_reads_it(relay: Running):
     assert answer.headers[f"{unified}status"] == "rejected"
     assert answer.headers[f"{unified}overage-period"] == "daily"
     assert f"{unified}representative-claim" not in answer.headers
+    assert f"{unified}overage-scope" not in answer.headers
+
+
+@pytest.mark.parametrize("period", ["daily", "weekly", "monthly"])
+async def test_a_spent_budget_that_an_owner_shares_is_told_as_a_groups(relay: Running, period: str):
+    await relay.ctx.owners.set("team", {period: "0.000001"})
+    key = await limited(relay, owner="team", budgets={"daily": "5"})
+    answer = await ask(relay, key)
+    unified = "anthropic-ratelimit-unified-"
+    assert answer.status_code == 429
+    assert answer.json()["error"]["type"] == "billing_error"
+    assert answer.headers[f"{unified}overage-scope"] == "group_pool"
+    assert answer.headers[f"{unified}overage-period"] == period
+    assert answer.headers[f"{unified}overage-disabled-reason"] == "org_spend_cap_reached"
+
+
+async def test_a_refused_request_is_not_told_how_full_the_budget_is(relay: Running):
+    key = await limited(relay, budgets={"daily": "5"})
+    relay.sim.script.append(Fault(status=400))
+    answer = await ask(relay, key)
+    assert answer.status_code == 400
+    assert not [name for name in answer.headers if name.startswith("anthropic-ratelimit-")]
 
 
 async def test_a_budget_for_good_does_not_say_when_to_come_back(relay: Running):

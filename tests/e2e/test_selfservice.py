@@ -85,24 +85,57 @@ async def test_claude_code_reads_the_fullest_budget_in_cents(relay: Running, pat
     _, key = await relay.ctx.keys.create("limited", budgets={"daily": "0.01", "monthly": "20"})
     cost = await spend(relay, key, 1)
     told = await get(relay, path, key)
-    percent = round(100 * cost / 10_000, 2)
+    percent = cost // 100
     assert told["extra_usage"] == {
         "is_enabled": True,
-        "monthly_limit": 1.0,
-        "used_credits": round(cost / 10_000, 2),
+        "monthly_limit": 1,
+        "used_credits": cost // 10_000,
         "utilization": percent,
         "currency": "USD",
     }
     daily, monthly = told["limits"]
     assert (daily["group"], daily["percent"], daily["is_active"]) == ("daily", percent, True)
-    assert (monthly["group"], monthly["is_active"]) == ("monthly", False)
+    assert (monthly["group"], monthly["percent"], monthly["is_active"]) == ("monthly", 0, False)
     assert daily["resets_at"].endswith("T00:00:00Z")
 
 
-async def test_without_a_budget_there_are_no_credits_to_tell_of(relay: Running):
-    told = await get(relay, "/api/oauth/usage", relay.key)
-    assert told["extra_usage"]["is_enabled"] is False
-    assert told["limits"] == []
+@pytest.mark.parametrize("budgets", [{}, {"total": "3"}])
+async def test_without_a_budget_that_resets_the_day_week_and_month_are_shown(
+    relay: Running, budgets: dict[str, str]
+):
+    created, key = await relay.ctx.keys.create("unlimited", budgets=budgets)
+    cost = await spend(relay, key, 2)
+    day = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
+    await relay.ctx.store._db.call("HINCRBY", f"{{relay}}:spend:key:{created.id}", day, 123_456)
+    cents = (cost + 123_456) // 10_000
+    told = await get(relay, "/api/oauth/usage", key)
+    assert told == {
+        "extra_usage": {
+            "is_enabled": True,
+            "monthly_limit": None,
+            "used_credits": cents,
+            "utilization": None,
+            "currency": "USD",
+            "daily": {"limit": None, "used_credits": cents, "utilization": None},
+            "weekly": {"limit": None, "used_credits": cents, "utilization": None},
+        },
+        "limits": [],
+    }
+
+
+async def test_the_dollars_belong_to_the_budget_that_the_headers_describe(relay: Running):
+    """Claude Code shows them only where both name the same second."""
+    _, key = await relay.ctx.keys.create(
+        "limited", budgets={"total": "0.05", "monthly": "20", "weekly": "0.06", "daily": "1"}
+    )
+    await spend(relay, key, 1)
+    async with relay.client(headers={"x-api-key": key}) as client:
+        answer = await client.post("/v1/messages", json=BODY)
+        told = await get(relay, "/api/oauth/usage", key)
+    reset = int(answer.headers["anthropic-ratelimit-unified-overage-reset"])
+    (active,) = (row for row in told["limits"] if row["is_active"])
+    assert active["group"] == "weekly"
+    assert datetime.datetime.fromisoformat(active["resets_at"]).timestamp() == reset
 
 
 @pytest.mark.parametrize("path", ["/api/v1/usage", "/api/oauth/usage"])
