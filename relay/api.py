@@ -10,7 +10,7 @@ from relay.call import Call
 from relay.client import Client
 from relay.context import Context
 from relay.dialects import chat, messages, responses
-from relay.dialects.openai import VERSION, Translating
+from relay.dialects.openai import VERSION, Translating, failures
 from relay.dialects.openai.asked import Choices
 
 Handler = Callable[[Context, Client, "re.Match[bytes]"], Awaitable[None]]
@@ -45,6 +45,7 @@ def _choices(ctx: Context) -> Choices:
 
 async def _translated(ctx: Context, client: Client, dialect: Translating[Any]) -> None:
     _pin_version(client)
+    client.refusal = dialect.refusal
     await exchange.relay(ctx, client, dialect, partial(dialect.read, client.headers))
 
 
@@ -148,7 +149,7 @@ def route(client: Client) -> Callable[[Context], Awaitable[None]] | None:
     """
     routes, base = ROUTES, _BASE.fullmatch(client.path)
     if client.path.startswith(b"/openai/"):
-        client.refusal = errors.in_openais_words
+        client.refusal = failures.in_openais_words
         routes, base = OPENAI_ROUTES, _OPENAI_BASE.fullmatch(client.path)
     if base is None:
         return None

@@ -100,8 +100,9 @@ class Client:
         self.is_ended = False
         self.is_gone = False
         self.trail = Trail()
-        # How the API that the client speaks writes an error: status and body to status and body.
-        self.refusal: Callable[[int, bytes], tuple[int, bytes]] | None = None
+        # How the API that the client speaks writes an error: status and body to status, media
+        # type and body.
+        self.refusal: Callable[[int, bytes], tuple[int, bytes, bytes]] | None = None
         self.body_is_in = trio.Event()
         if self.method in _BODILESS:
             self.body_is_in.set()
@@ -238,10 +239,10 @@ class Client:
     async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a whole answer."""
         if status >= 400 and self.refusal is not None:
-            status, body = self.refusal(status, body)
+            status, media_type, body = self.refusal(status, body)
             own = [pair for pair in headers if pair[0] not in _OF_A_BODY]
             length = (b"content-length", b"%d" % len(body))
-            headers = [(b"content-type", b"application/json"), length, *own]
+            headers = [(b"content-type", media_type), length, *own]
         await self.start(status, headers)
         await self.end(body)
 

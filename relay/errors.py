@@ -1,4 +1,5 @@
-"""Every error that a client can see, and the one place that writes an error body.
+"""Every error that a client can see, and the one place that writes an error body. In OpenAI's words
+dialects/openai/failures.py writes them.
 
 RelayError                     status  type
  ├─ BadRequest                 400     invalid_request_error
@@ -25,7 +26,6 @@ is not one of them: it is a reply and passes through byte for byte.
 """
 
 import json
-import re
 from typing import ClassVar
 
 Headers = list[tuple[bytes, bytes]]
@@ -190,41 +190,6 @@ def response(error: RelayError, request_id: str) -> tuple[int, Headers, bytes]:
         *error.headers,
     ]
     return error.status, headers, body
-
-
-# OpenAI's type and code for an error type of Claude's.
-_OPENAIS: dict[str, tuple[str, str | None]] = {
-    "authentication_error": ("invalid_request_error", "invalid_api_key"),
-    "not_found_error": ("invalid_request_error", None),
-    "request_too_large": ("invalid_request_error", None),
-    "rate_limit_error": ("rate_limit_error", "rate_limit_exceeded"),
-    "billing_error": ("insufficient_quota", "insufficient_quota"),
-    "overloaded_error": ("server_error", "server_is_overloaded"),
-    "timeout_error": ("server_error", None),
-    "api_error": ("server_error", None),
-}
-_PLACE = re.compile(r"([a-z_]+(?:\[\d+\]|\.\w+)*): ")
-
-
-def in_openais_words(status: int, body: bytes) -> tuple[int, bytes]:
-    """Status and body of an error in the OpenAI dialect, of those in the Anthropic dialect."""
-    try:
-        error = json.loads(body)["error"]
-        kind, message = str(error["type"]), str(error["message"])
-    except (ValueError, LookupError, TypeError):
-        kind, message = "api_error", f"The upstream answered with status {status}."
-    own_type, code = _OPENAIS.get(kind, (kind, None))
-    place = _PLACE.match(message)
-    if kind == "not_found_error" and message.startswith("model: "):
-        code = "model_not_found"
-    told = {
-        "message": message,
-        "type": own_type,
-        "param": place[1] if place else None,
-        "code": code,
-    }
-    # OpenAI has no 529.
-    return (503 if status == 529 else status), json.dumps({"error": told}).encode()
 
 
 def identity(request_id: str) -> Headers:

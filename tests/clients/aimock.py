@@ -16,6 +16,14 @@ CUT = {"chunkSize": 5, "latency": 20, "truncateAfterChunks": 5}
 # Neither tried again by the client nor moved on from by the relay.
 TOO_LARGE = {"error": {"type": "request_too_large", "message": "No more of this."}, "status": 413}
 
+TOO_LONG = {
+    "error": {
+        "type": "invalid_request_error",
+        "message": "prompt is too long: 210000 tokens > 200000 maximum",
+    },
+    "status": 400,
+}
+
 
 def fixture(words: str, response: dict[str, Any], match: Any = None, **how: Any) -> dict[str, Any]:
     return {"match": {"userMessage": words, **(match or {})}, "response": response, **how}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .aimock import TOO_LARGE, fixture, saying
+from .aimock import TOO_LARGE, TOO_LONG, fixture, saying
 from .documented import documented
 from .installed import MACHINE, NODE_MODULES, begin, needed, run
 from .relays import Relay, Upstream, assert_only_the_floor_is_booked, stopped_midway
@@ -32,6 +32,7 @@ FIXTURES = [
         {"hasToolResult": False},
     ),
     fixture("say much", TOO_LARGE),
+    fixture("say too much", TOO_LONG),
 ]
 CITY = {
     "type": "object",
@@ -209,6 +210,12 @@ def test_an_error_of_the_upstream_is_told(codex: Codex):
     said = codex.ask("say much", codex.relay.key("much"), *ONCE)
     assert said.status != 0
     assert "No more of this." in said.output
+
+
+def test_it_knows_when_the_context_is_full(codex: Codex):
+    said = codex.ask("say too much", codex.relay.key("too-much"), *ONCE)
+    assert said.status != 0
+    assert "ran out of room in the model's context window" in said.output
 
 
 def test_stopping_it_ends_the_upstreams_work_and_books_the_floor(

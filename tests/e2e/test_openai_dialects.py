@@ -262,3 +262,33 @@ async def test_a_body_nested_deeply_is_answered_or_refused(api: Api, depth: int)
         answer = await client.post(api.path, content=body.encode())
 
     assert answer.status_code in (200, 400)
+
+
+TOO_LONG = "prompt is too long: 210000 tokens > 200000 maximum"
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+async def test_a_conversation_that_is_too_long_is_told_by_the_code_that_clients_compact_at(
+    api: Api, streams: bool
+):
+    api.relay.sim.script.append(
+        Fault(status=400, error_type="invalid_request_error", message=TOO_LONG)
+    )
+    answer = await api.post(stream=streams)
+
+    if streams and api.place == "input":
+        assert answer.status_code == 200
+        failed = events_of(answer.text)[-2]
+        assert failed["type"] == "response.failed"
+        error = failed["response"]["error"]
+    else:
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+    assert error["code"] == "context_length_exceeded"
+    assert error["message"].endswith(TOO_LONG)
+    await api.relay.settled()
+
+
+async def test_a_model_that_the_key_may_not_use_is_told_by_its_code(api: Api):
+    _, api.key = await api.relay.ctx.keys.create("bob", models=("claude-haiku-*",))
+    assert (await api.post()).json()["error"]["code"] == "model_not_found"

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from relay import errors
 from relay.dialects.chat import answer
+from relay.dialects.openai import failures
 from relay.dialects.openai.answered import Frame, as_object, refused
 from relay.dialects.openai.fields import Json
 
@@ -62,8 +62,8 @@ class Stream:
         if self._has_ended:
             return b""
         self._has_ended = True
-        error = {"error": {"type": kind or "api_error", "message": message}}
-        return b"data: " + errors.in_openais_words(500, _encode(error))[1] + b"\n\n"
+        told = failures.encoded(failures.of(kind or "api_error", message), streams=True)
+        return b"data: " + told + b"\n\n"
 
     def start(self, fields: Json) -> None:
         self._frame.begin(as_object(fields.get("message")))

@@ -15,6 +15,7 @@ import msgspec
 from relay import errors
 from relay.call import Call, Headers, Meter
 from relay.dialects import messages, meters
+from relay.dialects.openai import failures
 from relay.dialects.openai.answered import Frame
 from relay.dialects.openai.asked import Choices, parse
 from relay.dialects.openai.fields import Json
@@ -69,6 +70,11 @@ class Translating(ABC, Generic[F]):
             raise RuntimeError("an answer comes after its request")
         return self._frame
 
+    @property
+    def streams(self) -> bool:
+        """Whether a stream was asked for, as far as the request has been read."""
+        return self._frame is not None and bool(self._frame.asked.body.get("stream"))
+
     def read(self, headers: Headers, body: bytes) -> Call:
         """The call to Claude's API that a request becomes; raises errors.BadRequest."""
         messages.refuse_encoded(headers)
@@ -101,6 +107,10 @@ class Translating(ABC, Generic[F]):
         except (msgspec.DecodeError, RecursionError):
             raise errors.BadGateway("The upstream's answer is no message.") from None
         return msgspec.json.encode(self._whole(message))
+
+    def refusal(self, status: int, body: bytes) -> tuple[int, bytes, bytes]:
+        """Status, media type and body of an error, of status and body in Claude's words."""
+        return failures.in_openais_words(status, body)
 
     def error_frame(self, error: errors.RelayError, request_id: str) -> bytes:
         """The events by which a stream that broke off says so."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from relay.dialects.openai import failures
 from relay.dialects.openai.answered import as_object, as_objects
 from relay.dialects.openai.fields import Json
 from relay.dialects.openai.tools import SEARCH
@@ -21,8 +22,10 @@ from relay.dialects.responses.blocks import (
     Writer,
 )
 
-# What the API's errors are called in a Response; every other one is the server's.
-_CODES = {"rate_limit_error": "rate_limit_exceeded", "invalid_request_error": "invalid_prompt"}
+# What the API's errors are called in a Response, where clients do not recover by another code;
+# every other one is the server's, also a busy one's: clients ask it again.
+_CODES = {"invalid_request_error": "invalid_prompt"}
+_RECOVERED_BY = frozenset({failures.TOO_LONG, "rate_limit_exceeded", "insufficient_quota"})
 
 
 class _Delta(msgspec.Struct):
@@ -77,6 +80,12 @@ class Stream:
             kind: the error's type in Claude's words.
         """
         self._fail(kind, message)
+        return self._writer.take()
+
+    def refused(self, failure: failures.Failure) -> bytes:
+        """All events of an answer that the upstream refused to begin."""
+        self.start({})
+        self._fail(failure.type, failure.message)
         return self._writer.take()
 
     def start(self, fields: Json) -> None:
@@ -190,7 +199,10 @@ class Stream:
         if self._has_ended:
             return
         self._has_ended = True
-        code = _CODES.get(kind, "server_error")
+        failure = failures.of(kind or "api_error", message)
+        message = failure.message_in_stream
+        code = failure.code if failure.code in _RECOVERED_BY else None
+        code = code or _CODES.get(kind, "server_error")
         if self._has_begun:
             error = {"code": code, "message": message}
             self.response = self._frame.response("failed", self._output, error=error)
