@@ -48,6 +48,10 @@ class Reply:
     fault: Fault = field(default_factory=Fault)
 
 
+# Raises ApiError where a request is refused, beside what answers.check refuses.
+Check = Callable[[Json], None]
+
+
 @dataclass(frozen=True, slots=True)
 class _Ask:
     """One request, as the handlers see it."""
@@ -56,6 +60,7 @@ class _Ask:
     query: dict[str, str]
     number: int
     steering: Steering
+    check: Check
 
 
 _Handler = Callable[..., Reply | Json]
@@ -64,8 +69,9 @@ _Handler = Callable[..., Reply | Json]
 class Api:
     """What is served at which path, over the objects that were made."""
 
-    def __init__(self, api_keys: frozenset[str] | None) -> None:
+    def __init__(self, api_keys: frozenset[str] | None, check: Check = lambda fields: None) -> None:
         self.base_url = ""
+        self._check = check
         self.batches = objects.Batches()
         self._files = objects.Files()
         self._cache = cache.PromptCache()
@@ -125,7 +131,8 @@ class Api:
             raise answers.not_found("Not found")
         for method, handler, ids in matching:
             if method == received.method:
-                made = handler(_Ask(received, dict(parse_qsl(query)), number, steering), *ids)
+                asked = dict(parse_qsl(query))
+                made = handler(_Ask(received, asked, number, steering, self._check), *ids)
                 return made if isinstance(made, Reply) else Reply(200, {}, _json(made))
         raise ApiError(405, "invalid_request_error", "Method not allowed")
 
@@ -136,6 +143,7 @@ class Api:
     def _message(self, ask: _Ask) -> Reply:
         fields = answers.parse(ask.received.body)
         answers.check(fields, "model", "max_tokens", "messages")
+        ask.check(fields)
         message = answers.answer(fields, ask.number, ask.steering, self._cached(ask, fields))
         ask.received.usage = message.usage
         if not fields.get("stream"):
@@ -188,6 +196,7 @@ def _probe(ask: _Ask) -> Reply:
 def _count_tokens(ask: _Ask) -> Json:
     fields = answers.parse(ask.received.body)
     answers.check(fields, "model", "messages")
+    ask.check(fields)
     return {"input_tokens": ask.steering.usage.get("input_tokens", answers.input_tokens_of(fields))}
 
 

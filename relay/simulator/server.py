@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import h11
 import trio
 
-from relay.simulator.api import Api, Reply, keys_of
+from relay.simulator.api import Api, Check, Reply, keys_of
 from relay.simulator.connection import GONE, Connection, Sender
 from relay.simulator.faults import Fault
 from relay.simulator.journal import Journal, Received
@@ -26,7 +26,7 @@ class Simulator:
         open_connections: how many clients are connected.
     """
 
-    def __init__(self, host: str, port: int, api_keys: frozenset[str] | None) -> None:
+    def __init__(self, host: str, port: int, api_keys: frozenset[str] | None, check: Check) -> None:
         self.host = host
         self.port = port
         self.script: deque[Fault] = deque()
@@ -34,7 +34,7 @@ class Simulator:
         self.by_key: dict[str, Fault] = {}
         self.open_connections = 0
         self._journal = Journal()
-        self._api = Api(api_keys)
+        self._api = Api(api_keys, check)
         self._api.base_url = self.base_url
         self._gate: trio.Event | None = None
         self._number = 0
@@ -115,6 +115,7 @@ async def serve(
     port: int = 0,
     *,
     api_keys: frozenset[str] | None = None,
+    check: Check = lambda fields: None,
     task_status: trio.TaskStatus[Simulator] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; reports the Simulator as started.
@@ -122,11 +123,12 @@ async def serve(
     Args:
         port: 0 takes any that is free.
         api_keys: the keys that are accepted; None accepts every request.
+        check: raises answers.ApiError for a message or a count that is refused.
 
     Raises:
         OSError: the port cannot be listened on.
     """
     listeners = await trio.open_tcp_listeners(port, host=host)
-    simulator = Simulator(host, listeners[0].socket.getsockname()[1], api_keys)
+    simulator = Simulator(host, listeners[0].socket.getsockname()[1], api_keys, check)
     task_status.started(simulator)
     await trio.serve_listeners(simulator.handle, listeners)

@@ -14,6 +14,7 @@ import trio
 from relay import simulator, store
 
 from ..process.conftest import DEADLINE_S, UPSTREAM_KEY, Home, wait_until
+from ..simulator import strict
 
 NO_DRAIN = "[server]\ndrainLead = 0\ndrainTimeout = 1000\n"
 
@@ -73,7 +74,8 @@ class Upstream:
         self._token = trio.lowlevel.current_trio_token()
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
-            serve = partial(simulator.serve, api_keys=frozenset({UPSTREAM_KEY}))
+            keys = frozenset({UPSTREAM_KEY})
+            serve = partial(simulator.serve, api_keys=keys, check=strict.check)
             self._simulator: simulator.Simulator = await nursery.start(serve)
             self._started.set()
 

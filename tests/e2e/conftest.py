@@ -1,4 +1,7 @@
-"""A whole relay in this process: real Redis, real sockets, the simulator as its upstream."""
+"""A whole relay in this process: real Redis, real sockets, the simulator as its upstream.
+
+The simulator refuses what Claude refuses: simulator/strict.py has the rules.
+"""
 
 import dataclasses
 import json
@@ -15,6 +18,7 @@ from relay import server, settings, simulator
 from relay.context import Context
 from relay.usage import Report, report
 
+from ..simulator import strict
 from ..store.conftest import redis_process, redis_url
 
 __all__ = ["redis_process", "redis_url"]
@@ -94,7 +98,7 @@ async def relay_running(
     chosen = dataclasses.replace(chosen, **{**quick, **changes})
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        serve = partial(simulator.serve, api_keys=api_keys)
+        serve = partial(simulator.serve, api_keys=api_keys, check=strict.check)
         sim = await nursery.start(serve)
         ctx, url = await nursery.start(partial(server.serve, chosen, stop=stop))
         await ctx.accounts.add("main", secret=UPSTREAM_KEY, base_url=sim.base_url)

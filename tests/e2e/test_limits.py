@@ -197,7 +197,7 @@ async def test_a_key_may_be_held_to_addresses(relay: Running):
         ({}, True),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, False),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 1}]}, True),
-        ({"tools": [{"name": "mine", "input_schema": {}}]}, True),
+        ({"tools": [{"name": "mine", "input_schema": {"type": "object"}}]}, True),
         ({"messages": [{"role": "user", "content": [
             {"type": "image", "source": {"type": "url", "url": "https://x"}}]}]}, False),
     ],
