@@ -1,6 +1,6 @@
 """The values that one request hands from room to room, and what a dialect must offer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +11,21 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 # The floor estimate: one token per four characters.
 CHARS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Something that lives in one account, and that a request names.
+
+    Args:
+        kind: "file", "container", "thread" or "credit".
+        id: as the request has it; what the relay takes for no id at all is not found.
+        place: where in the request it stands.
+    """
+
+    kind: str
+    id: str
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +47,8 @@ class Call:
         most_global_micros: the most at an account that is known to serve everywhere.
         places: where in the request a model stands, for a message about it.
         also: models that may serve beside `model`, each with the field that names it.
+        named: what it names that lives in one account: only that account may serve.
+        has_thread: it begins or continues a message thread, which a later request may continue.
     """
 
     kind: str
@@ -52,6 +69,8 @@ class Call:
     expected_micros: int = 0
     places: Mapping[str, str] = field(default_factory=dict)
     also: Mapping[str, str] = field(default_factory=dict)
+    named: tuple[Named, ...] = ()
+    has_thread: bool = False
 
 
 class Reader(Protocol):
@@ -90,6 +109,10 @@ class Meter(Reader, Protocol):
     @property
     def model(self) -> str:
         """The model that answered, as the upstream names it, or empty."""
+
+    @property
+    def made(self) -> Iterable[tuple[str, str]]:
+        """Kind and id of what the answer names and a later request may name."""
 
     @property
     def stop_reason(self) -> str:

@@ -39,12 +39,16 @@ class RelayError(Exception):
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
+    # What stands in the error's `details` for programs to go by.
+    code: ClassVar[str] = ""
     extra_headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
 
     def __init__(self, message: str, headers: Headers | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.headers: Headers = [*self.extra_headers, *(headers or [])]
+        given = {name for name, _ in headers or ()}
+        usual = [pair for pair in self.extra_headers if pair[0] not in given]
+        self.headers: Headers = [*usual, *(headers or [])]
 
 
 class BadRequest(RelayError):
@@ -83,6 +87,12 @@ class Forbidden(RelayError):
 class NotFound(RelayError):
     status = 404
     type = "not_found_error"
+
+
+class ThreadNotFound(NotFound):
+    """A message thread cannot be continued; clients then send the whole conversation."""
+
+    code = "thread_not_found"
 
 
 class MethodNotAllowed(RelayError):
@@ -173,7 +183,9 @@ _PROTOCOL_ERRORS: dict[int, tuple[type[RelayError], str]] = {
 
 def envelope(error: RelayError, request_id: str) -> bytes:
     """The Anthropic dialect's error body: one JSON object."""
-    told = {"type": error.type, "message": error.message}
+    told: dict[str, object] = {"type": error.type, "message": error.message}
+    if error.code:
+        told["details"] = {"error_code": error.code}
     if isinstance(error, BadField):
         told["field"] = error.field
     body = {"type": "error", "error": told, "request_id": request_id}

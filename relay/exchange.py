@@ -13,7 +13,7 @@ from functools import partial
 import msgspec
 import trio
 
-from relay import balancer, delivery, errors, files, limits
+from relay import balancer, delivery, errors, homes, limits
 from relay.balancer import Verdict
 from relay.body import LARGE_BYTES, place_of
 from relay.call import Call, Dialect, Reader
@@ -72,7 +72,7 @@ async def relay(
     else:
         call = read(body)
     client.trail.model = call.model
-    call = await files.bound(ctx, key, call)
+    call = await homes.with_files(call)
     async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
         lease.dialect = dialect.name
         deliver = partial(delivery.deliver, ctx, client, dialect, lease)
@@ -137,9 +137,16 @@ async def forward(
                 # Spread, so that the requests of one moment do not come back in one.
                 await trio.sleep(ctx.settings.retry_delay_s * random.uniform(0.5, 1.5))  # noqa: S311
         if failure:
-            await ctx.leases.settle(lease)
-            client.trail.is_own_error = failure.is_own and failure.status >= 500
-            await client.answer(failure.status, failure.headers, failure.body)
+            await _answer_failure(ctx, client, lease, failure)
+
+
+async def _answer_failure(ctx: Context, client: Client, lease: Lease, failure: _Failure) -> None:
+    if failure.verdict.moves_on and failure.status != 404 and homes.continues_thread(lease.call):
+        # No other account has the thread: its client sends the conversation whole.
+        raise homes.thread_not_found(lease.call)
+    await ctx.leases.settle(lease)
+    client.trail.is_own_error = failure.is_own and failure.status >= 500
+    await client.answer(failure.status, failure.headers, failure.body)
 
 
 async def _attempt(

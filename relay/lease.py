@@ -119,8 +119,8 @@ class Lease:
 
     def reason(self) -> str:
         """Why the account was chosen, in words."""
-        if self.call.account_id:
-            return "the account that holds the object"
+        if self.call.account_id or self.call.named:
+            return "the account that holds what the request names"
         if len(self.attempts) > 1:
             return "the accounts before it failed"
         if self.account.affinity == "kept":

@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from relay import balancer, errors, limits
+from relay import balancer, errors, homes, limits
 from relay.accounts import AccountProblem, Accounts, Credential
 from relay.balancer import Verdict
 from relay.call import CHARS_PER_TOKEN, Call
@@ -218,6 +218,7 @@ class Leases:
                     estimate=self._estimate(call),
                     limits=self._limits,
                     waited=waited,
+                    named=homes.entries(key.id, call),
                 )
             except RedisAway as error:
                 log.warning("request=%s refused: %s", request_id, error)
@@ -228,7 +229,9 @@ class Leases:
                 return answer
             if isinstance(answer, Refused):
                 if answer.code == "unknown":
-                    await self._confirm(key)
+                    self._keys.forget(key)
+                if answer.code in ("unknown", "home_unknown"):
+                    await self._confirm()
                 self._count_refusal(request_id, key, call, answer.code)
                 raise self._refusal(answer, key, call)
             lease = await self._granted(request_id, key, call, answer)
@@ -262,9 +265,8 @@ class Leases:
             raise full
         return await admit()
 
-    async def _confirm(self, key: KeyRef) -> None:
-        """Make sure that Redis misses a key because it was removed, not because all is gone."""
-        self._keys.forget(key)
+    async def _confirm(self) -> None:
+        """Make sure that Redis misses something because it was removed, not because all is gone."""
         try:
             await self._store.confirm()
         except RedisAway as error:
@@ -288,6 +290,8 @@ class Leases:
 
     def _refusal(self, answer: Refused, key: KeyRef, call: Call) -> errors.RelayError:
         code, back_s = answer.code, answer.back_s
+        if told := homes.refusal(code, answer.detail, back_s, call):
+            return told
         match code:
             case "unknown":
                 return errors.Unauthorized(INVALID_KEY)
@@ -346,6 +350,7 @@ class Leases:
             sum(one.tokens.per_minute for one in record.attempts),
             lease.key.id,
             lease.account.account_id,
+            homes.made(lease.key.id, lease.call, lease.meter.made) if lease.meter else (),
         )
 
     def _opening(self, lease: Lease, is_well: bool) -> Booking:

@@ -4,15 +4,15 @@ import contextlib
 import logging
 import tempfile
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 import msgspec
 import trio
 
-from relay import errors, files
+from relay import errors, homes
 from relay.batches.reading import requests_of
-from relay.call import CHARS_PER_TOKEN, Call
+from relay.call import CHARS_PER_TOKEN, Call, Named
 from relay.client import Client
 from relay.context import Context
 from relay.dialects import file_ids, messages
@@ -27,7 +27,7 @@ MOST_BYTES = 256 * 1024 * 1024
 # All bodies of batches that a process holds on disk at one time.
 MOST_SPOOLED_BYTES = 4 * MOST_BYTES
 _MOST_MODELS = 64
-_MOST_FILES = 10_000
+_MOST_NAMED = 10_000
 _PIECE_BYTES = 256 * 1024
 _KEEP_DEADLINE_S = 60.0
 _RETRY_S = 0.2
@@ -66,8 +66,7 @@ class Reading:
     most_global_micros: int = 0
     unbounded: str = ""
     also: dict[str, str] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    account_id: str = ""
+    named: dict[tuple[str, str], Named] = field(default_factory=dict)
 
     def call(self, target: bytes) -> Call:
         """The call that makes the batch at the upstream."""
@@ -76,7 +75,7 @@ class Reading:
             "POST",
             target,
             model="\n".join(self.models),
-            account_id=self.account_id,
+            named=tuple(self.named.values()),
             unbounded=self.unbounded,
             most_micros=self.most_micros,
             most_global_micros=self.most_global_micros,
@@ -136,7 +135,6 @@ async def read(ctx: Context, key: KeyRef, spool: BinaryIO) -> Reading:
     shares, reading = await trio.to_thread.run_sync(_shares, spool, ctx.prices)
     if not shares:
         raise errors.BadRequest("requests: a batch has at least one.")
-    reading.account_id = await files.holder(ctx, key, reading.files)
     used = await _used_shares(ctx, key, list(shares))
     for model, share in shares.items():
         part, micros = used.get(model, (0.0, 0))
@@ -175,10 +173,11 @@ def _shares(spool: BinaryIO, prices: Prices) -> tuple[dict[str, _Share], Reading
             named = file_ids.named(request)
         except errors.BadRequest as error:
             raise errors.BadRequest(messages.below(place, error.message)) from None
-        for file_id, where in named.items():
-            reading.files.setdefault(file_id, f"{place}.{where}")
-        if len(reading.files) > _MOST_FILES:
-            raise errors.BadRequest(f"{place}: a batch names up to {_MOST_FILES} files.")
+        for thing in (*params.named, *homes.of_files(named)):
+            whole = replace(thing, place=f"{place}.{thing.place}")
+            reading.named.setdefault((thing.kind, thing.id), whole)
+        if len(reading.named) > _MOST_NAMED:
+            raise errors.BadRequest(f"{place}: a batch names up to {_MOST_NAMED} files and others.")
         if params.model not in shares and len(shares) >= _MOST_MODELS:
             raise errors.BadRequest(f"{place}.params.model: a batch names up to {_MOST_MODELS}.")
         share = shares.setdefault(params.model, _Share(number))

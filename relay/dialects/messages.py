@@ -7,15 +7,15 @@ is what the upstream will read.
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from relay import errors, sse
 from relay.body import LARGE_BYTES, fields_of
-from relay.call import Call, Headers, Meter
-from relay.dialects import bounds, meters, named_models
+from relay.call import Call, Headers, Meter, Named
+from relay.dialects import bounds, meters, named_models, state
 from relay.pricing import MOST_TOKENS, Reach
 
 name = "anthropic"
@@ -60,6 +60,8 @@ def read(
         unbounded=unbounded,
         reach=reach,
         also=named_models.beside(fields),
+        named=state.named_by(fields),
+        has_thread="thread" in fields,
     )
 
 
@@ -73,6 +75,7 @@ class Params:
     unbounded: str
     reach: Reach
     also: Mapping[str, str]
+    named: tuple[Named, ...]
 
 
 def params_of(request: bytes) -> Params:
@@ -90,10 +93,12 @@ def params_of(request: bytes) -> Params:
         inner = fields_of(params)
         model, max_tokens = _model_and_bound(inner)
         unbounded, reach = bounds.of(params, inner)
+        named = state.named_by(inner)
     except errors.BadRequest as error:
         raise errors.BadRequest(below("params", error.message)) from None
     also = {name: f"params.{place}" for name, place in named_models.beside(inner).items()}
-    return Params(model, max_tokens, len(params), unbounded, reach, also)
+    named = tuple(replace(one, place=f"params.{one.place}") for one in named)
+    return Params(model, max_tokens, len(params), unbounded, reach, also, named)
 
 
 def below(place: str, message: str) -> str:

@@ -1,7 +1,7 @@
 """Usage out of Claude's answers, read on the side: of streams, of whole answers, of batches."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import msgspec
 
 from relay import sse
 from relay.call import CHARS_PER_TOKEN, Headers
-from relay.dialects import bill
+from relay.dialects import bill, state
 from relay.pricing import Bill, Tokens, canonical
 
 _MOST_USAGE_BYTES = 64 * 1024 * 1024
@@ -18,7 +18,9 @@ _MOST_USAGE_BYTES = 64 * 1024 * 1024
 class _Message(msgspec.Struct):
     """An answer's message. What the relay reads of it may be of any shape."""
 
+    id: Any = None
     model: Any = None
+    container: Any = None
     stop_reason: Any = None
     stop_details: Any = None
     usage: Any = None
@@ -38,6 +40,7 @@ class _BlockDelta(msgspec.Struct):
 class _Ending(msgspec.Struct):
     stop_reason: Any = None
     stop_details: Any = None
+    container: Any = None
 
 
 class _Event(msgspec.Struct):
@@ -80,6 +83,9 @@ class _Reading:
         self.stop_reason = ""
         self.category: str | None = None
         self.usage: bill.Usage | None = None
+        self._id: Any = None
+        self._container: Any = None
+        self._details: Any = None
         self._declined: dict[str, str | None] = {}
         self._hops: list[_Hop] = []
 
@@ -95,15 +101,23 @@ class _Reading:
 
     def message(self, message: _Message) -> None:
         """The head of a stream, or a whole answer."""
+        self._id = message.id
         self.model = message.model if isinstance(message.model, str) else ""
-        self.ending(message.stop_reason, message.stop_details)
+        self.ending(message.stop_reason, message.stop_details, message.container)
         if b'"fallback"' in bytes(message.content):
             for block in _blocks(bytes(message.content)):
                 self.block(block)
         self.update(message.usage)
 
-    def ending(self, stop_reason: object, stop_details: object) -> None:
-        """Why the answer ended."""
+    @property
+    def made(self) -> Iterator[tuple[str, str]]:
+        """Kind and id of what the answer names and a later request may name."""
+        return state.made_by(self._id, self._container, self._details)
+
+    def ending(self, stop_reason: object, stop_details: object, container: object) -> None:
+        """Why the answer ended, and the container that it used."""
+        self._container = container or self._container
+        self._details = stop_details or self._details
         if isinstance(stop_reason, str) and stop_reason:
             self.stop_reason = stop_reason
         if isinstance(stop_details, dict) and isinstance(stop_details.get("category"), str):
@@ -230,6 +244,10 @@ class _Meter:
         return self._reading.model
 
     @property
+    def made(self) -> Iterator[tuple[str, str]]:
+        return self._reading.made
+
+    @property
     def stop_reason(self) -> str:
         return self._reading.stop_reason
 
@@ -285,7 +303,8 @@ class StreamMeter(_Meter):
         if seen.message is not None:
             self._reading.message(seen.message)
         if seen.delta is not None:
-            self._reading.ending(seen.delta.stop_reason, seen.delta.stop_details)
+            ending = seen.delta
+            self._reading.ending(ending.stop_reason, ending.stop_details, ending.container)
         self._reading.update(seen.usage)
 
     def finish(self) -> None:

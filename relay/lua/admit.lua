@@ -15,7 +15,9 @@
 --          25 how many budgets more may be under way at a soft one
 --          26 percent of shared slots that one of several keys may have
 --          27 the most it can cost where every account serves everywhere (0 = the same)
--- Returns  {'refused', code, detail, back in seconds or ''}  or
+--          28 what it names that lives in one account, one a line (see homes.lua)
+-- Returns  {'refused', code, detail, back in seconds or ''}: with 'home_unknown' and 'home_split' the
+--          detail is the number of the line that 28 has, from 0, and with the latter of another  or
 --          {'wait', scope, ms}: the lease stands in the line for a slot of the scope: its key's, the
 --          relay's or the accounts'  or
 --          {'admitted', account id, version and name, key's name, model globs and 1 if it is told
@@ -43,6 +45,11 @@ if not is_within(k[9], ARGV[11]) then return refused('address') end
 if not share_a_word(k[8], ARGV[10]) then return refused('client', k[8]) end
 local forbidden = unmatched(k[4], model)
 if forbidden then return refused('key_model', forbidden) end
+if ARGV[28] ~= '' then
+  local home, why, line = home_of_all(ARGV[28], key, now)
+  if not home then return refused('home_' .. why, line) end
+  if home ~= '' then bound = home end
+end
 
 -- What counts: a call to a model counts once whatever its outcome; count_tokens only obeys.
 local counts = kind == 'messages' or kind == 'batch'
@@ -139,6 +146,7 @@ redis.call('HSET', named('lease', lease), 'key', key, 'account', best.id, 'proce
   'call_expected', whole(cost.expected), 'relay_budgets', ARGV[19], 'tpm', tpm > 0 and '1' or '',
   'counts', counts and '1' or '', 'max_tokens', whole(most_tokens), 'soft_burst', ARGV[25],
   'unbounded', ARGV[15])
+if bound ~= '' then redis.call('HSET', named('lease', lease), 'home', bound) end
 if ARGV[22] ~= '' then leave_lines(lease, key) end
 redis.call('ZADD', NAME.leases, now, lease)
 redis.call('ZADD', named('inflight_key', key), now, lease)

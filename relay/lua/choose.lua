@@ -44,7 +44,8 @@ local function judged(id, ask, tried, now)
   if not a[1] then return nil end
   if tried[id] then return nil, a[1], 'tried' end
   if a[2] ~= '1' then return nil, a[1], 'disabled' end
-  if ask.bound == '' then
+  -- Who looks at an object of an account names no model, and needs it wherever it lies.
+  if ask.bound == '' or ask.model ~= '' then
     if not share_a_word(ask.groups, a[7]) then return nil, a[1], 'group' end
     if unmatched(a[8], ask.model) then return nil, a[1], 'model' end
     if ask.is_batch and maps_any(id, ask.model) then return nil, a[1], 'mapped' end

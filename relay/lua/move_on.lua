@@ -1,6 +1,7 @@
 -- A lease's account has failed it: let that account rest if it must, and choose another.
 -- Guarantees: the lease holds one slot at one account at most; no account is chosen twice for
--- one lease, but for the last one, which may be asked again when there is no other.
+-- one lease, but for the last one, which may be asked again when there is no other. A lease that
+-- names what lives in one account goes to no other.
 -- KEYS[1]  open leases
 -- ARGV     1 lease  2 state of the failed account ('' = it stays as it is)  3 class of models
 --          that rests ('' = all)  4 reason  5 rest, ms  6 longest rest, ms: it doubles with each
@@ -18,7 +19,7 @@ local lease, state, class, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local rest, longest, least = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local l = redis.call('HMGET', named('lease', lease), 'account', 'state', 'affinity', 'model',
   'class', 'groups', 'kind', 'call_most', 'call_expected', 'holders', 'held_account', 'lost',
-  'lost_held', 'most', 'soft_burst', 'key', 'unbounded')
+  'lost_held', 'most', 'soft_burst', 'key', 'unbounded', 'home')
 if not l[1] or l[2] then return {'none'} end
 local now, failed = now_ms(), named('account', l[1])
 
@@ -85,6 +86,7 @@ for scope in string.gmatch(lost > 0 and l[10] or '', '[^\n]+') do
   end
   again[#again + 1] = scope
 end
+ask.bound = l[18] or ''
 local found = choose(ask, tried, now)
 
 -- The attempt is over: if this process dies, it stands beside the next one in the books.

@@ -12,7 +12,8 @@
 --          10 what is left of the upstream's limits, per mille ('' = not told)
 --          11 until when that holds, ms  12 tokens that count for the key's tokens per minute
 --          13 key  14 account that had the lease last
---          15… account, counter's place, amount, account, counter's place, amount, …
+--          15 what the answer named that lives in its account, one a line (see homes.lua)
+--          16… account, counter's place, amount, account, counter's place, amount, …
 -- Returns  1 booked, 2 estimate replaced, 0 there was nothing to settle
 local lease, state, record, decision = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local l = redis.call('HMGET', named('lease', lease), 'key', 'account', 'started_at', 'state',
@@ -44,6 +45,7 @@ local function count(at, model, amounts)
 end
 
 free_slots(lease, key, account)
+if ARGV[15] ~= '' then keep_homes(ARGV[15], account, now_ms()) end
 -- A request that was sent before its account began to rest says nothing of the present.
 local function is_well(class)
   local f = state_fields(class)
@@ -69,7 +71,7 @@ if late then
   redis.call('DEL', named('booked', lease))
 end
 local accounts = {}
-for i = 15, #ARGV, 3 do
+for i = 16, #ARGV, 3 do
   accounts[ARGV[i]] = accounts[ARGV[i]] or {}
   accounts[ARGV[i]][tonumber(ARGV[i + 1])] = figure(ARGV[i + 2])
 end

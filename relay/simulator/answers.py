@@ -7,6 +7,7 @@ A stream and a plain answer to the same request say the same.
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from relay.simulator.cache import NOT_CACHED, Cached
@@ -24,8 +25,9 @@ Json = dict[str, Any]
 class ApiError(Exception):
     """An error as the real API would answer it."""
 
-    def __init__(self, status: int, kind: str, message: str) -> None:
+    def __init__(self, status: int, kind: str, message: str, code: str = "") -> None:
         super().__init__(message)
+        self.code = code
         self.status = status
         self.kind = kind
         self.message = message
@@ -57,6 +59,7 @@ class Steering:
             max_tokens does not cut that.
         delay_s: before each event.
         citations: how many of them the text carries.
+        refusal: the model refuses, for this category.
         is_open_batch: a batch stays in progress until it is cancelled or the test ends it.
     """
 
@@ -65,6 +68,7 @@ class Steering:
     chunks: int = 4
     delay_s: float = 0.0
     citations: int = 0
+    refusal: str | None = None
     is_open_batch: bool = False
 
 
@@ -78,6 +82,8 @@ class Answer:
     stop_reason: str
     stop_sequence: str | None
     usage: Json
+    stop_details: Json | None = None
+    container: Json | None = None
 
     def to_json(self) -> Json:
         return {
@@ -89,7 +95,14 @@ class Answer:
             "stop_reason": self.stop_reason,
             "stop_sequence": self.stop_sequence,
             "usage": self.usage,
+            **({"stop_details": self.stop_details} if self.stop_details else {}),
+            **({"container": self.container} if self.container else {}),
         }
+
+
+def now(ahead: timedelta = timedelta()) -> str:
+    """The time in UTC as the API writes it (RFC 3339)."""
+    return (datetime.now(UTC) + ahead).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def tokens_of(text: str) -> int:
@@ -149,8 +162,16 @@ def answer(fields: Json, number: int, steering: Steering, cached: Cached = NOT_C
         "service_tier": "standard",
         **steering.usage,
     }
-    name = str(fields["model"])
-    return Answer(f"msg_sim{number:08d}", name, content, stop_reason, stop_sequence, usage)
+    name, message_id = str(fields["model"]), f"msg_sim{number:08d}"
+    if steering.refusal:
+        token = f"credit_sim{number:08d}"
+        details = {
+            "type": "refusal",
+            "category": steering.refusal,
+            "fallback_credit_token": token,
+        }
+        return Answer(message_id, name, content, "refusal", None, usage, details)
+    return Answer(message_id, name, content, stop_reason, stop_sequence, usage)
 
 
 def _content(fields: Json, number: int, steering: Steering) -> tuple[list[Json], str, str | None]:

@@ -8,7 +8,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from relay.simulator import answers, cache, events, objects
+from relay.simulator import answers, cache, events, objects, state
 from relay.simulator.answers import ApiError, Json, Steering
 from relay.simulator.faults import Fault
 from relay.simulator.journal import Received
@@ -76,6 +76,10 @@ class Api:
         self._files = objects.Files()
         self._cache = cache.PromptCache()
         self._api_keys = api_keys
+        # A key that is not in here has an organisation and a workspace of its own.
+        self.places: dict[str, state.Place] = {}
+        self._kept: dict[str, state.Kept] = {}
+        self._owners: dict[str, str] = {}
         batch, file = "/v1/messages/batches/{id}", "/v1/files/{id}"
         self._routes = [
             _route("HEAD", "/", _probe),
@@ -105,9 +109,11 @@ class Api:
             try:
                 reply = self._answered(received, number, _steering(received, fault))
             except ApiError as error:
-                told = answers.error_body(error.kind, error.message, request_id)
+                details = {"error_code": error.code} if error.code else None
+                told = answers.error_body(error.kind, error.message, request_id, details)
                 reply = Reply(error.status, {}, _json(told))
-        headers = {**_head(request_id), **reply.headers, **fault.headers}
+        place = self.place_of(received)
+        headers = {**_head(request_id, place), **reply.headers, **fault.headers}
         if isinstance(reply.body, bytes):
             body: bytes | Iterator[bytes] = reply.body
             if body and (fault.pack or _takes_gzip(received.header("accept-encoding"))):
@@ -131,8 +137,11 @@ class Api:
             raise answers.not_found("Not found")
         for method, handler, ids in matching:
             if method == received.method:
+                self._check_owner(received, ids)
                 asked = dict(parse_qsl(query))
                 made = handler(_Ask(received, asked, number, steering, self._check), *ids)
+                if not ids and isinstance(made, dict) and "id" in made:
+                    self._owners[made["id"]] = self.place_of(received).workspace
                 return made if isinstance(made, Reply) else Reply(200, {}, _json(made))
         raise ApiError(405, "invalid_request_error", "Method not allowed")
 
@@ -140,11 +149,30 @@ class Api:
         if self._api_keys is not None and not keys_of(received) & self._api_keys:
             raise ApiError(401, "authentication_error", "invalid x-api-key")
 
+    def place_of(self, received: Received) -> state.Place:
+        """The organisation and workspace of the key that a request carries."""
+        key = max(keys_of(received))
+        return self.places.get(key) or state.place_of(key)
+
+    def _check_owner(self, received: Received, ids: Iterable[str]) -> None:
+        workspace = self.place_of(received).workspace
+        for object_id in ids:
+            if self._owners.get(object_id, workspace) != workspace:
+                raise answers.not_found(f"There is no {object_id}.")
+
     def _message(self, ask: _Ask) -> Reply:
         fields = answers.parse(ask.received.body)
         answers.check(fields, "model", "max_tokens", "messages")
         ask.check(fields)
+        self._check_owner(ask.received, state.files_in(fields))
+        kept = self._kept.setdefault(self.place_of(ask.received).workspace, state.Kept())
+        made = kept.before(fields, ask.number)
         message = answers.answer(fields, ask.number, ask.steering, self._cached(ask, fields))
+        if "fallback_credit" in made:
+            message.usage["fallback_credit"] = made["fallback_credit"]
+        message = replace(message, container=made.get("container"))
+        credit = (message.stop_details or {}).get("fallback_credit_token")
+        kept.after(fields, message.id, credit)
         ask.received.usage = message.usage
         if not fields.get("stream"):
             return Reply(200, {}, _json(message.to_json()))
@@ -212,6 +240,7 @@ def _steering(received: Received, fault: Fault) -> Steering:
         chunks=_header(received, "x-sim-chunks", "4", _count),
         delay_s=_header(received, "x-sim-delay-ms", "0", _count) / 1000,
         citations=_header(received, "x-sim-citations", "0", _count),
+        refusal=fault.refusal,
         is_open_batch=fault.is_open_batch or received.header("x-sim-batch") == "open",
     )
 
@@ -242,9 +271,9 @@ def _takes_gzip(accept_encoding: str) -> bool:
     return any(re.fullmatch(r"gzip(;q=(1(\.0+)?|0?\.[0-9]*[1-9][0-9]*))?", one) for one in codings)
 
 
-def _head(request_id: str) -> dict[str, str]:
+def _head(request_id: str, place: state.Place) -> dict[str, str]:
     """The headers of every answer; all quotas are nearly unused, and full again in a minute."""
-    reset = objects.now(_QUOTA_PERIOD)
+    reset = answers.now(_QUOTA_PERIOD)
     quotas = {
         f"anthropic-ratelimit-{kind}-{figure}": value
         for kind, limit in _QUOTAS.items()
@@ -256,7 +285,8 @@ def _head(request_id: str) -> dict[str, str]:
     }
     return {
         "request-id": request_id,
-        "anthropic-organization-id": "00000000-simulated",
+        "anthropic-organization-id": place.organization,
+        "anthropic-workspace-id": place.workspace,
         "content-type": "application/json",
         **quotas,
     }

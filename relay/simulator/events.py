@@ -18,6 +18,7 @@ def frames(message: answers.Answer, chunks: int) -> Iterator[bytes]:
     """
     start = message.to_json()
     start |= {"content": [], "stop_reason": None, "stop_sequence": None}
+    late: Json = {name: start.pop(name) for name in ("stop_details", "container") if name in start}
     begun = {name: value for name, value in message.usage.items() if name != "iterations"}
     start["usage"] = {**begun, "output_tokens": min(1, message.usage["output_tokens"])}
     yield frame("message_start", {"message": start})
@@ -26,7 +27,7 @@ def frames(message: answers.Answer, chunks: int) -> Iterator[bytes]:
         yield from _block_frames(index, block, chunks)
     left_out = ("cache_creation", "service_tier", "speed", "inference_geo")
     usage = {name: value for name, value in message.usage.items() if name not in left_out}
-    end = {"stop_reason": message.stop_reason, "stop_sequence": message.stop_sequence}
+    end = {"stop_reason": message.stop_reason, "stop_sequence": message.stop_sequence, **late}
     yield frame("message_delta", {"delta": end, "usage": usage})
     yield frame("message_stop", {})
 

@@ -37,6 +37,7 @@ class Fault:
         pack: compress the answer with gzip, a stream too.
         text: answer this; not a failure, but steered as one.
         usage: figures to report instead of the rule's.
+        refusal: the model refuses, for this category; steered as well.
         is_open_batch: a batch that is made stays in progress until it is cancelled or ended.
     """
 
@@ -61,6 +62,7 @@ class Fault:
     pack: bool = False
     text: str | None = None
     usage: dict[str, Any] | None = None
+    refusal: str | None = None
     is_open_batch: bool = False
 
     @classmethod

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from relay.simulator import answers
 from relay.simulator.answers import ApiError, Json, Steering
@@ -28,11 +28,6 @@ _BATCH_LIFE = timedelta(hours=24)
 _DEFAULT_PAGE = 20
 _LARGEST_PAGE = 1000
 _LARGEST_BATCH = 100_000
-
-
-def now(ahead: timedelta = timedelta()) -> str:
-    """The time in UTC as the API writes it (RFC 3339)."""
-    return (datetime.now(UTC) + ahead).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def page(listed: list[Json], query: Mapping[str, str]) -> Json:
@@ -98,9 +93,9 @@ class Batches:
             "type": "message_batch",
             "processing_status": "in_progress",
             "request_counts": _counts([], processing=len(lines)),
-            "created_at": now(),
+            "created_at": answers.now(),
             "ended_at": None,
-            "expires_at": now(_BATCH_LIFE),
+            "expires_at": answers.now(_BATCH_LIFE),
             "archived_at": None,
             "cancel_initiated_at": None,
             "results_url": None,
@@ -129,7 +124,7 @@ class Batches:
         """Cancel what is not answered yet: all of an open batch, nothing of an ended one."""
         batch = self._find(batch_id)
         if batch.shown["processing_status"] == "in_progress":
-            batch.shown |= {"processing_status": "canceling", "cancel_initiated_at": now()}
+            batch.shown |= {"processing_status": "canceling", "cancel_initiated_at": answers.now()}
             batch.lines = [{**line, "result": {"type": "canceled"}} for line in batch.lines]
         return batch.shown
 
@@ -155,7 +150,7 @@ class Batches:
         if batch.shown["processing_status"] != "ended":
             batch.shown |= {
                 "processing_status": "ended",
-                "ended_at": now(),
+                "ended_at": answers.now(),
                 "request_counts": _counts(batch.lines),
                 "results_url": f"{base_url}/v1/messages/batches/{batch_id}/results",
             }
@@ -204,7 +199,7 @@ class Files:
             "filename": name,
             "mime_type": kind,
             "size_bytes": len(content),
-            "created_at": now(),
+            "created_at": answers.now(),
             "downloadable": True,
         }
         return self._shown[file_id]

@@ -14,6 +14,7 @@ from relay.simulator.api import Api, Check, Reply, keys_of
 from relay.simulator.connection import GONE, Connection, Sender
 from relay.simulator.faults import Fault
 from relay.simulator.journal import Journal, Received
+from relay.simulator.state import Place
 
 
 class Simulator:
@@ -42,6 +43,11 @@ class Simulator:
     @property
     def base_url(self) -> str:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    @property
+    def places(self) -> dict[str, Place]:
+        """Organisation and workspace by API key; a key that is not in it has its own of both."""
+        return self._api.places
 
     @property
     def requests(self) -> deque[Received]:

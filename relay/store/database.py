@@ -21,10 +21,10 @@ _WEBHOOK = ("common", "webhook")
 _UNIQUE = ("common", "unique")
 _CHOOSE = (*_STATES, "limits", "lines", "buckets", "choose")
 _SCRIPTS = {
-    "admit": (*_CHOOSE, "history"),
+    "admit": (*_CHOOSE, "history", "homes"),
     "wait": ("common", "lines"),
     "move_on": (*_CHOOSE, "health"),
-    "settle": (*_STATES, "limits", "history", "health", "count", "buckets"),
+    "settle": (*_STATES, "limits", "history", "health", "count", "buckets", "homes"),
     "batch_keep": ("common", "limits"),
     "batch_due": ("common",),
     "batch_book": ("common", "limits", "count", "buckets"),

@@ -58,6 +58,7 @@ class LeaseTable:
         estimate: Estimate = NOTHING,
         limits: RelayLimits = NO_LIMITS,
         waited: str = "",
+        named: Sequence[str] = (),
     ) -> Admitted | Refused | Waiting:
         """Ask for a lease; see lua/admit.lua.
 
@@ -65,6 +66,7 @@ class LeaseTable:
             bound: the account that must serve, or ''.
             affinity: a conversation that should stay where it was, or ''.
             waited: '', or 'waits' when it has stood in line, or 'last' when it may not any more.
+            named: what it names that lives in one account; see homes.entry().
         """
         args: list[Arg] = [lease, process, key_id, key_hash, model, model_class, kind, bound]
         args += [affinity, "\n".join(caller.clients), caller.address, estimate.most_micros]
@@ -72,7 +74,7 @@ class LeaseTable:
         args += [limits.rate_max, limits.rate_ms, limits.concurrency, limits.budgets]
         args += [limits.most_waiting, limits.wait_ms, waited]
         args += [estimate.max_tokens, estimate.output_micros, limits.soft_burst]
-        args += [limits.key_percent, estimate.most_global_micros]
+        args += [limits.key_percent, estimate.most_global_micros, "\n".join(named)]
         reply = await self._db.run("admit", [NAMES["leases"]], args)
         if reply[0] == b"refused":
             return Refused(*(part.decode() for part in reply[1:]))
@@ -146,7 +148,7 @@ class LeaseTable:
         args: list[Arg] = [booking.lease, booking.state, booking.record, booking.decision]
         args += [_DECISION_LIFE_S, COUNTERS_LIFE_S, _CORRECTION_LIFE_S]
         args += [int(booking.is_well), booking.model, *(booking.headroom or ("", ""))]
-        args += [booking.tokens, booking.key_id, booking.account_id]
+        args += [booking.tokens, booking.key_id, booking.account_id, "\n".join(booking.made)]
         return int(await self._db.run("settle", [NAMES["leases"]], args + figures))
 
     async def heartbeat(self, progress: Iterable[tuple[str, int, int, int]]) -> int:

@@ -19,6 +19,7 @@ NAMES = {
     "batch": "{relay}:batch:%s",
     "batches": "{relay}:batches",
     "affinity": "{relay}:affinity:%s",
+    "homes": "{relay}:homes:%s:%s",
     "turn": "{relay}:turn",
     "health": "{relay}:health:%s:%s",
     "states": "{relay}:states",

@@ -17,6 +17,8 @@ SHORT_PERCENT = 80
 _DECISION_S, _AFFINITY_S = 600, 1800
 _WEEK_S, _HOUR_AND_A_HALF_S = 7 * 86_400, 5400
 _COUNTED_DAYS = 400
+# What lives shortest comes first; see lua/homes.lua.
+_HOMES = {"credit": (100, 4), "thread": (1800, 3), "container": (86_400, 32)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,12 @@ def _affinities(now_s: float) -> Iterator[str]:
         yield name("affinity", str(number))
 
 
+def _homes(now_s: float) -> Iterator[str]:
+    for kind, (length_s, count) in _HOMES.items():
+        newest = int(now_s // length_s) + 1
+        yield from (name("homes", kind, str(newest - back)) for back in range(count + 1))
+
+
 def _hours(now_s: float) -> Iterator[str]:
     newest = datetime.fromtimestamp(now_s, UTC) + timedelta(hours=1)
     last = newest.hour
@@ -58,7 +66,8 @@ def _hours(now_s: float) -> Iterator[str]:
 
 SHARES = (
     Share("usage", 40, "moves to day files in RELAY_HOME"),
-    Share("decisions", 15, "is forgotten: `relay why` no longer knows the request", _decisions),
+    Share("decisions", 12, "is forgotten: `relay why` no longer knows the request", _decisions),
     Share("count_hour", 20, "is forgotten: those days are counted by day alone", _hours),
+    Share("homes", 3, "is forgotten: what a request names is not found", _homes),
     Share("affinity", 5, "is forgotten: the conversation chooses an account anew", _affinities),
 )

@@ -198,7 +198,7 @@ class Booking:
     `counters` are by account and name; `is_well` clears the account's failures; `headroom` is
     what the upstream says is left of its limits (per mille) and until when (Unix ms);
     `tokens` are those that count for a key's tokens per minute; `key_id` and `account_id` are for a
-    lease whose admission Redis has forgotten.
+    lease whose admission Redis has forgotten; `made` is what its answer named, see homes.entry().
     """
 
     lease: str
@@ -212,6 +212,7 @@ class Booking:
     tokens: int = 0
     key_id: str = ""
     account_id: str = ""
+    made: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

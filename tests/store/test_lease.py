@@ -72,6 +72,7 @@ class FakeMeter:
         self.is_complete = is_complete
         self.model = self.stop_reason = ""
         self.has_begun = self.has_ended = self.at_boundary = True
+        self.made = ()
 
     def bill(self, requested: str, *, writes_long: bool) -> Bill:
         own = Part(requested, self.tokens or Tokens())

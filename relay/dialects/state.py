@@ -1,0 +1,75 @@
+"""Which of an upstream's stored state a request names: its container, its thread, its credit.
+
+Each lives in one account, whose answer named it first. What is read here is read as strictly as
+the body itself, so that the upstream cannot read another id than the relay did.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from relay import errors
+from relay.body import fields_of
+from relay.call import Named
+
+# An object of these that is longer holds something else than ids.
+_LONGEST_OBJECT, _LONGEST_ID = 64 * 1024, 4096
+# The field, what it names, and which field of it holds the id where it is an object.
+_FIELDS = (
+    ("container", "container", "id"),
+    ("thread", "thread", "previous_message_id"),
+    ("fallback_credit_token", "credit", "token"),
+)
+# Of these the id may be the field's whole value.
+_PLAIN = {"container", "credit"}
+
+
+def named_by(fields: Mapping[str, msgspec.Raw]) -> tuple[Named, ...]:
+    """What a request's top-level fields name.
+
+    Raises:
+        errors.BadRequest: a field has another shape than the upstream documents.
+    """
+    found = (_named(fields[name], name, kind, inner) for name, kind, inner in _FIELDS
+             if name in fields)  # fmt: skip
+    return tuple(named for named in found if named is not None)
+
+
+def _named(raw: msgspec.Raw, name: str, kind: str, inner: str) -> Named | None:
+    if len(memoryview(raw)) > _LONGEST_OBJECT:
+        raise errors.BadRequest(f"{name}: is longer than 64 KiB.")
+    text = bytes(raw)
+    if text.startswith(b"{"):
+        try:
+            raw = fields_of(text).get(inner, _NULL)
+        except errors.BadRequest as error:
+            raise errors.BadRequest(f"{name}: {error.message}") from None
+        name = f"{name}.{inner}"
+    elif text != b"null" and kind not in _PLAIN:
+        raise errors.BadRequest(f"{name}: must be an object.")
+    if bytes(raw) == b"null":
+        return None
+    try:
+        object_id = msgspec.json.decode(raw, type=str)
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        raise errors.BadRequest(f"{name}: must be a string.") from None
+    if len(object_id) > _LONGEST_ID:
+        raise errors.BadRequest(f"{name}: has at most {_LONGEST_ID} characters.")
+    return Named(kind, object_id, name)
+
+
+def made_by(message_id: object, container: object, details: object) -> Iterator[tuple[str, str]]:
+    """Kind and id of what an answer names and a later request may name.
+
+    Args:
+        message_id, container, details: the answer's `id`, `container` and `stop_details`, of any
+            shape.
+    """
+    credit = details.get("fallback_credit_token") if isinstance(details, dict) else None
+    place = container.get("id") if isinstance(container, dict) else None
+    for kind, value in (("thread", message_id), ("container", place), ("credit", credit)):
+        if isinstance(value, str) and 0 < len(value) <= _LONGEST_ID:
+            yield kind, value
+
+
+_NULL = msgspec.Raw(b"null")

@@ -1,0 +1,147 @@
+"""What a request names that lives in one account: only that account may answer it.
+
+Which account that is, the admission script finds (lua/homes.lua); here stand the words for it and
+what a client is answered when that account is not there for it.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from relay import errors
+from relay.call import Call, Named
+from relay.dialects import file_ids
+
+# What the relay takes for an id in a path.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@~-]{0,199}")
+# Found in the table of objects; everything else was named by an answer.
+_OBJECTS = {"file"}
+_NOUNS = {"credit": "fallback credit", "thread": "message thread"}
+# When nobody knows when an account serves again, a client asks once a minute.
+_UNKNOWN_WAIT_S = b"60"
+_WHY = {
+    "cooling": "is at its limits",
+    "exhausted": "has nothing left to spend",
+    "overloaded": "is overloaded",
+    "failing": "is failing",
+    "unauthorized": "needs a new credential from the relay's operator",
+    "expired": "needs its sign-in renewed by the relay's operator",
+    "disabled": "is disabled",
+    "group": "is not open to this key",
+    "budget": "reached its budget",
+}
+
+
+async def with_files(call: Call) -> Call:
+    """The call with the files that its body names among what it names.
+
+    Raises:
+        errors.BadRequest: it names more than the relay looks up.
+    """
+    files = await file_ids.named_in(call.body)
+    return replace(call, named=(*call.named, *of_files(files))) if files else call
+
+
+def of_files(places: Mapping[str, str]) -> Iterable[Named]:
+    """Files by their ids and where each is named."""
+    return (Named("file", file_id, place) for file_id, place in places.items())
+
+
+def entry(key_id: str, kind: str, object_id: str) -> str:
+    """How the store finds the account of something: 'KIND FIELD', see lua/homes.lua."""
+    if kind in _OBJECTS:
+        # What is no id is nobody's; "-" is none either.
+        return f"{kind} {object_id if _ID.fullmatch(object_id) else '-'}"
+    text = f"{key_id}|{kind}|{object_id}"
+    return f"{kind} {hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def entries(key_id: str, call: Call) -> list[str]:
+    """As entry(), of all that a call names."""
+    return [entry(key_id, named.kind, named.id) for named in call.named]
+
+
+def made(key_id: str, call: Call, ids: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """As entry(), of what the answer to a call named, by kind and id."""
+    return tuple(
+        entry(key_id, kind, object_id)
+        for kind, object_id in ids
+        if kind != "thread" or call.has_thread
+    )
+
+
+def continues_thread(call: Call) -> bool:
+    """Whether a call continues a message thread, for which its client has another way."""
+    return any(named.kind == "thread" for named in call.named)
+
+
+def thread_not_found(call: Call) -> errors.ThreadNotFound:
+    """The error by which clients go on with the whole conversation."""
+    place = next((named.place for named in call.named if named.kind == "thread"), "thread")
+    return errors.ThreadNotFound(
+        f"{place}: this message thread cannot be continued here. Send the whole conversation."
+    )
+
+
+def refusal(code: str, detail: str, back_s: str, call: Call) -> errors.RelayError | None:
+    """What a client is answered whose request names what lives in one account; None where it
+    names nothing, or where that is not the reason.
+
+    Args:
+        code, detail, back_s: the admission script's refusal; see store.Refused.
+    """
+    if code == "home_unknown":
+        return _unknown(call, call.named[int(detail)])
+    if code == "home_split":
+        return _split(*(call.named[int(number)] for number in detail.split()))
+    is_away = code == "no_account" or code.startswith("account_")
+    if not is_away or not (call.named or call.account_id):
+        return None
+    if continues_thread(call):
+        return thread_not_found(call)
+    place = f"{call.named[0].place}: " if call.named else ""
+    holder = f"the account that holds {_this(call.named[0]) if call.named else 'it'}"
+    if code == "no_account":
+        return errors.NotFound(_sentence(f"{place}{holder} is no longer there."))
+    why = code.removeprefix("account_")
+    if why == "model":
+        return errors.NotFound(f"model: {detail} is not served by {holder}.")
+    if why not in _WHY:
+        return None
+    known = f"; try again in {back_s} s" if back_s else ""
+    told = f"{place}{holder} {_WHY[why]}, and no other has it{known}."
+    return errors.Unavailable(
+        _sentence(told), [(b"retry-after", back_s.encode() or _UNKNOWN_WAIT_S)]
+    )
+
+
+def _unknown(call: Call, named: Named) -> errors.NotFound:
+    if named.kind == "thread":
+        return thread_not_found(call)
+    return errors.NotFound(f"{named.place}: this key has no {_noun(named)} with that id.")
+
+
+def _split(first: Named, other: Named) -> errors.RelayError:
+    if other.kind == first.kind == "file":
+        return errors.BadRequest(
+            f"{other.place}: this file and that of {first.place} lie in different accounts of the"
+            " relay, and no account can read both. Upload them anew, one after the other."
+        )
+    return errors.BadRequest(
+        f"{other.place}: {_this(other)} and {_this(first)} of {first.place} lie in different"
+        " accounts of the relay, and no account has both."
+    )
+
+
+def _noun(named: Named) -> str:
+    return _NOUNS.get(named.kind, named.kind)
+
+
+def _this(named: Named) -> str:
+    return f"this {_noun(named)}"
+
+
+def _sentence(text: str) -> str:
+    """A sentence begins with a capital, unless a field's name does."""
+    return text if ": " in text else text[:1].upper() + text[1:]
