@@ -172,7 +172,7 @@ class Checks:
         why = decision(record, 1, {}, "whether the account has anything left to spend")
         await self._store.leases.settle(
             Booking(
-                record.request_id, "settled", model, counters(record), record.to_json(),
+                record.request_id, "settled", model, counters(record, model), record.to_json(),
                 why.to_json(), key_id=OWN_KEY, account_id=account.id,
             )
         )  # fmt: skip

@@ -9,8 +9,9 @@ from relay.call import CHARS_PER_TOKEN, Call, Meter
 from relay.keys import KeyRef
 from relay.pricing import NO_BILL, Bill, Part, Prices, Tokens
 from relay.store import Admitted, Moved, Orphan
-from relay.usage import Attempt, Record
+from relay.usage import Attempt, Record, Share
 
+UNKNOWN_MODEL = "unknown"
 _AN_HOUR = b'"1h"'
 
 
@@ -61,11 +62,15 @@ class Lease:
         """What to book for this attempt, and whether it is a floor estimate."""
         if not self.was_sent or (self.status is not None and self.status != 200):
             return NO_BILL, False
-        requested = self.credential.model_map.get(self.call.model, self.call.model)
         if self.meter is None or not self.meter.has_usage:
-            return Bill((Part(requested, Tokens(input=self.input_estimate())),)), True
-        bill = self.meter.bill(requested, writes_long=_AN_HOUR in self.call.body)
+            return Bill((Part(self._requested, Tokens(input=self.input_estimate())),)), True
+        bill = self.meter.bill(self._requested, writes_long=_AN_HOUR in self.call.body)
         return bill, not self.meter.is_complete
+
+    @property
+    def _requested(self) -> str:
+        """The model that the account under way is asked for."""
+        return self.credential.model_map.get(self.call.model, self.call.model)
 
     @property
     def model_served(self) -> str:
@@ -80,7 +85,7 @@ class Lease:
     def attempt(self, prices: Prices) -> Attempt:
         """The attempt under way as it would be booked now, with its exact or estimated cost."""
         bill, is_estimated = self.used()
-        unpriced = prices.unpriced(bill.parts)
+        unpriced, cost_micros = prices.unpriced(bill.parts), prices.charge(bill.parts)
         return Attempt(
             account_id=self.account.account_id,
             account_name=self.account.account_name,
@@ -88,14 +93,32 @@ class Lease:
             status=self.status,
             upstream_request_id=self.upstream_request_id,
             tokens=bill.tokens,
-            cost_micros=prices.charge(bill.parts),
+            cost_micros=cost_micros,
             is_estimated=is_estimated,
             first_byte_ms=_ms_between(self.attempt_at, self.first_byte_at),
             duration_ms=_ms_between(self.attempt_at, time.monotonic()) or 0,
             parts=bill.parts if unpriced else bill.parts_to_store,
             remarks=bill.remarks,
             unpriced=unpriced,
+            shares=self._shares(bill, cost_micros, prices),
         )
+
+    def _shares(self, bill: Bill, cost_micros: int, prices: Prices) -> tuple[Share, ...]:
+        """What each model of a bill counts for."""
+        if not bill.parts:
+            return ()
+        if len(bill.parts) == 1:
+            return (Share(self._counted(bill.parts[0].model, prices), bill.tokens, cost_micros),)
+        return tuple(
+            Share(self._counted(model, prices), bill.tokens_of(model), micros)
+            for model, micros in prices.shares(bill.parts)
+        )
+
+    def _counted(self, model: str, prices: Prices) -> str:
+        """The name to count a billed model under, which is its upstream's and not its client's."""
+        if model == self._requested and model != self.model_served:
+            return counted_model("", model, prices)
+        return model
 
     def go_on_at(self, moved: Moved, credential: Credential) -> None:
         """Begin the next attempt."""
@@ -129,11 +152,12 @@ class Lease:
             return "the only account that could serve"
         return "its turn by priority and weight among those that could serve"
 
-    def record(self, prices: str) -> Record:
+    def record(self, prices: str, model: str) -> Record:
         """The usage record of a lease whose last attempt has ended.
 
         Args:
             prices: the version of the price table.
+            model: the one that the record counts under.
         """
         return Record(
             request_id=self.id,
@@ -154,18 +178,27 @@ class Lease:
             cost_micros=sum(attempt.cost_micros for attempt in self.attempts),
             first_byte_ms=_ms_between(self.started_at, self.first_byte_at),
             duration_ms=_ms_between(self.started_at, time.monotonic()) or 0,
-            attempts=tuple(self.attempts),
+            attempts=tuple(attempt.of_record(model) for attempt in self.attempts),
             prices=prices,
         )
+
+
+def counted_model(served: str, requested: str, prices: Prices) -> str:
+    """The model to count under; names that nobody serves are the client's to invent."""
+    return served or prices.row_of(requested) or UNKNOWN_MODEL
 
 
 def _ms_between(start: float, end: float | None) -> int | None:
     return None if end is None else round((end - start) * 1000)
 
 
-def orphan_record(orphan: Orphan, prices: Prices) -> Record:
+def orphan_record(orphan: Orphan, prices: Prices, model: str) -> Record:
     """The record of a lease whose process died: what it had lost before, and the floor estimate
-    of how far its last attempt came."""
+    of how far its last attempt came.
+
+    Args:
+        model: the one that the record counts under.
+    """
     tokens = Tokens(input=orphan.input_tokens, output=orphan.output_chars // CHARS_PER_TOKEN)
     parts = (Part(orphan.model, tokens),)
     unpriced = prices.unpriced(parts)
@@ -184,7 +217,8 @@ def orphan_record(orphan: Orphan, prices: Prices) -> Record:
         parts=parts if unpriced else (),
         unpriced=unpriced,
     )
-    attempts = (*(Attempt.from_json(text) for text in orphan.lost), last)
+    lost = (Attempt.from_json(text).of_record(model) for text in orphan.lost)
+    attempts = (*lost, last)
     return Record(
         request_id=orphan.lease,
         time=started.isoformat(timespec="milliseconds"),

@@ -23,7 +23,7 @@ from relay.accounts import AccountProblem, Accounts, Credential
 from relay.balancer import Verdict
 from relay.call import CHARS_PER_TOKEN, Call
 from relay.keys import DISABLED_KEY, INVALID_KEY, KeyRef, Keys, expired_key, may_use
-from relay.lease import Lease, orphan_record
+from relay.lease import UNKNOWN_MODEL, Lease, counted_model, orphan_record
 from relay.pricing import Prices, Tokens
 from relay.refusals import Refusals
 from relay.remarks import Remarks
@@ -59,7 +59,6 @@ HEARTBEAT_EVERY_S = 3.0
 
 # Of the reason why a lease cannot be booked so much is stored.
 _MOST_REASON = 500
-UNKNOWN_MODEL = "unknown"
 AWAY = "The relay cannot reach its database just now. Nothing was sent; try again in a moment."
 FULL = (
     "The relay's database is full. Nothing was sent; try again in a moment. If it stays so, its"
@@ -334,13 +333,14 @@ class Leases:
         if lease.call.kind != "messages":
             return Booking(lease.id, "settled", is_well=is_well, headroom=lease.headroom)
         lease.attempts.append(lease.attempt(self._prices))
-        record = lease.record(self._prices.version)
+        model = counted_model(lease.model_served, lease.call.model, self._prices)
+        record = lease.record(self._prices.version, model)
         self.remarks.of(record.attempts, record.model_served)
         return Booking(
             lease.id,
             "settled",
-            self._counted_model(lease.model_served, lease.call.model),
-            counters(record),
+            model,
+            counters(record, model),
             record.to_json(),
             decision(
                 record, lease.account.candidates, lease.account.skipped, lease.reason()
@@ -355,9 +355,10 @@ class Leases:
 
     def _opening(self, lease: Lease, is_well: bool) -> Booking:
         """Ends the request that made a batch: what that costs is booked from its results."""
-        lease.attempts.append(replace(lease.attempt(self._prices), is_estimated=False))
+        attempt = replace(lease.attempt(self._prices), is_estimated=False, shares=())
+        lease.attempts.append(attempt)
         record = replace(
-            lease.record(self._prices.version), model=lease.call.model.replace("\n", ", ")
+            lease.record(self._prices.version, ""), model=lease.call.model.replace("\n", ", ")
         )
         account = lease.account
         told = decision(record, account.candidates, account.skipped, lease.reason())
@@ -440,10 +441,6 @@ class Leases:
         lease.go_on_at(moved, credential)
         return Step.ELSEWHERE
 
-    def _counted_model(self, served: str, asked: str) -> str:
-        """The model to count under; names that nobody serves are the client's to invent."""
-        return served or self._prices.row_of(asked) or UNKNOWN_MODEL
-
     async def beat(self) -> None:
         """Tell Redis that the open leases live, and how far they have come."""
         if self._open:
@@ -480,13 +477,14 @@ class Leases:
         if orphan.kind != "messages":
             await self._store.leases.settle(Booking(orphan.lease, "recovered"))
             return
-        record = orphan_record(orphan, self._prices)
+        model = counted_model("", orphan.model, self._prices)
+        record = orphan_record(orphan, self._prices, model)
         await self._store.leases.settle(
             Booking(
                 orphan.lease,
                 "recovered",
-                self._counted_model("", orphan.model),
-                counters(record),
+                model,
+                counters(record, model),
                 record.to_json(),
                 tokens=sum(one.tokens.per_minute for one in record.attempts),
             )

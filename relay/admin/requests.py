@@ -65,12 +65,20 @@ class Part(Out):
     unknown_uses: int
 
 
+class Share(Out):
+    """What one model used and cost in an attempt; its counters go by it."""
+
+    model: str
+    tokens: Tokens
+    cost_micros: int
+
+
 class Attempt(Out):
     """One try at one account; `isEstimated` marks figures that the upstream did not give.
 
     `parts` says how the answer was billed where its tokens and its model do not say all; `remarks`
     is what the relay did not know of its usage, `unpriced` names models without a row in the price
-    table.
+    table. `shares` is by model, where not all of it counts under the request's own.
     """
 
     account_id: str
@@ -86,6 +94,7 @@ class Attempt(Out):
     parts: list[Part]
     remarks: list[str]
     unpriced: list[str]
+    shares: list[Share]
 
 
 class Request(Out):

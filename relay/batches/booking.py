@@ -169,7 +169,11 @@ async def _book(
         attempts=tuple(shares.values()),
     )
     parts = [
-        (model, record.to_json(), {name: count for (_, name), count in counters(record).items()})
+        (
+            model,
+            record.to_json(),
+            {name: count for (_, _, name), count in counters(record, model).items()},
+        )
         for model, record in records.items()
     ]
     return await ctx.store.batches.book(batch.id, parts, why.to_json())

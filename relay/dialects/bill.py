@@ -198,8 +198,11 @@ def _part_beside(entry: Usage, answer: Answer, way: tuple[bool, bool], remarks: 
         remarks.append(f"usage.iterations: the relay knows no {kind!r}")
         unknown_tokens += tokens.prompt + tokens.output
         tokens = Tokens(web_searches=tokens.web_searches)
+    if not model or canonical(model) == canonical(answer.model):
+        # One model has one name in a bill, by which it is counted.
+        model = answer.model
     return Part(
-        model or answer.model, tokens, kind, is_fast, is_us, 0, unknown_tokens, unknown_uses
+        model, tokens, kind, is_fast, is_us, 0, unknown_tokens, unknown_uses
     )  # fmt: skip
 
 

@@ -3,8 +3,8 @@
 -- once another run may have begun: the lock is looked at in the same step.
 -- KEYS[1]  the lock of the run
 -- ARGV     1 the lock's owner  2 the lock's life in ms  3 counters' life in seconds
---          4… for each correction: key, model, when its request was admitted (ms), record,
---          amounts as ACCOUNT=AMOUNT with spaces between
+--          4… for each correction: key, model, when its request was admitted (ms), record, how
+--          many amounts follow, and for each of them account, model, amount
 -- Returns  1 booked, 0 the lock has gone to somebody else
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -20,13 +20,15 @@ local function spend_again(scope, amount, started)
   if redis.call('EXISTS', named('spend', scope)) == 1 then spend(scope, amount, started) end
 end
 
-for i = 4, #ARGV, 5 do
-  local key, model, started, total = ARGV[i], ARGV[i + 1], figure(ARGV[i + 2]), 0
+local i = 4
+while ARGV[i] do
+  local key, started, total = ARGV[i], figure(ARGV[i + 2]), 0
+  local model, record, last = ARGV[i + 1], ARGV[i + 3], i + 4 + 3 * tonumber(ARGV[i + 4])
   local day = day_of(started)
   local hour = string.format('%sT%02d', day, math.floor(started / 3600000) % 24)
-  for account, text in string.gmatch(ARGV[i + 4], '([^ =]+)=(-?%d+)') do
-    local amount = figure(text)
-    local cell = series_of(string.sub(day, 1, 7), key, account, model)
+  for j = i + 5, last, 3 do
+    local account, amount = ARGV[j], figure(ARGV[j + 2])
+    local cell = series_of(string.sub(day, 1, 7), key, account, ARGV[j + 1])
     correct(named('count_hour', hour), cell, amount)
     correct(named('count_day', day), cell, amount)
     spend_again('account:' .. account, amount, started)
@@ -36,7 +38,8 @@ for i = 4, #ARGV, 5 do
   local owner = redis.call('HGET', named('key', key), 'owner') or ''
   if owner ~= '' then spend_again('owner:' .. owner, total, started) end
   spend_again('relay', total, started)
-  redis.call('XADD', NAME.usage, '*', 'record', ARGV[i + 3], 'at', whole(started), 'model', model,
+  redis.call('XADD', NAME.usage, '*', 'record', record, 'at', whole(started), 'model', model,
     'state', 'repriced', 'replaces', '')
+  i = last + 1
 end
 return 1

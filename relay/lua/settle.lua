@@ -8,12 +8,13 @@
 -- ARGV     1 lease  2 'settled', 'recovered' or 'void'  3 record ('' = none is kept)
 --          4 decision ('' = none)  5 decision's life in seconds  6 counters' life in seconds
 --          7 how long a recovered lease stays open to correction, in seconds
---          8 '1' when the lease's account served it well  9 model to count under
+--          8 '1' when the lease's account served it well  9 model that the record counts under
 --          10 what is left of the upstream's limits, per mille ('' = not told)
 --          11 until when that holds, ms  12 tokens that count for the key's tokens per minute
 --          13 key  14 account that had the lease last
 --          15 what the answer named that lives in its account, one a line (see homes.lua)
---          16… account, counter's place, amount, account, counter's place, amount, …
+--          16… account, model, how many arguments follow for them, counter's place, amount,
+--          counter's place, amount, …; then the next account and model
 -- Returns  1 booked, 2 estimate replaced, 0 there was nothing to settle
 local lease, state, record, decision = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local l = redis.call('HMGET', named('lease', lease), 'key', 'account', 'started_at', 'state',
@@ -70,17 +71,16 @@ if late then
   end
   redis.call('DEL', named('booked', lease))
 end
-local accounts = {}
-for i = 16, #ARGV, 3 do
-  accounts[ARGV[i]] = accounts[ARGV[i]] or {}
-  accounts[ARGV[i]][tonumber(ARGV[i + 1])] = figure(ARGV[i + 2])
-end
-for at, amounts in pairs(accounts) do
-  count(at, ARGV[9], amounts)
+local i = 16
+while ARGV[i] do
+  local at, model, last, amounts = ARGV[i], ARGV[i + 1], i + 2 + tonumber(ARGV[i + 2]), {}
+  for j = i + 3, last, 2 do amounts[tonumber(ARGV[j])] = figure(ARGV[j + 1]) end
+  count(at, model, amounts)
   output = output + (amounts[OUTPUT] or 0)
   if state == 'recovered' then
-    redis.call('HSET', named('booked', lease), at .. '|' .. ARGV[9], cmsgpack.pack(amounts))
+    redis.call('HSET', named('booked', lease), at .. '|' .. model, cmsgpack.pack(amounts))
   end
+  i = last + 1
 end
 spend('key:' .. key, total, started)
 if l[6] and l[6] ~= '' then spend('owner:' .. l[6], total, started) end

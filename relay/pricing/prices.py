@@ -7,7 +7,7 @@ ever free.
 import hashlib
 import importlib.resources
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -91,11 +91,34 @@ class Prices(PricedRows):
         Args:
             day: by the prices of which day, in days since 1970; today's if None.
         """
+        return _rounded(self._pico_of(parts, batch=batch, day=day))
+
+    def shares(
+        self, parts: Sequence[Part], *, batch: bool = False, day: int | None = None
+    ) -> list[tuple[str, int]]:
+        """Micro-dollars of each model of an answer, in the order in which its parts name them.
+
+        They add up to what `charge` returns for all: what each model after the first is rounded
+        down by, the first pays.
+        """
+        by_model: dict[str, list[Part]] = {}
+        for part in parts:
+            by_model.setdefault(part.model, []).append(part)
+        left = self.charge(parts, batch=batch, day=day)
+        found = []
+        for model, some in list(by_model.items())[1:]:
+            pico = self._pico_of(some, batch=batch, day=day)
+            found.append((model, min(pico // PICO_PER_MICRO, left)))
+            left -= found[-1][1]
+        return [(next(iter(by_model)), left), *found]
+
+    def _pico_of(self, parts: Iterable[Part], *, batch: bool, day: int | None) -> int:
+        """Pico-dollars of parts, with their searches."""
         pico = searches = 0
         for part in parts:
             pico += self.pico(part, day)
             searches += self.uses(part)
-        return self.rounded(pico, searches, batch=batch)
+        return self._whole_pico(pico, searches, batch=batch)
 
     def pico(self, part: Part, day: int | None = None) -> int:
         """Pico-dollars of a part's tokens alone, exact, outside of a batch."""
@@ -133,11 +156,13 @@ class Prices(PricedRows):
 
     def rounded(self, pico: int, searches: int, *, batch: bool = False) -> int:
         """Micro-dollars of a sum of `pico`-dollars for tokens and of searches, rounded up once."""
+        return _rounded(self._whole_pico(pico, searches, batch=batch))
+
+    def _whole_pico(self, pico: int, searches: int, *, batch: bool) -> int:
         if batch:
             numerator, denominator = self.table.batch
             pico = -(-pico * numerator // denominator)
-        pico += searches * self.table.web_search
-        return min(-(-pico // PICO_PER_MICRO), MOST_MICROS)
+        return pico + searches * self.table.web_search
 
     def most(
         self,
@@ -163,7 +188,7 @@ class Prices(PricedRows):
             pico = sum(self._most_pico(run, reach, is_us) for run in found)
             searches = reach.tool_uses * (1 + len(reach.fallbacks))
             pico += searches * self.table.web_search
-        return min(-(-pico // PICO_PER_MICRO), MOST_MICROS)
+        return _rounded(pico)
 
     def _most_pico(self, run: Run, reach: Reach, is_us: bool) -> int:
         """Pico-dollars that a run cannot pass, whichever of its models it is billed at."""
@@ -194,6 +219,11 @@ class Prices(PricedRows):
             - tokens.cache_write_1h * (rates.cache_write_1h - rates.input)
         )
         return pico // PICO_PER_MICRO
+
+
+def _rounded(pico: int) -> int:
+    """Pico-dollars as micro-dollars, rounded up."""
+    return min(-(-pico // PICO_PER_MICRO), MOST_MICROS)
 
 
 def _times(pico: int, factor: Fraction) -> int:

@@ -1,5 +1,6 @@
 """What an answer used: tokens by class, and the parts of it that are billed alike."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
 # No figure of tokens that a client or an upstream names counts for more: ten of the largest
@@ -99,10 +100,11 @@ class Bill:
     @property
     def tokens(self) -> Tokens:
         """The sum over all parts."""
-        total = NO_TOKENS
-        for part in self.parts:
-            total = total.plus(part.tokens) if total.any else part.tokens
-        return total
+        return _total(self.parts)
+
+    def tokens_of(self, model: str) -> Tokens:
+        """The sum over the parts of a model."""
+        return _total(part for part in self.parts if part.model == model)
 
     @property
     def parts_to_store(self) -> tuple[Part, ...]:
@@ -116,6 +118,13 @@ class Bill:
             return self
         own = replace(own, tokens=replace(own.tokens, output=least))
         return replace(self, parts=(own, *self.parts[1:]))
+
+
+def _total(parts: Iterable[Part]) -> Tokens:
+    total = NO_TOKENS
+    for part in parts:
+        total = total.plus(part.tokens) if total.any else part.tokens
+    return total
 
 
 NO_BILL = Bill()

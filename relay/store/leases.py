@@ -142,14 +142,16 @@ class LeaseTable:
 
     async def settle(self, booking: Booking) -> int:
         """Book a lease once; see lua/settle.lua. Safe to repeat."""
-        figures: list[Arg] = []
-        for (account_id, counter), amount in booking.counters.items():
-            figures += (account_id, PLACES[counter], amount)
+        groups: dict[tuple[str, str], list[Arg]] = {}
+        for (account_id, model, counter), amount in booking.counters.items():
+            groups.setdefault((account_id, model), []).extend((PLACES[counter], amount))
         args: list[Arg] = [booking.lease, booking.state, booking.record, booking.decision]
         args += [_DECISION_LIFE_S, COUNTERS_LIFE_S, _CORRECTION_LIFE_S]
         args += [int(booking.is_well), booking.model, *(booking.headroom or ("", ""))]
         args += [booking.tokens, booking.key_id, booking.account_id, "\n".join(booking.made)]
-        return int(await self._db.run("settle", [NAMES["leases"]], args + figures))
+        for (account_id, model), figures in groups.items():
+            args += (account_id, model, len(figures), *figures)
+        return int(await self._db.run("settle", [NAMES["leases"]], args))
 
     async def heartbeat(self, progress: Iterable[tuple[str, int, int, int]]) -> int:
         """Keep leases alive: (lease, attempt, input tokens, characters sent).

@@ -194,8 +194,9 @@ class UsageTable:
         """Book corrections as long as `owner` has the lock, which lives on; see lua/reprice.lua."""
         args: list[Arg] = [owner, life_ms, COUNTERS_LIFE_S]
         for one in corrections:
-            amounts = " ".join(f"{account}={micros}" for account, micros in one.amounts.items())
-            args += [one.key_id, one.model, one.at_ms, one.record, amounts]
+            args += [one.key_id, one.model, one.at_ms, one.record, len(one.amounts)]
+            for (account_id, model), micros in one.amounts.items():
+                args += [account_id, model, micros]
         return bool(await self._db.run("reprice", [name("lock", lock)], args))
 
     async def drop_reports(self, before: str) -> None:

@@ -195,16 +195,17 @@ class Booking:
     """What settling a lease writes: counters, the record, the decision (JSON or empty).
 
     `state` is settled, recovered (a floor estimate, open to correction) or void (never to run);
-    `counters` are by account and name; `is_well` clears the account's failures; `headroom` is
-    what the upstream says is left of its limits (per mille) and until when (Unix ms);
-    `tokens` are those that count for a key's tokens per minute; `key_id` and `account_id` are for a
-    lease whose admission Redis has forgotten; `made` is what its answer named, see homes.entry().
+    `model` is its record's, `counters` are by account, model and name; `is_well` clears the
+    account's failures; `headroom` is what the upstream says is left of its limits (per mille) and
+    until when (Unix ms); `tokens` count for a key's tokens per minute; `key_id` and `account_id`
+    are for a lease whose admission Redis has forgotten; `made` is what its answer named, see
+    homes.entry().
     """
 
     lease: str
     state: str
     model: str = ""
-    counters: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    counters: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     record: bytes = b""
     decision: bytes = b""
     is_well: bool = False
@@ -248,7 +249,7 @@ class Entry:
     Args:
         id: its id in the stream of records, which holds the time of settling.
         at_ms: when the request was admitted, in whose hour and day it counts.
-        model: the one it is counted under.
+        model: the one it counts under, but for its attempts' shares.
         state: settled; recovered, an estimate for a dead process; or repriced, a correction.
         replaces: the id of the estimate that this one stands for, or empty.
         record: JSON; empty where an estimate is replaced by nothing.
@@ -268,16 +269,16 @@ class Correction:
 
     Args:
         at_ms: when the request was admitted, in whose hour and day it counts.
-        model: the one it is counted under.
+        model: the one its record counts under.
         record: JSON.
-        amounts: micro-dollars by account.
+        amounts: micro-dollars by account and model.
     """
 
     key_id: str
     model: str
     at_ms: int
     record: bytes
-    amounts: Mapping[str, int]
+    amounts: Mapping[tuple[str, str], int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from relay.usage.archive import Archive, is_short, tidy
 from relay.usage.daily import daily, kept_reports, prune, save_due
 from relay.usage.latest import Speed, programs, speed
 from relay.usage.periods import UsageProblem, moment
-from relay.usage.records import Attempt, Decision, Record, counters, decision, refusal
+from relay.usage.records import Attempt, Decision, Record, Share, counters, decision, refusal
 from relay.usage.report import Ask, KeyUsage, Report, dollars, of_key, report, saved_by_cache
 from relay.usage.reprice import LOCK, Line, Plan, book, lock, plan
 from relay.usage.searching import Found, Search, is_place, search, when
@@ -21,7 +21,7 @@ from relay.usage.verify import Difference, Verdict, verify
 __all__ = [
     "BY", "COUNTERS", "LOCK", "Archive", "Ask", "Attempt", "Decision", "Difference", "Found",
     "KeyUsage",
-    "Line", "Plan", "Record", "Report", "Row", "Search", "Speed", "Unpriced",
+    "Line", "Plan", "Record", "Report", "Row", "Search", "Share", "Speed", "Unpriced",
     "UsageProblem", "Verdict",
     "book", "counters", "daily", "decision", "dollars", "is_place", "is_short", "kept_reports",
     "lock", "moment", "note_unpriced", "of_key", "plan",

@@ -2,12 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from relay.pricing import Part, Tokens
 from relay.store import REFUSALS
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one model used and cost in an attempt."""
+
+    model: str
+    tokens: Tokens
+    cost_micros: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +26,8 @@ class Attempt:
     `is_estimated` marks figures that the upstream did not give: a floor of what was sent. `tokens`
     adds up all parts; `parts` holds them where they differ in model or in how they were served.
     `remarks` is what the relay did not know of the answer's usage, `unpriced` names the models that
-    had no row in the price table; then `parts` always are there.
+    had no row in the price table; then `parts` always are there. `shares` is by the models to count
+    under, in the order of `parts`; without it all counts under the model of its record.
     """
 
     account_id: str
@@ -33,9 +43,16 @@ class Attempt:
     parts: tuple[Part, ...] = ()
     remarks: tuple[str, ...] = ()
     unpriced: tuple[str, ...] = ()
+    shares: tuple[Share, ...] = ()
 
     def to_json(self) -> bytes:
         return msgspec.json.encode(self)
+
+    def of_record(self, model: str) -> "Attempt":
+        """The attempt as it stands in a record that counts under `model`."""
+        if len(self.shares) == 1 and self.shares[0].model == model:
+            return replace(self, shares=())
+        return self
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Attempt":
@@ -129,6 +146,7 @@ class BookedAttempt(msgspec.Struct, frozen=True):
     tokens: Tokens
     cost_micros: int
     is_estimated: bool
+    shares: tuple[Share, ...] = ()
 
 
 class Booked(msgspec.Struct, frozen=True):
@@ -143,28 +161,41 @@ class Booked(msgspec.Struct, frozen=True):
     part: int = 0
 
 
-def counters(record: Record | Booked) -> dict[tuple[str, str], int]:
-    """What a record adds, by account and counter; zeros are left out.
+def counters(record: Record | Booked, model: str) -> dict[tuple[str, str, str], int]:
+    """What a record adds, by account, model and counter; zeros are left out.
 
-    The request counts at the account that had it last, each attempt's tokens at its own.
+    The request counts at the account that had it last, each attempt's tokens at its own and under
+    the model that was billed for them.
+
+    Args:
+        model: the one that the record counts under.
     """
-    total: dict[tuple[str, str], int] = defaultdict(int)
+    total: dict[tuple[str, str, str], int] = defaultdict(int)
     last = record.attempts[-1].account_id
     is_request = record.part == 0
-    total[last, "requests"] = int(is_request)
-    total[last, "errors"] = int(is_request and bool(record.error))
-    total[last, "affinity_moves"] = int(record.affinity == "moved")
+    total[last, model, "requests"] = int(is_request)
+    total[last, model, "errors"] = int(is_request and bool(record.error))
+    total[last, model, "affinity_moves"] = int(record.affinity == "moved")
     for attempt in record.attempts:
-        account, tokens = attempt.account_id, attempt.tokens
-        total[account, "estimated"] += int(attempt.is_estimated)
-        total[account, "input_tokens"] += tokens.input
-        total[account, "output_tokens"] += tokens.output
-        total[account, "cache_read_tokens"] += tokens.cache_read
-        total[account, "cache_write_5m_tokens"] += tokens.cache_write_5m
-        total[account, "cache_write_1h_tokens"] += tokens.cache_write_1h
-        total[account, "web_searches"] += tokens.web_searches
-        total[account, "cost_micros"] += attempt.cost_micros
+        account = attempt.account_id
+        total[account, model, "estimated"] += int(attempt.is_estimated)
+        if not attempt.shares:
+            _add(total, account, model, attempt.tokens, attempt.cost_micros)
+        for share in attempt.shares:
+            _add(total, account, share.model, share.tokens, share.cost_micros)
     return {counter: amount for counter, amount in total.items() if amount}
+
+
+def _add(
+    total: dict[tuple[str, str, str], int], account: str, model: str, tokens: Tokens, micros: int
+) -> None:
+    total[account, model, "input_tokens"] += tokens.input
+    total[account, model, "output_tokens"] += tokens.output
+    total[account, model, "cache_read_tokens"] += tokens.cache_read
+    total[account, model, "cache_write_5m_tokens"] += tokens.cache_write_5m
+    total[account, model, "cache_write_1h_tokens"] += tokens.cache_write_1h
+    total[account, model, "web_searches"] += tokens.web_searches
+    total[account, model, "cost_micros"] += micros
 
 
 def refusal(code: str) -> str:

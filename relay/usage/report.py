@@ -146,8 +146,8 @@ async def _of_records(
             return
         hour, record = hour_of(datetime.fromtimestamp(entry.at_ms / 1000, UTC)), booked(entry)
         program = program_of(record.client)
-        for (account_id, counter), amount in counters(record).items():
-            take(Piece(hour, record.key_id, account_id, entry.model, program, {counter: amount}))
+        for (account_id, model, counter), amount in counters(record, entry.model).items():
+            take(Piece(hour, record.key_id, account_id, model, program, {counter: amount}))
 
     await visit_valid(store, kept, since, split)
 

@@ -8,16 +8,17 @@ its corrections add up to, and a run that was interrupted, or a second one, book
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from relay.pricing import Part, Prices, Tokens, days_since_epoch
+from relay.pricing import Part, Prices, days_since_epoch
 from relay.store import Correction, Entry, Store
 from relay.usage.archive import Archive, day_of, visit
+from relay.usage.corrections import PEEK, Costs, correction, costs_of, models_of, sums
 from relay.usage.periods import UsageProblem, midnight
-from relay.usage.records import Attempt, Record
+from relay.usage.records import Record
 from relay.usage.verify import Verdict, verify
 
 LOCK, LOCK_MS = "reprice", 600_000
@@ -28,22 +29,6 @@ _BOOKED_AT_ONCE = 100
 _ESTIMATES_SETTLE = timedelta(hours=25)
 
 _RECORD = msgspec.json.Decoder(Record)
-
-
-class _Attempt(msgspec.Struct, frozen=True):
-    cost_micros: int
-    unpriced: tuple[str, ...] = ()
-
-
-class _Peek(msgspec.Struct, frozen=True):
-    """As much of a record as says whether it is corrected."""
-
-    attempts: tuple[_Attempt, ...]
-    prices: str = ""
-    corrects: str = ""
-
-
-_PEEK = msgspec.json.Decoder(_Peek)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +93,7 @@ class _Planner:
         self._begin_ms = int(begin.timestamp() * 1000)
         self._older = older
         self.refused = refused
-        self._corrected: dict[str, list[int]] = {}
+        self._corrected: dict[str, Costs] = {}
         self._replaced: set[str] = set()
         self._lines: dict[tuple[str, str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
         self.skipped: dict[str, int] = defaultdict(int)
@@ -122,10 +107,9 @@ class _Planner:
             self._replaced.add(entry.replaces)
         if entry.state != "repriced":
             return
-        peek = _PEEK.decode(entry.record)
-        costs = [attempt.cost_micros for attempt in peek.attempts]
-        before = self._corrected.get(peek.corrects, [0] * len(costs))
-        self._corrected[peek.corrects] = [a + b for a, b in zip(before, costs, strict=True)]
+        peek = PEEK.decode(entry.record)
+        before = self._corrected.get(peek.corrects, [])
+        self._corrected[peek.corrects] = sums(before, costs_of(peek.attempts))
 
     def take(self, entry: Entry) -> None:
         """Plan the correction of an entry that needs one."""
@@ -143,43 +127,55 @@ class _Planner:
         if costs is None:
             self.skipped["batches at a price by the prompt's size, which is not stored"] += 1
             return
-        so_far = self._corrected.get(entry.id, [0] * len(costs))
-        booked = [one.cost_micros + more for one, more in zip(record.attempts, so_far, strict=True)]
+        booked = sums(costs_of(record.attempts), self._corrected.get(entry.id, []))
         if booked == costs:
             return
         if len(self.corrections) >= _MOST:
             self.is_cut = True
             return
-        line = self._lines[day, record.key_id, record.key_name, entry.model]
-        line[0] += 1
-        line[1] += sum(booked)
-        line[2] += sum(costs)
-        differences = [new - old for new, old in zip(costs, booked, strict=True)]
-        self.corrections.append(_correction(entry, record, differences, self._prices.version))
+        self._note_lines(day, entry, record, booked, costs)
+        differences = sums(costs, [[-cost for cost in some] for some in booked])
+        self.corrections.append(correction(entry, record, differences, self._prices.version))
+
+    def _note_lines(
+        self, day: str, entry: Entry, record: Record, booked: Costs, costs: Costs
+    ) -> None:
+        changed: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for attempt, before, after in zip(record.attempts, booked, costs, strict=True):
+            for model, old, new in zip(models_of(entry, attempt), before, after, strict=True):
+                changed[model][0] += old
+                changed[model][1] += new
+        for model, (old, new) in changed.items():
+            if old != new:
+                line = self._lines[day, record.key_id, record.key_name, model]
+                line[0] += 1
+                line[1] += old
+                line[2] += new
 
     def _is_wanted(self, entry: Entry) -> bool:
         if not entry.record or entry.state == "repriced" or entry.id in self._replaced:
             return False
-        peek = _PEEK.decode(entry.record)
+        peek = PEEK.decode(entry.record)
         unpriced = (model for attempt in peek.attempts for model in attempt.unpriced)
         if any(not self._prices.is_stand_in(model) for model in unpriced):
             return True
         return self._older and peek.prices != self._prices.version
 
-    def _costs(self, entry: Entry, record: Record) -> list[int] | None:
-        """What each attempt costs by the prices in force; None where that is not known."""
+    def _costs(self, entry: Entry, record: Record) -> Costs | None:
+        """What everything costs by the prices in force; None where that is not known."""
         day = days_since_epoch(date.fromisoformat(day_of(entry.id)))
         is_batch = record.kind == "batch"
         if is_batch and any(
             self._prices.by_prompt(part.model, day) for one in record.attempts for part in one.parts
         ):
             return None
-        return [
-            self._prices.charge(parts, batch=is_batch, day=day)
-            if (parts := self._parts(record, number))
-            else attempt.cost_micros
-            for number, attempt in enumerate(record.attempts)
-        ]
+        costs = costs_of(record.attempts)
+        for number, attempt in enumerate(record.attempts):
+            if parts := self._parts(record, number):
+                shares = self._prices.shares(parts, batch=is_batch, day=day)
+                by_share = [micros for _, micros in shares]
+                costs[number] = by_share if attempt.shares else [sum(by_share)]
+        return costs
 
     def _parts(self, record: Record, number: int) -> Sequence[Part]:
         """The parts of an attempt; none where it is not known how they were served."""
@@ -202,47 +198,6 @@ class _Planner:
             self.corrections,
             self.is_cut,
         )
-
-
-def _correction(
-    entry: Entry, record: Record, differences: Sequence[int], version: str
-) -> Correction:
-    """The difference as a record of its own, that counts as no request and has no tokens."""
-    attempts = tuple(
-        Attempt(
-            account_id=attempt.account_id,
-            account_name=attempt.account_name,
-            outcome="repriced",
-            status=None,
-            upstream_request_id="",
-            tokens=Tokens(),
-            cost_micros=micros,
-            is_estimated=False,
-            first_byte_ms=None,
-            duration_ms=0,
-        )
-        for attempt, micros in zip(record.attempts, differences, strict=True)
-    )
-    made = replace(
-        record,
-        request_id=f"{record.request_id}.repriced",
-        cost_micros=sum(differences),
-        attempts=attempts,
-        kind="correction",
-        part=1,
-        results=None,
-        prices=version,
-        corrects=entry.id,
-        error="",
-        stop_reason="",
-        affinity="",
-        first_byte_ms=None,
-        duration_ms=0,
-    )
-    amounts: dict[str, int] = defaultdict(int)
-    for attempt in attempts:
-        amounts[attempt.account_id] += attempt.cost_micros
-    return Correction(record.key_id, entry.model, entry.at_ms, made.to_json(), amounts)
 
 
 async def plan(

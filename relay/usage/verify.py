@@ -111,8 +111,8 @@ class _Books:
             if replaced_by is not None and _order(replaced_by) <= until:
                 continue
             is_counted = True
-            for (account_id, counter), amount in counters(record).items():
-                place = self._place(period, record.key_id, account_id, entry.model)
+            for (account_id, model, counter), amount in counters(record, entry.model).items():
+                place = self._place(period, record.key_id, account_id, model)
                 sums = self._rebuilt[period].setdefault(place, array("q", _NONE))
                 sums[_AT[counter]] += amount
         self.records += is_counted

@@ -12,6 +12,7 @@ import pytest
 
 from relay import jobs
 from relay.simulator import Fault
+from relay.usage import Archive, verify
 
 from .conftest import BODY, Running, redis_process, redis_url, relay_running
 from .receiver import receiving
@@ -134,6 +135,41 @@ async def test_a_stream_that_breaks_off_costs_what_was_told_and_a_floor_of_what_
     # 200 characters are 50 tokens: 5000 + 1250 + 100 + 50 + 30
     attempt = await check(relay, 6_430, is_estimated=True)
     assert attempt["tokens"]["output"] == 50
+
+
+HOP = {"type": "message", "model": "claude-fable-5-2", "input_tokens": 100, "output_tokens": 10}
+FALLEN_BACK = {"type": "fallback_message", "model": OPUS, "input_tokens": 1000,
+               "output_tokens": 200}  # fmt: skip
+# By model: input and output tokens, micro-dollars.
+BY_MODEL = [
+    (
+        {**usage(1000, 200), "iterations": [ADVISOR, COMPACTION]},
+        # 1000 * 5 + 200 * 25, the compaction's with it; 60,000 * 8 + 1600 * 40
+        {OPUS: (181_000, 3700, 997_500), "claude-fable-5-2": (60_000, 1600, 544_000)},
+    ),
+    (
+        {**usage(1000, 200), "iterations": [HOP, FALLEN_BACK]},
+        # 100 * 8 + 10 * 40
+        {OPUS: (1000, 200, 10_000), "claude-fable-5-2": (100, 10, 1200)},
+    ),
+]
+
+
+@pytest.mark.parametrize("form", ["json", "stream"])
+@pytest.mark.parametrize(("figures", "expected"), BY_MODEL)
+async def test_each_model_of_an_answer_counts_for_what_it_cost(
+    relay: Running, figures: dict, expected: dict, form: str, tmp_path: Path
+):
+    body = {**BODY, "model": OPUS, "stream": form == "stream"}
+    async with relay.client() as client:
+        await client.post(
+            "/v1/messages", json=body, headers={"anthropic-sim-usage": json.dumps(figures)}
+        )
+    names = ("input_tokens", "output_tokens", "cost_micros")
+    rows = (await relay.report()).rows
+    assert {row.model: tuple(row.counters[one] for one in names) for row in rows} == expected
+    await check(relay, sum(cost for _, _, cost in expected.values()))
+    assert (await verify(relay.ctx.store, Archive(tmp_path))).differences == ()
 
 
 async def test_a_record_names_the_parts_of_a_bill_and_what_the_relay_does_not_know(relay: Running):

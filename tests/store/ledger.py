@@ -68,7 +68,7 @@ class Ledger:
             status=200, stop_reason="", error=error, affinity=affinity,
             cost_micros=cost * len(attempts), first_byte_ms=1, duration_ms=2, attempts=attempts,
         )  # fmt: skip
-        booking = Booking(lease, state, model, counters(record), record.to_json())
+        booking = Booking(lease, state, model, counters(record, model), record.to_json())
         assert await self.store.leases.settle(booking)
 
     async def used(

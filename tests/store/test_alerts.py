@@ -390,7 +390,7 @@ async def test_a_failed_booking_of_spending_touches_what_it_takes_back(ready: St
     """A late settlement corrects an estimate: both sides are looked at."""
     await with_key(ready, budgets="daily soft 1000")
     await admit(ready, "a")
-    counters = {("acc_1", "cost_micros"): 100}
+    counters = {("acc_1", MODEL, "cost_micros"): 100}
     await ready.leases.settle(Booking("a", "recovered", MODEL, counters))
     assert await told(ready) == []
     await settle(ready, "a", 900)

@@ -158,9 +158,9 @@ class Play:
             assert await self.book(lease, "recovered", ended) == 1
 
     async def book(self, lease: str, state: str, ended: Ended) -> int:
-        counters: Counter[tuple[str, str]] = Counter({(ended.account, "requests"): 1})
+        counters: Counter[tuple[str, str, str]] = Counter({(ended.account, MODEL, "requests"): 1})
         for account, cost in ended.costs:
-            counters[account, "cost_micros"] += cost
+            counters[account, MODEL, "cost_micros"] += cost
         record = json.dumps({"id": lease, "cost": ended.cost}).encode()
         return await self.table.settle(Booking(lease, state, MODEL, counters, record))
 

@@ -23,7 +23,7 @@ async def admit(
 
 
 async def settle(store: Store, lease: str, cost: int = 0, **changes: object) -> None:
-    counters = {("acc_1", "requests"): 1, ("acc_1", "cost_micros"): cost}
+    counters = {("acc_1", MODEL, "requests"): 1, ("acc_1", MODEL, "cost_micros"): cost}
     await store.leases.settle(Booking(lease, "settled", MODEL, counters, **changes))
 
 

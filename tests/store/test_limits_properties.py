@@ -40,7 +40,7 @@ class Expected:
 
 
 async def booked(opened: Store, lease: str, state: str, cost: int) -> int:
-    counters = {("acc_1", "requests"): 1, ("acc_1", "cost_micros"): cost}
+    counters = {("acc_1", MODEL, "requests"): 1, ("acc_1", MODEL, "cost_micros"): cost}
     return await opened.leases.settle(Booking(lease, state, MODEL, counters))
 
 

@@ -55,8 +55,8 @@ async def test_a_reservation_that_no_counter_can_hold_is_given_back(budgeted: St
 @pytest.mark.parametrize("amount", [*HUGE, -(10**25)], ids=lambda number: f"{number:.0e}")
 async def test_a_settlement_of_any_figures_is_written_whole(budgeted: Store, amount: int):
     await admit(budgeted, "a", Estimate(10, 5, 5), limits=RELAY)
-    counters = {("acc_1", "requests"): 1, ("acc_1", "cost_micros"): amount,
-                ("acc_1", "input_tokens"): amount}  # fmt: skip
+    counters = {("acc_1", MODEL, "requests"): 1, ("acc_1", MODEL, "cost_micros"): amount,
+                ("acc_1", MODEL, "input_tokens"): amount}  # fmt: skip
     record = b'{"request_id":"a"}'
     booking = Booking("a", "settled", MODEL, counters, record, b"{}", tokens=amount)
     assert await budgeted.leases.settle(booking) == 1

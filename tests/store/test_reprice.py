@@ -67,7 +67,7 @@ async def book(
         attempts=made, prices=BEFORE.version,
     )  # fmt: skip
     record = replace(record, **fields)  # type: ignore[arg-type]
-    booking = Booking(lease, state, model, counters(record), record.to_json())
+    booking = Booking(lease, state, model, counters(record, model), record.to_json())
     assert await ledger.store.leases.settle(booking)
     return lease
 

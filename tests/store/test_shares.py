@@ -22,7 +22,7 @@ OPUS = "claude-opus-5"
 async def settled(ready: Store, lease: str, model: str = OPUS, decision: bytes = b"{}") -> None:
     """A request that ran at the key and the account of test_store."""
     await ready.leases.admit(lease, "p", "key_1", "h1", kind="messages", model=model)
-    counters = {("acc_1", "requests"): 1, ("acc_1", "cost_micros"): 7}
+    counters = {("acc_1", model, "requests"): 1, ("acc_1", model, "cost_micros"): 7}
     await ready.leases.settle(Booking(lease, "settled", model, counters, b"{}", decision))
 
 
@@ -52,7 +52,9 @@ async def test_another_keys_series_are_its_own(ready: Store):
         await settled(ready, f"req_{number}", f"model-{number}")
     await ready.keys.add("key_2", {**KEY, "name": "bob", "hash": "h2"})
     await ready.leases.admit("req_b", "p", "key_2", "h2", kind="messages", model=OPUS)
-    await ready.leases.settle(Booking("req_b", "settled", OPUS, {("acc_1", "requests"): 1}, b"{}"))
+    await ready.leases.settle(
+        Booking("req_b", "settled", OPUS, {("acc_1", OPUS, "requests"): 1}, b"{}")
+    )
     month = time.strftime("%Y-%m", time.gmtime())
     assert f"key_2|acc_1|{OPUS}" in await ready._db.hash(name("series", month))
 

@@ -44,7 +44,7 @@ async def ask(opened: Store, output: int, *, model: str = MODEL) -> None:
     """A request that gets so many tokens of output of the thousand that it asked for."""
     assert isinstance(await admit(opened, "one", ASKED, model=model), Admitted)
     cost = min(10 * output, ASKED.output_micros)
-    counters = {("acc_1", "cost_micros"): cost, ("acc_1", "output_tokens"): output}
+    counters = {("acc_1", model, "cost_micros"): cost, ("acc_1", model, "output_tokens"): output}
     await opened.leases.settle(Booking("one", "settled", model, counters))
 
 
@@ -254,7 +254,10 @@ class Play:
         most, lost, _ = self.open.pop(lease)
         state = {"settle": "settled", "recover": "recovered", "void": "void"}[what]
         cost = 0 if what == "void" else lost + min(amount, most)
-        counters = {("acc_1", "cost_micros"): cost, ("acc_1", "output_tokens"): amount % 100}
+        counters = {
+            ("acc_1", MODEL, "cost_micros"): cost,
+            ("acc_1", MODEL, "output_tokens"): amount % 100,
+        }
         given = {} if what == "void" else counters
         assert await self.table.settle(Booking(lease, state, MODEL, given)) == 1
         self.booked += cost

@@ -37,7 +37,10 @@ async def admit(store: Store, lease: str = "req_1", **changes: str) -> Admitted 
 
 
 def booking(lease: str = "req_1", state: str = "settled", cost: int = 7) -> Booking:
-    counters = {("acc_1", "requests"): 1, ("acc_1", "cost_micros"): cost}
+    counters = {
+        ("acc_1", "claude-opus-5", "requests"): 1,
+        ("acc_1", "claude-opus-5", "cost_micros"): cost,
+    }
     return Booking(lease, state, "claude-opus-5", counters, b'{"id":1}', b'{"why":1}')
 
 

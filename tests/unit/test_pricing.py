@@ -444,3 +444,27 @@ def test_kinds_of_iterations_that_an_upstream_invents_do_not_multiply_the_parts(
         tally._add(Bill((Part("claude-opus-9", Tokens(input=1), kind=f"kind_{number}"),)))
     (part,) = tally.sums["claude-opus-9"].parts.values()
     assert part.tokens.input == 50
+
+
+PARTS = st.lists(
+    st.builds(
+        Part,
+        st.sampled_from(["claude-opus-5", "claude-haiku-4-5", "claude-fable-5-2", "nobody-knows"]),
+        st.builds(Tokens, *[st.integers(0, 10**6)] * 5, st.integers(0, 3)),
+        st.sampled_from(["message", "advisor_message", "unbilled"]),
+        st.booleans(),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(PARTS, st.booleans())
+def test_what_the_models_of_an_answer_cost_adds_up_to_its_bill(parts: list[Part], batch: bool):
+    shares = PRICES.shares(parts, batch=batch)
+    assert [model for model, _ in shares] == list(dict.fromkeys(part.model for part in parts))
+    assert sum(micros for _, micros in shares) == PRICES.charge(parts, batch=batch)
+    for model, micros in shares:
+        alone = PRICES.charge([part for part in parts if part.model == model], batch=batch)
+        assert alone - 1 <= micros <= alone + len(shares)
