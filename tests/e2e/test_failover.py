@@ -127,6 +127,20 @@ async def test_a_lost_attempt_that_may_have_been_paid_for_is_booked_as_estimated
     assert (await relay.report()).total["requests"] == 1
 
 
+async def test_a_lost_attempt_counts_under_the_model_that_its_account_was_asked_for(relay: Running):
+    await with_accounts(relay)
+    asked = "claude-haiku-4-5"
+    await relay.ctx.accounts.edit("main", priority=1, model_map={asked: "claude-opus-5"})
+    relay.sim.by_key[UPSTREAM_KEY] = Fault(reset_at=0)
+    await ask(relay, {**BODY, "model": asked})
+    lost, good = (await last_record(relay))["attempts"]
+    rows = {row.model: row.counters for row in (await relay.report()).rows}
+    # The lost attempt's upstream named no model, so it has the name of the table's row.
+    (opus,) = [model for model in rows if "Opus" in model]
+    assert rows[opus]["cost_micros"] == lost["cost_micros"] > 0
+    assert (rows[asked]["cost_micros"], rows[asked]["requests"]) == (good["cost_micros"], 1)
+
+
 async def test_a_refusal_that_belongs_to_the_request_is_not_tried_elsewhere(relay: Running):
     await with_accounts(relay)
     fails_first(relay, Fault(status=400, error_type="invalid_request_error", message="too long"))
