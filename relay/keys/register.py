@@ -24,10 +24,13 @@ from relay.versions import Changed
 
 _CACHE_SIZE = 4096
 _UNKNOWN_LIVES_S = 2.0
+# Each of them is a question to Redis.
+_MOST_CREDENTIALS = 4
 
 NO_KEY = "No API key. Send the relay's key as `Authorization: Bearer …` or as `x-api-key`."
 INVALID_KEY = "Invalid API key. Ask whoever runs this relay for a key of your own."
 TWO_KEYS = "Two different API keys in one request. Send one of them only."
+NEITHER_KEY = f"Two different API keys in one request, and none of them is known. {INVALID_KEY}"
 DISABLED_KEY = "This API key is disabled."
 
 
@@ -61,17 +64,26 @@ class Keys:
         self._ids: OrderedDict[str, tuple[str | None, float]] = OrderedDict()
 
     async def authenticate(self, headers: Sequence[tuple[bytes, bytes]]) -> KeyRef:
-        """Whose key the request carries.
+        """Whose key the request carries; credentials that are no key of ours do not count, where
+        there is one.
 
         Raises:
-            Unauthorized: there is none, or there are two different ones.
-            UnknownKey: it is nobody's.
+            Unauthorized: there is no credential, or there are different keys of ours.
+            UnknownKey: none of them is anybody's.
         """
-        key_hash = self._vault.key_hash(presented(headers))
-        key_id = await self._id_of(key_hash)
-        if key_id is None:
-            raise UnknownKey(INVALID_KEY, key_hash)
-        return KeyRef(key_id, key_hash)
+        texts = presented(headers)
+        found: dict[str, KeyRef] = {}
+        for text in texts:
+            key_hash = self._vault.key_hash(text)
+            key_id = await self._id_of(key_hash)
+            if key_id is not None:
+                found.setdefault(key_id, KeyRef(key_id, key_hash))
+        if not found:
+            sentence = INVALID_KEY if len(texts) == 1 else NEITHER_KEY
+            raise UnknownKey(sentence, self._vault.key_hash(texts[0]))
+        if len(found) > 1:
+            raise Unauthorized(TWO_KEYS)
+        return next(iter(found.values()))
 
     async def _id_of(self, key_hash: str) -> str | None:
         cached = self._ids.get(key_hash)
@@ -260,19 +272,23 @@ def _unique(name: str) -> Iterator[None]:
         raise KeyProblem(f"There is a key named {name} already.", "name") from None
 
 
-def presented(headers: Sequence[tuple[bytes, bytes]]) -> str:
-    """The one key that a request's headers carry, as text; Unauthorized otherwise."""
-    found: set[bytes] = set()
+def presented(headers: Sequence[tuple[bytes, bytes]]) -> list[str]:
+    """The different credentials that a request's headers carry, as text, in their order.
+
+    Raises:
+        Unauthorized: there is none, or there are more than any client sends.
+    """
+    found: dict[bytes, None] = {}
     for name, value in headers:
         if name == b"x-api-key":
-            found.add(value.strip())
+            found[value.strip()] = None
         elif name == b"authorization":
             scheme, _, credential = value.strip().partition(b" ")
             if scheme.lower() == b"bearer":
-                found.add(credential.strip())
-    found.discard(b"")
+                found[credential.strip()] = None
+    found.pop(b"", None)
     if not found:
         raise Unauthorized(NO_KEY)
-    if len(found) > 1:
+    if len(found) > _MOST_CREDENTIALS:
         raise Unauthorized(TWO_KEYS)
-    return found.pop().decode("latin-1")
+    return [credential.decode("latin-1") for credential in found]

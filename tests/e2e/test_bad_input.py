@@ -69,8 +69,45 @@ async def test_a_key_that_does_not_do_is_a_401_that_is_not_retried(
     await assert_nothing_was_lost(relay)
 
 
-async def test_the_same_header_twice_with_different_keys_is_refused(relay: Running):
-    async with relay.client(headers=[("x-api-key", relay.key), ("x-api-key", "b")]) as client:
+FOREIGN = "sk-ant-api03-cached"
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x-api-key", "authorization"),
+        ("authorization", "x-api-key"),
+        ("x-api-key", "x-api-key"),
+        ("authorization", "authorization"),
+    ],
+)
+async def test_a_credential_of_somebody_elses_beside_a_key_of_ours_does_not_count(
+    relay: Running, names: tuple[str, str], ours_first: bool
+):
+    texts = (relay.key, FOREIGN) if ours_first else (FOREIGN, relay.key)
+    scheme = {"x-api-key": "", "authorization": "Bearer "}
+    headers = [(name, scheme[name] + text) for name, text in zip(names, texts, strict=True)]
+    async with relay.client(headers=headers) as client:
+        answer = await client.post("/api/v1/messages", json=BODY)
+    assert answer.status_code == 200
+    (received,) = relay.sim.requests
+    assert FOREIGN not in str(received.headers)
+
+
+async def test_two_different_keys_of_ours_are_refused(relay: Running):
+    _, second = await relay.ctx.keys.create("bob")
+    headers = {"x-api-key": relay.key, "authorization": f"Bearer {second}"}
+    async with relay.client(headers=headers) as client:
+        answer = await client.post("/api/v1/messages", json=BODY)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["message"].startswith("Two different API keys in one request.")
+    await assert_nothing_was_lost(relay)
+
+
+async def test_more_credentials_than_any_client_sends_are_refused(relay: Running):
+    headers = [("x-api-key", relay.key), *(("x-api-key", f"wrong {n}") for n in range(10))]
+    async with relay.client(headers=headers) as client:
         answer = await client.post("/api/v1/messages", json=BODY)
     assert answer.status_code == 401
 
