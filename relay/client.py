@@ -24,6 +24,10 @@ _SLOWEST_BYTES_PER_S, _SLOWEST_LARGE_BYTES_PER_S = 8 * 1024, 64 * 1024
 _WINDOW_S = 10.0
 
 
+EVENTS = b"text/event-stream"
+# A proxy such as nginx would hold events back until it has a buffer full of them.
+UNBUFFERED = (b"x-accel-buffering", b"no")
+
 _OF_A_BODY = (b"content-length", b"content-type", b"content-encoding")
 
 # Methods whose requests have no body that would mean anything.
@@ -221,6 +225,8 @@ class Client:
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the answer's head."""
         self.status = status
+        if any(name == b"content-type" and value.startswith(EVENTS) for name, value in headers):
+            headers = [*headers, UNBUFFERED]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:

@@ -20,6 +20,7 @@ _KEPT_FROM_CLIENT = frozenset(
         b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-connection", b"te",
         b"trailer", b"transfer-encoding", b"upgrade", b"alt-svc", b"date", b"server",
         b"set-cookie", b"strict-transport-security", b"via", b"request-id", b"x-request-id",
+        b"x-accel-buffering",
     }
 )  # fmt: skip
 _QUOTA_PREFIX = b"anthropic-ratelimit-"
