@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from relay import catalogue, errors, exchange, objects, selfservice
+from relay import bases, catalogue, errors, exchange, objects, selfservice
 from relay.call import Call
 from relay.client import Client
 from relay.context import Context
@@ -16,9 +16,6 @@ from relay.dialects.openai.asked import Choices
 Handler = Callable[[Context, Client, "re.Match[bytes]"], Awaitable[None]]
 
 _ID = rb"([A-Za-z0-9][A-Za-z0-9_.:@~-]{0,199})"
-# Base URLs may end in nothing, /api or /claude; some tools leave out /v1.
-_BASE = re.compile(rb"(?:/api|/claude)?(?:/v1)?/(.+)")
-_OPENAI_BASE = re.compile(rb"/openai/claude/v1/+(.+?)/?")
 _VERSION = b"anthropic-version"
 
 
@@ -129,32 +126,38 @@ _HANDLERS: tuple[tuple[bytes, Mapping[str, Handler]], ...] = (
 )
 ROUTES = tuple((re.compile(pattern), handlers) for pattern, handlers in _HANDLERS)
 
-OPENAI_ROUTES: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = (
-    (re.compile(rb"models"), {"GET": _openais_models}),
-    (re.compile(rb"models/" + _ID), {"GET": _openais_models}),
-    (re.compile(rb"chat/completions"), {"POST": _chat}),
-    (re.compile(rb"responses"), {"POST": _responses}),
+_OPENAI_HANDLERS: tuple[tuple[bytes, Mapping[str, Handler]], ...] = (
+    (rb"chat/completions", {"POST": _chat}),
+    (rb"responses", {"POST": _responses}),
     (
-        re.compile(rb"responses/" + _ID + rb"(?:/[a-z_]+)?"),
+        rb"responses/" + _ID + rb"(?:/[a-z_]+)?",
         {"GET": _not_stored, "POST": _not_stored, "DELETE": _not_stored},
     ),
+)
+OPENAI_ROUTES = tuple((re.compile(pattern), handlers) for pattern, handlers in _OPENAI_HANDLERS)
+# Under a base of OpenAI's these are told in its words; elsewhere they are Anthropic's.
+OPENAI_MODELS: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = (
+    (re.compile(rb"models"), {"GET": _openais_models}),
+    (re.compile(rb"models/" + _ID), {"GET": _openais_models}),
 )
 
 
 def route(client: Client) -> Callable[[Context], Awaitable[None]] | None:
     """What answers the client's path, or None when the relay serves nothing there.
 
+    Errors are told in the words of the path's API from here on.
+
     Raises:
         errors.MethodNotAllowed: the path is served, but not by this method.
     """
-    routes, base = ROUTES, _BASE.fullmatch(client.path)
-    if client.path.startswith(b"/openai/"):
-        client.refusal = failures.in_openais_words
-        routes, base = OPENAI_ROUTES, _OPENAI_BASE.fullmatch(client.path)
-    if base is None:
+    if bases.speaks_gemini(client.path):
+        client.refusal = bases.in_geminis_words
         return None
-    for pattern, handlers in routes:
-        if match := pattern.fullmatch(base[1]):
+    if bases.speaks_openai(client.path):
+        client.refusal = failures.in_openais_words
+    asked = bases.asked(client.path)
+    for pattern, handlers in (*OPENAI_ROUTES, *(OPENAI_MODELS if asked.is_openai else ROUTES)):
+        if match := pattern.fullmatch(asked.rest):
             handler = handlers.get(client.method)
             if handler is None:
                 raise errors.MethodNotAllowed(client.method, tuple(handlers))

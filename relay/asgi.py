@@ -16,7 +16,7 @@ from typing import Any
 import trio
 
 import relay
-from relay import api, errors, log, signin
+from relay import api, bases, errors, log, signin
 from relay.attempts import network_of
 from relay.client import Client, ClientGone, Receive, Send
 from relay.context import Context
@@ -35,11 +35,7 @@ Admin = Callable[[Client], Awaitable[None]]
 _CONSOLE, _ADMIN = b"/web", b"/admin/api"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # What clients knock at before they send anything, under each base URL.
-_PROBE = re.compile(rb"(?:/api|/claude)?(?:/|(?:/api)?/hello)?")
-_UNKNOWN = (
-    "There is nothing at this path. The Anthropic API is at /api/v1/…, its base URL is"
-    " https://HOST/api."
-)
+_PROBE = re.compile(rb"(?:/(?:api|claude|openai|v1))*(?:/hello)?")
 _NOT_FROM_HERE = (
     "The console and the admin API are not open to your address (web.allowedAddresses)."
 )
@@ -165,7 +161,7 @@ class App:
     def _handler(self, client: Client) -> Callable[[], Awaitable[None]]:
         if own := self._own_handler(client):
             return own
-        if client.method == "HEAD" and _PROBE.fullmatch(client.path):
+        if client.method == "HEAD" and _PROBE.fullmatch(bases.plain(client.path)):
             return lambda: _empty(client, 200)
         if client.method == "OPTIONS":
             return lambda: _empty(client, 204)
@@ -180,7 +176,7 @@ class App:
             return lambda: signin.callback(self._ctx, client)
         found = api.route(client)
         if found is None:
-            raise errors.NotFound(_UNKNOWN)
+            raise errors.NotFound(bases.unknown(client))
         return lambda: found(self._ctx)
 
     def _own_handler(self, client: Client) -> Callable[[], Awaitable[None]] | None:

@@ -6,6 +6,7 @@ its first bytes, and no way to another protocol. An unfinished answer must never
 """
 
 import logging
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from hypercorn.utils import UnexpectedMessageError, build_and_validate_headers, 
 AHEAD_BYTES = 256 * 1024
 # What a message takes besides its body, about; a client may send a body in chunks of one byte.
 MESSAGE_BYTES = 512
+
+_AUTHORITY_END = re.compile(rb"[/?#]")
 
 OVER = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED})
 
@@ -272,16 +275,31 @@ class Protocol(H11Protocol):
             self.stream_send,
             STREAM_ID,
         )
+        target, headers = _origin_form(request)
         await self.stream.handle(
             events.Request(
                 STREAM_ID,
-                headers=list(request.headers),
+                headers=headers,
                 http_version=request.http_version.decode(),
                 method=request.method.decode(),
-                raw_path=request.target,
+                raw_path=target,
                 state=self.connection_state,
             )
         )
+
+
+def _origin_form(request: h11.Request) -> tuple[bytes, Headers]:
+    """A request's target below its host, and its headers; some clients behind a proxy write the
+    whole address, whose host counts then (RFC 9112, section 3.2.2)."""
+    headers = list(request.headers)
+    scheme, separator, rest = request.target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        return request.target, headers
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    path = rest[len(authority) :]
+    others = [pair for pair in headers if pair[0] != b"host"]
+    host = (b"host", authority.rpartition(b"@")[2])
+    return (path if path.startswith(b"/") else b"/" + path), [*others, host]
 
 
 def _objection(request: h11.Request) -> int | None:

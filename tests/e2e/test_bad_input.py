@@ -192,7 +192,7 @@ async def test_a_wrong_method_is_told_the_right_ones(
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/api/v2/messages", "/v1/messages/", "/v1//messages", "/v1/messages%2fbatches",
+    ["/nothing", "/api/v2/messages", "/v1/messages%2fbatches", "/v1/v2/messages", "/v1/v1",
      "/v1/models/..%2f..", "/v1/files/../../x", "/api/claude/v1/messages", "/v1/complete"],
 )  # fmt: skip
 async def test_an_unknown_path_is_a_404_in_json(relay: Running, path: str):

@@ -24,7 +24,7 @@ ROWS = (
     {"dialects.messages"},
     {"exchange", "dialects.meters", "dialects.bounds"},
     {"delivery"},
-    {"context", "headers"},
+    {"bases", "context", "headers"},
     {"leases"},
     {"lease"},
     {"checks"},
