@@ -14,6 +14,7 @@ from relay.limits import Clients
 from relay.own_errors import OwnErrors
 from relay.owners import Owners
 from relay.pricing import Prices
+from relay.reconcile import AdminKeys, Reconciler
 from relay.settings import Settings
 from relay.store import Store
 from relay.tariff import Tariff
@@ -36,6 +37,8 @@ class Context:
     audit: Audit
     users: Users
     tokens: Tokens
+    admin_keys: AdminKeys
+    reconciler: Reconciler
     alerts: Alerts
     backups: Backups
     prices: Prices

@@ -8,7 +8,7 @@ from functools import partial
 
 import trio
 
-from relay import batches, own_errors, refusals, remarks, systemd, tariff, usage
+from relay import batches, own_errors, reconcile, refusals, remarks, systemd, tariff, usage
 from relay.context import Context
 from relay.leases import HEARTBEAT_EVERY_S
 from relay.settlements import WRITE_WAITING_EVERY_S
@@ -55,6 +55,7 @@ def table(ctx: Context) -> tuple[Job, ...]:
         Job("archive", MINUTE_S, partial(_archive, ctx)),
         Job("memory", MEMORY_EVERY_S, partial(_relieve, ctx)),
         Job("report", MINUTE_S, partial(usage.save_due, ctx.store, ctx.prices)),
+        Job("reconcile", MINUTE_S, ctx.reconciler.run_due, reconcile.RUN_DEADLINE_S),
         Job("forget", DAY_S, partial(usage.prune, ctx.store)),
         Job("marks", MARKS_EVERY_S, ctx.alerts.tell_marks),
         Job("expiring", HOUR_S, ctx.alerts.tell_expiring),

@@ -31,6 +31,7 @@ from relay.leases import Leases, new_request_id
 from relay.oauth import Provider
 from relay.own_errors import OwnErrors
 from relay.owners import Owners
+from relay.reconcile import AdminKeys, Reconciler
 from relay.settings import Settings
 from relay.store import DatabaseLost, RedisAway, RelayLimits, Store
 from relay.tokens import Tokens
@@ -111,6 +112,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
         upstreams = Upstreams(connect_timeout_s=settings.connect_timeout_s, inner_networks=networks)
         audit = Audit(opened, safe)
         alerts = Alerts(opened, settings.webhooks, relay_limits.budgets, post, audit.note)
+        admin_keys = AdminKeys(opened, safe, accounts, settings.base_url)
         ctx = Context(
             settings=settings,
             store=opened,
@@ -122,6 +124,17 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             audit=audit,
             users=Users(opened, safe),
             tokens=Tokens(opened, safe),
+            admin_keys=admin_keys,
+            reconciler=Reconciler(
+                opened,
+                admin_keys,
+                accounts,
+                upstreams,
+                prices,
+                alerts,
+                audit,
+                settings.proxy,
+            ),
             alerts=alerts,
             backups=Backups(settings, opened, audit, alerts),
             prices=prices,

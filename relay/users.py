@@ -205,6 +205,17 @@ class Users:
         await self._audit.note("user.second_factor", name)
         return codes
 
+    async def rotate(self) -> int:
+        """Encrypt each second factor with the current ENCRYPT_KEY; how many were not yet."""
+        count = 0
+        for name in await self._store.users.names():
+            record = (await self._store.users.read(name)).get("totp")
+            if record and not self._vault.is_current(record):
+                secret = self._vault.decrypt(record, purpose=f"totp:{name}")
+                sealed = {"totp": self._vault.encrypt(secret, purpose=f"totp:{name}")}
+                count += await self._store.users.change(name, sealed, field="totp", before=record)
+        return count
+
     async def drop_second_factor(self, name: str) -> User:
         """Ask for the password alone again."""
         await self.find(name)

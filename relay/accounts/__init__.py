@@ -5,13 +5,14 @@ id and version, and this room hands out the decrypted one. It must never show a 
 send one to a host that its kind may not speak to.
 """
 
-from relay.accounts.kinds import KIND_NAMES
+from relay.accounts.kinds import ADMIN_KEY_PREFIX, KIND_NAMES
 from relay.accounts.reach import Reach
 from relay.accounts.register import Accounts, TestResult
 from relay.accounts.signins import SignIns
 from relay.accounts.values import AUTH_HEADERS, Account, AccountProblem, Credential
 
 __all__ = [
+    "ADMIN_KEY_PREFIX",
     "AUTH_HEADERS",
     "KIND_NAMES",
     "Account",

@@ -20,6 +20,8 @@ KIND_NAMES = ("api_key", "oauth", "federation", "session_key")
 # What a claude.ai login looks like. The provider's terms do not allow passing these on, and
 # its API refuses them outside its own apps.
 _LOGIN_PREFIXES = ("sk-ant-oat", "sk-ant-sid", "sk-ant-session")
+# What an admin key looks like: it reads the organisation's books, and must never serve.
+ADMIN_KEY_PREFIX = "sk-ant-admin"
 _NOT_ALLOWED = (
     "The provider's terms do not allow a service to hold or pass on claude.ai logins"
     " and session tokens"
@@ -252,6 +254,12 @@ def _check_secret(kept: Kept) -> None:
     secret = kept.secret
     if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
         raise AccountProblem("A secret is one line of printable ASCII without spaces.", "secret")
+    if secret.startswith(ADMIN_KEY_PREFIX):
+        raise AccountProblem(
+            "This is an admin key of an organisation, which serves no request; add it by"
+            " `relay admin-key add`.",
+            "secret",
+        )
     if is_anthropics(kept.base_url) and secret.startswith(_LOGIN_PREFIXES):
         raise AccountProblem(
             f"This looks like one. {_NOT_ALLOWED}; use an API key from the Console.", "secret"

@@ -421,8 +421,6 @@ class Accounts:
                         count += 1
                         break
                     record = (await self._store.accounts.read(account_id)).get(name)
-        if count:
-            await self._audit.note("encryption.rotate", f"{count} secrets")
         return count
 
 

@@ -7,7 +7,7 @@ import msgspec
 import trio
 from msgspec import UNSET, Meta, UnsetType
 
-from relay import errors
+from relay import errors, rotation
 from relay.accounts import Account as AccountValue
 from relay.accounts import AccountProblem, TestResult
 from relay.admin.fields import (
@@ -276,7 +276,7 @@ async def finish_sign_in(call: Call, state: str) -> Account:
 
 
 async def rotate_encryption(call: Call) -> "Rotated":
-    return Rotated(secrets=await call.ctx.accounts.rotate())
+    return Rotated(secrets=await rotation.rotate_encryption(call.ctx))
 
 
 class Rotated(Out):

@@ -1,6 +1,6 @@
 """Every path of the API: its method, what is sent and answered, and the role that it needs."""
 
-from relay.admin import accounts, keys, people, prices, reprice, requests, spent, whole
+from relay.admin import accounts, books, keys, people, prices, reprice, requests, spent, whole
 from relay.admin.document import Document, openapi
 from relay.admin.routing import (
     ADMIN,
@@ -17,6 +17,8 @@ from relay.admin.routing import (
 _LONG_S = 90.0
 # The operation gives itself up before.
 _BACKUP_S = whole.BACKUP_S + 60.0
+# Paged reports, with pauses where the API asks for some.
+_BOOKS_S = 600.0
 
 KEYS = (
     Route(method="GET", path="/keys", role=VIEWER, do=keys.listing, query=keys.KeyQuery,
@@ -85,6 +87,22 @@ BOOKS = (
     Route(method="POST", path="/usage/reprice", role=ADMIN, do=reprice.reprice,
           body=reprice.Reprice, answer=reprice.Repriced, patience_s=_LONG_S,
           summary="Book anew what was booked without a row in the price table."),
+    Route(method="GET", path="/reconciliation", role=VIEWER, do=books.standings, query=PageQuery,
+          answer=Page[books.Standing],
+          summary="How the ledger compares with the books of each organisation."),
+    Route(method="POST", path="/reconciliation/{admin_key}", role=ADMIN, do=books.compare,
+          body=books.Compare, answer=books.Standing, patience_s=_BOOKS_S, may_break=True,
+          summary="Compare the ledger with an organisation's books now."),
+    Route(method="GET", path="/admin-keys", role=ADMIN, do=books.keys, query=PageQuery,
+          answer=Page[books.AdminKey],
+          summary="List the admin keys by which books are compared, never their text."),
+    Route(method="POST", path="/admin-keys", role=ADMIN, do=books.add, body=books.AdminKeyAdd,
+          answer=books.AdminKey, status=201, summary="Add an organisation's admin key."),
+    Route(method="PUT", path="/admin-keys/{admin_key}/link", role=ADMIN, do=books.link,
+          body=books.LinkSet, answer=books.AdminKey,
+          summary="Say where an account stands in the organisation's reports."),
+    Route(method="DELETE", path="/admin-keys/{admin_key}", role=ADMIN, do=books.remove,
+          answer=None, status=204, summary="Remove an admin key; what was booked stays booked."),
     Route(method="GET", path="/reports", role=VIEWER, do=spent.reports, query=PageQuery,
           answer=Page[spent.DayReport], summary="The reports of days that were kept."),
     Route(method="GET", path="/reports/{date}", role=VIEWER, do=spent.report,

@@ -18,6 +18,7 @@ from relay.cli.menu import menu
 from relay.cli.monitor import doctor, monitor
 from relay.cli.owners import owner
 from relay.cli.prices import prices
+from relay.cli.reconcile import admin_key, reconcile
 from relay.cli.releases import rollback, upgrade
 from relay.cli.reports import why
 from relay.cli.service import build, canary, serve, try_
@@ -49,6 +50,8 @@ for _command in (
     report,
     why,
     prices,
+    reconcile,
+    admin_key,
     audit,
     user,
     token,

@@ -59,6 +59,7 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.oauth import OAuthProblem
     from relay.owners import OwnerProblem
     from relay.pricing import PricesError
+    from relay.reconcile import AdminKeyProblem, ReconcileProblem
     from relay.redis_child import RedisChildError
     from relay.settings import SettingsError
     from relay.store import RedisAway
@@ -71,10 +72,10 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from relay.vault import VaultError
 
     return (
-        AccountProblem, BackupProblem, BuildError, CanaryFailed, KeyProblem, ListenError,
-        OAuthProblem, OwnerProblem, PricesError, RedisChildError, SettingsError, RedisAway,
-        TariffProblem, TokenProblem, TrialFailed, UpstreamError, UsageProblem, UserProblem,
-        VaultError, WebhookProblem,
+        AccountProblem, AdminKeyProblem, BackupProblem, BuildError, CanaryFailed, KeyProblem,
+        ListenError, OAuthProblem, OwnerProblem, PricesError, ReconcileProblem, RedisChildError,
+        SettingsError, RedisAway, TariffProblem, TokenProblem, TrialFailed, UpstreamError,
+        UsageProblem, UserProblem, VaultError, WebhookProblem,
     )  # fmt: skip
 
 

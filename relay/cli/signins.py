@@ -56,5 +56,7 @@ def rotate_encryption() -> None:
     Give the new key as ENCRYPT_KEY and the old one as ENCRYPT_KEY_PREVIOUS, restart the relay, run
     this, and take ENCRYPT_KEY_PREVIOUS out again. It may be interrupted and run again.
     """
-    count = with_context(lambda ctx: ctx.accounts.rotate())
+    from relay.rotation import rotate_encryption as rotate
+
+    count = with_context(rotate)
     click.echo(f"{count} secrets were encrypted anew; every secret is under the current key now.")

@@ -14,7 +14,7 @@ from relay.settings.secret import Secret
 
 EVENTS = (
     "daily_limit", "monthly_limit", "account_error", "budget", "key_expiring", "monitor", "report",
-    "price_unknown", "usage_unknown",
+    "price_unknown", "usage_unknown", "reconcile",
 )  # fmt: skip
 USUAL_MARKS = (800,)
 FORMATS = ("json", "discord", "slack")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from relay.redis_link import CALL_DEADLINE_S, RedisAway, RedisLink, ReplyError, linked
 from relay.store.accounts import AccountTable
+from relay.store.admin_keys import AdminKeyTable, Hours
 from relay.store.alerts import AlertTable, Dead, Handed
 from relay.store.audit import AuditTable
 from relay.store.batches import BatchTable, KeptBatch
@@ -58,7 +59,8 @@ __all__ = [
     "REFUSALS", "SHARES", "SHORT_PERCENT",
     "Admitted", "Again", "Booking", "BrokenLease", "Caller", "Cell", "Correction", "Counted",
     "DatabaseLost",
-    "Dead", "Entry", "Estimate", "Handed", "KeptBatch", "Moved", "NameTaken", "Orphan", "RedisAway",
+    "Dead", "Entry", "Estimate", "Handed", "Hours", "KeptBatch", "Moved",
+    "NameTaken", "Orphan", "RedisAway",
     "Refused", "RelayLimits", "ReplyError", "Rest", "Store", "Waiting", "name", "opened",
 ]  # fmt: skip
 
@@ -84,6 +86,7 @@ class Store:
         self.users = UserTable(db)
         self.tokens = TokenTable(db)
         self.prices = PriceTable(db)
+        self.admin_keys = AdminKeyTable(db)
 
     @property
     def is_up(self) -> bool:

@@ -58,6 +58,7 @@ _SCRIPTS = {
     "unpriced": (),
     "price_table": (),
     "reprice": ("common", "limits", "count"),
+    "hours": ("common", "limits", "count"),
 }
 _FSYNC_DEADLINE_S = 5.0
 

@@ -10,7 +10,16 @@ from relay.usage.archive import Archive, is_short, tidy
 from relay.usage.daily import daily, kept_reports, prune, save_due
 from relay.usage.latest import Speed, programs, speed
 from relay.usage.periods import UsageProblem, moment
-from relay.usage.records import Attempt, Decision, Record, Share, counters, decision, refusal
+from relay.usage.records import (
+    HOUR_LINES,
+    Attempt,
+    Decision,
+    Record,
+    Share,
+    counters,
+    decision,
+    refusal,
+)
 from relay.usage.report import Ask, KeyUsage, Report, dollars, of_key, report, saved_by_cache
 from relay.usage.reprice import LOCK, Line, Plan, book, lock, plan
 from relay.usage.searching import Found, Search, is_place, search, when
@@ -19,8 +28,8 @@ from relay.usage.unpriced import Unpriced, note_unpriced, unpriced
 from relay.usage.verify import Difference, Verdict, verify
 
 __all__ = [
-    "BY", "COUNTERS", "LOCK", "Archive", "Ask", "Attempt", "Decision", "Difference", "Found",
-    "KeyUsage",
+    "BY", "COUNTERS", "HOUR_LINES", "LOCK", "Archive", "Ask", "Attempt", "Decision",
+    "Difference", "Found", "KeyUsage",
     "Line", "Plan", "Record", "Report", "Row", "Search", "Share", "Speed", "Unpriced",
     "UsageProblem", "Verdict",
     "book", "counters", "daily", "decision", "dollars", "is_place", "is_short", "kept_reports",

@@ -49,7 +49,9 @@ async def programs(store: Store) -> Mapping[str, int]:
     """The programs that sent the newest thousand requests in Redis, the busiest first."""
     entries = await store.usage.newest_first(_MOST)
     read = [_TIMED.decode(entry.record) for entry in entries if entry.record]
-    sent = Counter(program_of(one.client) for one in read if one.kind != "correction")
+    sent = Counter(
+        program_of(one.client) for one in read if one.kind not in ("correction", "hours")
+    )
     return dict(sent.most_common())
 
 

@@ -9,6 +9,10 @@ import msgspec
 from relay.pricing import Part, Tokens
 from relay.store import REFUSALS
 
+# What only the provider's cost report knows, by its kind of cost there: counted under a line of
+# its own, in the place of a model.
+HOUR_LINES = {"code_execution": "container-hours", "session_usage": "session-hours"}
+
 
 @dataclass(frozen=True, slots=True)
 class Share:

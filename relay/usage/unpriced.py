@@ -7,10 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 from relay.pricing import Prices
 from relay.store import OTHER_MODEL, Store
 from relay.usage.periods import midnight
+from relay.usage.records import HOUR_LINES
 from relay.usage.report import Ask, report
 
-# Counters have this name where neither the client's nor the upstream's name for a model is known.
-_UNKNOWN = "unknown"
+# Counters have the first name where neither the client's nor the upstream's name for a model is
+# known; the others are no models' at all.
+_NO_MODELS = ("unknown", OTHER_MODEL, "", *HOUR_LINES.values())
 # A batch is booked on the day on which it was made, up to so long before its model is noticed.
 _BOOKED_LATER = timedelta(days=30)
 _MOST = 200
@@ -60,5 +62,5 @@ async def unpriced(store: Store, prices: Prices) -> list[Unpriced]:
 
 def has_no_row(prices: Prices, counted: str) -> bool:
     """Whether a model under which something is counted has no row."""
-    is_model = counted not in (_UNKNOWN, OTHER_MODEL, "") and not prices.is_row(counted)
+    is_model = counted not in _NO_MODELS and not prices.is_row(counted)
     return is_model and prices.is_stand_in(counted)

@@ -17,6 +17,7 @@ from relay.backup import BackupProblem
 from relay.context import Context
 from relay.keys import KeyProblem
 from relay.owners import OwnerProblem
+from relay.reconcile import AdminKeyProblem
 from relay.store import DatabaseLost, RedisAway
 from relay.usage import UsageProblem
 from relay.users import UserProblem
@@ -50,8 +51,8 @@ _HEADERS = {
 _HSTS = "max-age=31536000"
 _LANGUAGE_COOKIE, _LANGUAGE_LIFE_S = "relay-language", 365 * 24 * 3600
 _PROBLEMS = (
-    AccountProblem, BackupProblem, KeyProblem, OwnerProblem, UsageProblem, UserProblem, VaultError,
-    WebhookProblem, oauth.OAuthProblem,
+    AccountProblem, AdminKeyProblem, BackupProblem, KeyProblem, OwnerProblem, UsageProblem,
+    UserProblem, VaultError, WebhookProblem, oauth.OAuthProblem,
 )  # fmt: skip
 
 # What the first page is made of, compiled at the start; the rest is when it is asked for.

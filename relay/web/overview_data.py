@@ -13,6 +13,7 @@ from relay.accounts import Account
 from relay.budgets import Budget
 from relay.context import Context
 from relay.keys import Key
+from relay.reconcile import Standing
 from relay.usage import Row, Speed, Unpriced
 
 FRESH_S = 1.5
@@ -70,6 +71,7 @@ class Slow:
         backup: when one was made and drilled, ISO; see UpkeepTable.note_backup().
         monitor: None where no monitor has run.
         unpriced: models without a row in the price table.
+        books: how Anthropic's books compare, by organisation.
     """
 
     near: Sequence[NearBudget]
@@ -77,6 +79,7 @@ class Slow:
     backup: Mapping[str, str]
     monitor: MonitorRun | None
     unpriced: Sequence[Unpriced]
+    books: Sequence[Standing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,7 @@ class Live:
             backup=await ctx.store.upkeep.backup_notes(),
             monitor=_monitor_run((await ctx.store.upkeep.monitor_notes()).get("last", "")),
             unpriced=await usage.unpriced(ctx.store, ctx.prices),
+            books=await ctx.reconciler.standings(),
         )
 
 

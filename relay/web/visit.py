@@ -143,6 +143,7 @@ _DONE = {
     "signed_out": "Signed out.",
     "password": "The password is changed, and every other browser is signed out.",
     "added": "Added.",
+    "compared": "The last days were compared.",
     "revived": "They wait to be delivered again.",
     "everybody_out": "Everybody is signed out.",
 }

@@ -13,14 +13,16 @@ MODULES = (
     "accounts/values.py",
     "alerts/desk.py", "alerts/outbound.py", "backup/archive.py", "backup/backups.py",
     "backup/identities.py", "backup/operations.py", "keys/register.py", "keys/values.py",
-    "limits.py", "oauth.py", "owners.py", "passwords.py", "rules.py", "upstream/proxy.py",
+    "limits.py", "oauth.py", "owners.py", "passwords.py", "reconcile/admin_api.py",
+    "reconcile/keys.py", "reconcile/places.py", "reconcile/runs.py", "rules.py",
+    "upstream/proxy.py",
     "usage/periods.py", "usage/report.py", "users.py", "web/forms.py", "web/requests.py",
 )  # fmt: skip
 # Made with a sentence for people.
 _KINDS = (
     "ValueError", "KeyProblem", "OwnerProblem", "AccountProblem", "UserProblem", "UsageProblem",
     "OAuthProblem", "BackupProblem", "WebhookProblem", "GrantRefused",
-    "Outcome",
+    "Outcome", "AdminKeyProblem", "AdminApiProblem", "ReconcileProblem",
 )  # fmt: skip
 # The field's name, which stands before some of them.
 _FIELD = re.compile(r"^[a-z_]+: ")

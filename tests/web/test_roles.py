@@ -19,8 +19,12 @@ async def path_of(console: Console, route: Route) -> str:
     )
     parts = {
         "account_id": account.id, "key_id": key.id, "request_id": "req_1", "name": "somebody",
-        "path:name": "console.css", "webhook_id": "wh_1",
+        "path:name": "console.css", "webhook_id": "wh_1", "admin_key": "nothing",
     }  # fmt: skip
+    if route.path.endswith("<admin_key>/remove"):
+        keys = console.relay.ctx.admin_keys
+        found = await keys.list() or [await keys.add("acme", "sk-ant-admin01-x")]
+        parts["admin_key"] = found[0].id
     return re.sub(r"<([^>]+)>", lambda match: parts[match[1]], route.path)
 
 
