@@ -1,4 +1,4 @@
-"""What an account's failure means: whether another may try, and how long this one rests.
+"""What an account's failure means: whether another may try, and whether this one cools down.
 
 Plain decisions over values; the scripts keep the accounts' states and choose among them.
 """
@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from relay import errors, upstream_errors
 from relay.call import Call
@@ -20,19 +21,17 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 COOLING, OVERLOADED, FAILING, EXHAUSTED = "cooling", "overloaded", "failing", "exhausted"
 
-# A 429 that says nothing of its end.
-_RATE_LIMIT_REST_S = 60.0
 _LONGEST_RATE_LIMIT_S = 24 * 3600.0
 # No limit of an upstream is longer than a month; this is an upstream's mistake.
 _LONGEST_RESET_S = 366 * 24 * 3600.0
-_OVERLOADED_REST_S, _LONGEST_OVERLOADED_S = 10.0, 300.0
-# Of so many requests at least a share must have failed. A client's own request may be what is slow.
-_FAILING_REST_S, _LEAST_REQUESTS, _LEAST_SLOW_REQUESTS = 30.0, 3, 5
+# Of so many requests at least a share must have failed; a single failure says nothing.
+_OVERLOADED_REST_S, _FAILING_REST_S, _LEAST_REQUESTS = 10.0, 30.0, 5
 # A spend cap that names no date is tried again after an hour.
 SPEND_CAP_REST_S = 3600.0
 
 _MOST_NAMES = 5
-_QUOTA, _REMAINING = b"anthropic-ratelimit-", b"-remaining"
+_QUOTA, _FAST, _REMAINING = b"anthropic-ratelimit-", b"anthropic-fast-", b"-remaining"
+_FAST_LANE = "fast"
 # Upstream limits are per class of models; a message may name the one that is at its limit.
 _CLASSES = ("fable", "mythos", "opus", "sonnet", "haiku")
 # claude-opus-5, claude-3-5-haiku and their likes, whatever stands before or behind.
@@ -45,13 +44,14 @@ class Verdict:
 
     Args:
         moves_on: another account may try the request.
-        state: how the account is called while it rests, or empty when it does not.
-        model_class: only this class of models rests; empty for the whole account.
-        rest_s: for how long; doubled with each failure in a row up to `longest_s`.
-        least: of so many requests at least a share must have failed before it rests; 1: it rests
+        state: how the account is called while it cools down, or empty when it does not.
+        model_class: only this class of models does, or its fast lane; empty for the whole account.
+        rest_s: for how long.
+        least: of so many requests at least a share must have failed before it does; 1: it does
             at once.
         may_be_shared: the failure may lie on a way that all accounts share.
         repeats: the same account may be asked again when there is no other.
+        pause_s: the upstream asked for so long a pause before that; 0 when it stated none.
         is_suspect: the account's own credential may be what was refused.
         may_be_exhausted: the account may have nothing left to spend; a request of our own decides.
     """
@@ -59,37 +59,57 @@ class Verdict:
     moves_on: bool
     state: str = ""
     rest_s: float = 0.0
-    longest_s: float = 0.0
     least: int = 1
     may_be_shared: bool = False
     model_class: str = ""
     repeats: bool = False
+    pause_s: float = 0.0
     is_suspect: bool = False
     may_be_exhausted: bool = False
 
     def rest(self, reason: str) -> Rest:
         """What it does to the account, as the store is told."""
-        rest_ms, longest_ms = round(self.rest_s * 1000), round(self.longest_s * 1000)
+        rest_ms = round(self.rest_s * 1000)
         least, is_shared = self.least, self.may_be_shared
-        return Rest(self.state, self.model_class, reason, rest_ms, longest_ms, least, is_shared)
+        return Rest(self.state, self.model_class, reason, rest_ms, least, is_shared)
 
 
 STAYS = Verdict(moves_on=False)
 _MOVES = Verdict(moves_on=True, is_suspect=True)
+_MOVES_ALONE = Verdict(moves_on=True)
 _MAY_BE_EXHAUSTED = Verdict(moves_on=True, may_be_exhausted=True)
-_FAILS = Verdict(True, FAILING, _FAILING_REST_S, _FAILING_REST_S, _LEAST_REQUESTS)
+_FAILS = Verdict(True, FAILING, _FAILING_REST_S, _LEAST_REQUESTS)
 _FAILS_BRIEFLY = replace(_FAILS, repeats=True)
 _BREAKS = replace(_FAILS, may_be_shared=True)
-_IS_SLOW = replace(_BREAKS, least=_LEAST_SLOW_REQUESTS)
 # The way there failed on our side: another account may have another way, and none is to blame.
-_HAS_NO_WAY = Verdict(moves_on=True)
-_IS_OVERLOADED = Verdict(True, OVERLOADED, _OVERLOADED_REST_S, _LONGEST_OVERLOADED_S)
+_HAS_NO_WAY = _MOVES_ALONE
+# An upstream that is overloaded mostly is so for all accounts alike.
+_IS_OVERLOADED = Verdict(
+    True, OVERLOADED, _OVERLOADED_REST_S, _LEAST_REQUESTS, may_be_shared=True, repeats=True
+)
+# It belongs to the request alone, which may be served elsewhere or a moment later.
+_MAY_BE_SERVED = Verdict(moves_on=True, repeats=True)
 
 
 def model_class(model: str) -> str:
     """The class of models whose limits a model shares, or empty."""
     found = _CLASS.search(model.lower())
     return found[1] if found else ""
+
+
+def lane(call: Call) -> str:
+    """What of an account a call's limits are those of: its class of models, or that in fast mode.
+
+    Source: "Fast mode" and "Rate limits" at platform.claude.com/docs; each has limits of its own.
+    """
+    return _lane(call.model, is_fast=call.reach.is_fast)
+
+
+def _lane(model: str, *, is_fast: bool) -> str:
+    found = model_class(model)
+    if not is_fast:
+        return found
+    return f"{found}-{_FAST_LANE}" if found else _FAST_LANE
 
 
 def headroom(headers: Headers) -> tuple[int, int] | None:
@@ -113,19 +133,22 @@ def headroom(headers: Headers) -> tuple[int, int] | None:
     return tightest
 
 
-def of_reply(status: int, headers: Headers, body: bytes, model: str = "") -> Verdict:
+def of_reply(
+    status: int, headers: Headers, body: bytes, model: str = "", *, is_fast: bool = False
+) -> Verdict:
     """What an upstream's refusal means; every other 4xx belongs to the request."""
     says = upstream_errors.read(headers, body)
     if says.is_spend_cap(status):
         return _exactly(EXHAUSTED, says.regained_s() or SPEND_CAP_REST_S)
     if says.may_be_the_accounts(status):
         return _MAY_BE_EXHAUSTED
+    named = dict(headers)
     if status == 429:
-        return _of_limit(dict(headers), says, model)
+        return _of_limit(named, says, model, is_fast=is_fast)
     if status == 529:
-        return _IS_OVERLOADED
+        return _of_overload(named, says, _lane(model, is_fast=is_fast))
     if status >= 500:
-        return _FAILS_BRIEFLY
+        return replace(_FAILS_BRIEFLY, pause_s=_stated_wait(named))
     if status < 400:
         return _FAILS
     # A client must not be able to bench an account by what it asks for.
@@ -191,23 +214,60 @@ def of_break(call: Call, error: UpstreamError) -> Verdict:
     has_left, was_timeout = not error.never_left, isinstance(error, UpstreamTimeoutError)
     if was_timeout and has_left and not call.stream:
         return STAYS
-    verdict = _HAS_NO_WAY if error.is_local else _IS_SLOW if was_timeout else _BREAKS
+    verdict = _HAS_NO_WAY if error.is_local else _BREAKS
     # Paying twice is worse than failing: only what never left goes to the same account again.
     return replace(verdict, repeats=not has_left)
 
 
-def _of_limit(headers: dict[bytes, bytes], says: UpstreamSays, model: str) -> Verdict:
-    told_s = _number(headers.get(b"retry-after", b""))
-    wait_s = (_until_reset(headers) or _RATE_LIMIT_REST_S) if told_s is None else told_s
-    verdict = _exactly(COOLING, min(wait_s, _LONGEST_RATE_LIMIT_S))
+def _of_overload(headers: dict[bytes, bytes], says: UpstreamSays, lane: str) -> Verdict:
+    verdict = _MAY_BE_SERVED if says.is_about_the_request(529) else _IS_OVERLOADED
+    return replace(verdict, model_class=lane, pause_s=_stated_wait(headers))
+
+
+def _of_limit(
+    headers: dict[bytes, bytes], says: UpstreamSays, model: str, *, is_fast: bool
+) -> Verdict:
+    if says.is_about_the_request(429):
+        return _MOVES_ALONE
+    is_lane = is_fast and _is_fast_limit(headers)
+    wait_s = min(_stated_wait(headers) or _until_reset(headers), _LONGEST_RATE_LIMIT_S)
+    if not wait_s:
+        # It concerns this request first: only a share of such answers says something more.
+        return replace(_IS_OVERLOADED, model_class=_lane(model, is_fast=is_lane))
     limited = model_class(model)
     # Only the class of the request's own model: what a client writes can at most narrow it.
-    is_named = limited and limited in says.message.lower()
-    return replace(verdict, model_class=limited) if is_named else verdict
+    is_named = is_lane or (limited and limited in says.message.lower())
+    verdict = replace(_exactly(COOLING, wait_s), repeats=True, pause_s=wait_s)
+    return replace(verdict, model_class=_lane(model, is_fast=is_lane)) if is_named else verdict
+
+
+def _is_fast_limit(headers: dict[bytes, bytes]) -> bool:
+    """Whether it is fast mode's own limit that a fast request has met, and no other one."""
+    has_fast = any(name.startswith(_FAST) for name in headers)
+    return has_fast and not any(
+        name.startswith(_QUOTA) and name.endswith(_REMAINING) and value.strip() == b"0"
+        for name, value in headers.items()
+    )
 
 
 def _exactly(state: str, rest_s: float) -> Verdict:
-    return Verdict(True, state, rest_s, rest_s)
+    return Verdict(True, state, rest_s)
+
+
+def _stated_wait(headers: dict[bytes, bytes]) -> float:
+    """Seconds that an upstream asks to wait, a number or an HTTP date; 0 when it states none.
+
+    Source: RFC 9110 section 10.2.3.
+    """
+    stated = headers.get(b"retry-after", b"").strip()
+    wait_s = _number(stated)
+    if wait_s is not None:
+        return wait_s
+    try:
+        when = parsedate_to_datetime(stated.decode("latin-1"))
+    except (ValueError, OverflowError):
+        return 0.0
+    return _seconds_to(when.isoformat())
 
 
 def _number(value: bytes) -> float | None:

@@ -117,14 +117,18 @@ class Checks:
             if isinstance(error, UpstreamError) and (error.is_ours or error.is_local):
                 log.warning("account=%s was not checked: %s", account.name, error)
             else:
-                await self._book(account, "failed", "", str(error))
+                # No answer says less than one of an error: it may lie on the way there.
+                outcome = "silent" if isinstance(error, UpstreamError) else "failed"
+                await self._book(account, outcome, "", str(error))
             return
         if result.ok:
             await self._book(account, "ok", "", "")
         elif result.is_refused:
             kind = self._accounts.kind({"kind": account.kind})
             await self._book(account, "refused", kind.refused, result.message)
-        elif result.status is None or result.status >= 500:
+        elif result.status is None:
+            await self._book(account, "silent", "", result.message)
+        elif result.status >= 500:
             await self._book(account, "failed", "", result.message)
         # Any other answer says nothing of the credential.
 

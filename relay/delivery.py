@@ -47,6 +47,7 @@ async def _stream(
     headers = [
         header for header in answer_headers(client, lease, reply) if header[0] != b"content-length"
     ]
+    await ctx.leases.served(lease)
     await client.start(reply.status, headers)
     # Push the head out: the first event may be long in coming.
     await client.write(b"")

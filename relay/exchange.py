@@ -5,7 +5,6 @@ client and the upstream. Whatever happens, the lease's own exit settles it.
 """
 
 import contextlib
-import random
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +22,8 @@ from relay.headers import answer_headers, upstream_headers, value_of
 from relay.keys import KeyRef
 from relay.lease import Lease
 from relay.leases import Step
-from relay.store import Caller, RedisAway
+from relay.patience import Patience
+from relay.store import Again, Caller, RedisAway
 from relay.upstream import Reply, UpstreamError, is_ours
 
 _MOST_REFUSAL_BYTES = 4 * 1024 * 1024
@@ -118,7 +118,7 @@ async def forward(
     """
     async with outcome(ctx, client, lease):
         failures: list[_Failure] = []
-        repeats = 0
+        patience = _patience(ctx)
         while failure := await _attempt(ctx, client, lease, body, deliver, plain=plain):
             failures.append(failure)
             if failure.verdict.is_suspect:
@@ -127,15 +127,17 @@ async def forward(
                 ctx.checks.suspect(lease.account.account_id, model=call_model(lease))
             if not failure.verdict.moves_on:
                 break
-            may_repeat = failure.verdict.repeats and repeats < ctx.settings.max_retries
-            step = await ctx.leases.move_on(lease, failure.verdict, may_repeat=may_repeat)
+            verdict = failure.verdict
+            pause_s = patience.pause_s(verdict.pause_s) if verdict.repeats else None
+            most_s = None if pause_s is None else patience.left_s
+            step = await ctx.leases.move_on(lease, verdict, most_s)
             if step is Step.NOWHERE:
-                failure = min(reversed(failures), key=lambda one: one.rank)
+                failure = min(reversed(failures), key=lambda failed: failed.rank)
                 break
-            if step is Step.AGAIN:
-                repeats += 1
-                # Spread, so that the requests of one moment do not come back in one.
-                await trio.sleep(ctx.settings.retry_delay_s * random.uniform(0.5, 1.5))  # noqa: S311
+            if isinstance(step, Again):
+                pause_s = max(pause_s or 0.0, step.pause_ms / 1000)
+                patience.use(pause_s)
+                await trio.sleep(pause_s)
         if failure:
             await _answer_failure(ctx, client, lease, failure)
 
@@ -147,6 +149,11 @@ async def _answer_failure(ctx: Context, client: Client, lease: Lease, failure: _
     await ctx.leases.settle(lease)
     client.trail.is_own_error = failure.is_own and failure.status >= 500
     await client.answer(failure.status, failure.headers, failure.body)
+
+
+def _patience(ctx: Context) -> Patience:
+    settings = ctx.settings
+    return Patience(settings.max_retries, settings.retry_delay_s, settings.retry_timeout_s)
 
 
 async def _attempt(
@@ -166,7 +173,9 @@ async def _attempt(
                 await deliver(reply)
                 return None
             refusal = await delivery.collect(reply, _MOST_REFUSAL_BYTES)
-            verdict = balancer.of_reply(reply.status, reply.headers, refusal, call.model)
+            verdict = balancer.of_reply(
+                reply.status, reply.headers, refusal, call.model, is_fast=call.reach.is_fast
+            )
             if call.kind != "messages":
                 # Counting tokens has limits of its own, which say nothing of messages.
                 verdict = replace(verdict, state="")

@@ -128,6 +128,7 @@ class Lease:
             account_version=moved.account_version,
             account_name=moved.account_name,
             skipped=moved.skipped,
+            is_trial=moved.is_trial,
         )
         self.credential = credential
         self.begin_attempt()

@@ -9,6 +9,7 @@ import contextlib
 import enum
 import hashlib
 import logging
+import random
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -64,6 +65,8 @@ FULL = (
     "The relay's database is full. Nothing was sent; try again in a moment. If it stays so, its"
     " operator finds what to do with `relay doctor`."
 )
+# What keeps the accounts from serving and passes by itself, so that a request may wait for it.
+_RECOVERS = ("account_cooling", "account_overloaded", "account_failing")
 # What may be taken of the shares of memory once Redis is full.
 _WHEN_FULL = 0.5
 
@@ -84,7 +87,6 @@ class Step(enum.Enum):
     """Where a lease goes on when its account has failed. NOWHERE: that attempt was its last."""
 
     ELSEWHERE = enum.auto()
-    AGAIN = enum.auto()
     NOWHERE = enum.auto()
 
 
@@ -99,8 +101,11 @@ class Leases:
         prices: Prices,
         limits: RelayLimits = NO_LIMITS,
         blocked_message: str = "",
+        patience_s: float = 0.0,
     ) -> None:
         self._limits = limits
+        self._patience_s = patience_s
+        self._recovering = 0
         self._blocked_message = blocked_message
         self._store = store
         self._keys = keys
@@ -195,12 +200,31 @@ class Leases:
             if isinstance(answer, Lease):
                 answer.waits_until = began + self._limits.wait_ms / 1000
                 return answer
-            waited = await self._turn(request_id, key, answer, began + answer.wait_ms / 1000)
+            if isinstance(answer, Refused):
+                if not await self._recovers(answer, began + self._patience_s):
+                    self._count_refusal(request_id, key, call, answer.code)
+                    raise self._refusal(answer, key, call)
+                waited = ""
+            else:
+                waited = await self._turn(request_id, key, answer, began + answer.wait_ms / 1000)
+
+    async def _recovers(self, answer: Refused, until: float) -> bool:
+        """Wait for the first account to recover, if that is soon; whether to ask again then."""
+        wait_s = answer.back_ms / 1000 * random.uniform(1.0, 1.1)  # noqa: S311
+        is_soon = answer.code in _RECOVERS and wait_s > 0 and trio.current_time() + wait_s < until
+        if not is_soon or self._recovering >= self._limits.most_waiting:
+            return False
+        self._recovering += 1
+        try:
+            await trio.sleep(wait_s)
+        finally:
+            self._recovering -= 1
+        return True
 
     async def _ask(
         self, request_id: str, key: KeyRef, call: Call, caller: Caller, waited: str
-    ) -> Lease | Waiting:
-        """One admission. Raises errors.RelayError when it is refused."""
+    ) -> Lease | Waiting | Refused:
+        """One admission. Raises errors.RelayError when nothing can be decided."""
         with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
             try:
                 answer = await self._admitted(
@@ -210,7 +234,7 @@ class Leases:
                     key.hash,
                     kind=call.kind,
                     model=call.model,
-                    model_class="" if call.kind == "batch" else balancer.model_class(call.model),
+                    model_class="" if call.kind == "batch" else balancer.lane(call),
                     bound=call.account_id,
                     affinity=_affinity(key, call),
                     caller=caller,
@@ -231,8 +255,7 @@ class Leases:
                     self._keys.forget(key)
                 if answer.code in ("unknown", "home_unknown"):
                     await self._confirm()
-                self._count_refusal(request_id, key, call, answer.code)
-                raise self._refusal(answer, key, call)
+                return answer
             lease = await self._granted(request_id, key, call, answer)
             forbidden = next(
                 (model for model in call.also if not may_use(answer.key_models, model)), None
@@ -370,20 +393,39 @@ class Leases:
             headroom=lease.headroom,
         )
 
-    async def move_on(self, lease: Lease, verdict: Verdict, *, may_repeat: bool) -> Step:
-        """Let the lease's account rest if it must, and go on at another.
+    async def served(self, lease: Lease) -> None:
+        """The lease's answer begins: if it was the trial of its account, the cooldown is over.
+
+        Without a trial this costs nothing. Never raises; the settlement says the same again.
+        """
+        if not lease.account.is_trial:
+            return
+        try:
+            with trio.move_on_after(ADMIT_DEADLINE_S):
+                await self._store.leases.served(lease.id)
+        except RedisAway as error:
+            log.debug("request=%s: its account's recovery is noted later: %s", lease.id, error)
+
+    async def move_on(
+        self, lease: Lease, verdict: Verdict, most_pause_s: float | None
+    ) -> Step | Again:
+        """Note what a failure means for the lease's account, and go on at another.
 
         While those that could serve have no free slot it waits, no longer than any call waits.
 
         Args:
-            may_repeat: the same account may be asked again when there is no other.
+            most_pause_s: the lease can wait for so long before it asks the same account again, when
+                there is no other; None when it may not ask it again.
+
+        Returns:
+            Again with the pause that the account needs at least, when the same one is asked again.
 
         Cancellation: a move under way is finished first; waiting is not.
         """
         ended, rest = lease.attempt(self._prices), verdict.rest(lease.error)
         waited = "" if trio.current_time() < lease.waits_until else "last"
         while True:
-            step = await self._move_once(lease, ended, rest, may_repeat=may_repeat, waited=waited)
+            step = await self._move_once(lease, ended, rest, most_pause_s, waited)
             # The slot at the account that failed is free.
             self._room.slot_is_free()
             if not isinstance(step, Waiting):
@@ -402,17 +444,16 @@ class Leases:
         lease: Lease,
         ended: Attempt,
         rest: Rest,
-        *,
-        may_repeat: bool,
+        most_pause_s: float | None,
         waited: str,
-    ) -> Step | Waiting:
+    ) -> Step | Again | Waiting:
         with trio.move_on_after(ADMIT_DEADLINE_S, shield=True):
             try:
                 moved = await self._store.leases.move_on(
                     lease.id,
                     rest,
                     lease.tried,
-                    may_repeat=may_repeat,
+                    most_pause_ms=None if most_pause_s is None else round(most_pause_s * 1000),
                     lost_micros=ended.cost_micros,
                     lost=ended.to_json(),
                     limits=self._limits,
@@ -425,14 +466,16 @@ class Leases:
                 log.warning("request=%s cannot move on: %s", lease.id, error)
         return Step.NOWHERE
 
-    async def _go_on(self, lease: Lease, ended: Attempt, moved: Moved | Again | None) -> Step:
+    async def _go_on(
+        self, lease: Lease, ended: Attempt, moved: Moved | Again | None
+    ) -> Step | Again:
         """The step that a move means, with the lease's next attempt begun."""
         if moved is None:
             return Step.NOWHERE
         if isinstance(moved, Again):
             lease.attempts.append(ended)
             lease.begin_attempt()
-            return Step.AGAIN
+            return moved
         credential = await self._accounts.credential(moved.account_id, moved.account_version)
         if self._is_dearer(lease.call, credential):
             log.warning("request=%s: more would have to be reserved to move on", lease.id)

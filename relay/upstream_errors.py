@@ -26,6 +26,15 @@ _ACCOUNTS_FAULT = (
     "Your credit balance is too low",
     "This organization has been disabled",
 )
+# 429s of type rate_limit_error that only requests like this one get: what they ask for needs
+# something that the account has not bought. Source: public reports of Claude Code's users.
+_REQUESTS_OWN = (
+    "Extra usage is required for long context requests",
+    "Extra usage is required for 1M context",
+    "Extra usage is required for fast mode",
+)
+# A 529 of one feature (platform.claude.com/docs, "Compaction").
+_COMPACTION_UNAVAILABLE = "compaction_unavailable"
 _REGAIN = re.compile(r"You will regain access on (\d{4}-\d\d-\d\d)(?: at (\d\d:\d\d))?")
 
 
@@ -64,6 +73,12 @@ class UpstreamSays:
         """Whether it reads like a 400 that every request of the account gets."""
         is_typed = status == 400 and self.type == "invalid_request_error"
         return is_typed and self.message.startswith(_ACCOUNTS_FAULT)
+
+    def is_about_the_request(self, status: int) -> bool:
+        """Whether a limit is met by what this request asks for, and by no other request."""
+        if status == 529:
+            return self.code == _COMPACTION_UNAVAILABLE
+        return self.type == "rate_limit_error" and self.message.startswith(_REQUESTS_OWN)
 
     def regained_s(self) -> float:
         """Seconds until the account may spend again, as its message states; 0 when it states none.

@@ -16,20 +16,22 @@
 --          26 percent of shared slots that one of several keys may have
 --          27 the most it can cost where every account serves everywhere (0 = the same)
 --          28 what it names that lives in one account, one a line (see homes.lua)
--- Returns  {'refused', code, detail, back in seconds or ''}: with 'home_unknown' and 'home_split' the
---          detail is the number of the line that 28 has, from 0, and with the latter of another  or
+-- Returns  {'refused', code, detail, back in seconds or '', the same in ms or 0}: with
+--          'home_unknown' and 'home_split' the detail is the number of the line that 28 has, from 0,
+--          and with the latter of another  or
 --          {'wait', scope, ms}: the lease stands in the line for a slot of the scope: its key's, the
 --          relay's or the accounts'  or
 --          {'admitted', account id, version and name, key's name, model globs and 1 if it is told
 --           the account, how many could serve, 'kept' | 'moved' | 'new' conversation or '',
---           skipped accounts as JSON, the key's fullest budget as JSON or ''}
+--           skipped accounts as JSON, the key's fullest budget as JSON or '', 1 if it is the trial
+--           of an account whose cooldown is over}
 local lease, process, key, hash, model, class, kind, bound, affinity = unpack(ARGV, 1, 9)
 local now = now_ms()
 
 local function refused(code, detail, till)
   if ARGV[22] ~= '' then leave_lines(lease, key) end
   local back = till and whole(math.max(1, math.ceil((till - now) / 1000))) or ''
-  return {'refused', code, detail or '', back}
+  return {'refused', code, detail or '', back, till and math.max(0, till - now) or 0}
 end
 
 if redis.call('EXISTS', named('lease', lease)) == 1 then return refused('void') end
@@ -150,7 +152,7 @@ if bound ~= '' then redis.call('HSET', named('lease', lease), 'home', bound) end
 if ARGV[22] ~= '' then leave_lines(lease, key) end
 redis.call('ZADD', NAME.leases, now, lease)
 redis.call('ZADD', named('inflight_key', key), now, lease)
-take(lease, key, best, class, affinity, now)
+take(lease, key, best, affinity, now)
 note_served(best.id, key)
 for _, holder in ipairs(holders) do hold(holder, cost, 1) end
 hold_account(lease, nil, best, counts and cost)
@@ -172,4 +174,4 @@ if counts then
 end
 local stays = affinity == '' and '' or not wanted and 'new' or wanted == best.id and 'kept' or 'moved'
 return {'admitted', best.id, best.version, best.name, k[1], k[4] or '', k[7] or '', found.able,
-  stays, found.skipped, fullest and cjson.encode(fullest) or ''}
+  stays, found.skipped, fullest and cjson.encode(fullest) or '', best.trials[1] and 1 or 0}

@@ -1,7 +1,7 @@
 -- Books what a check of an account's credential found.
 -- Guarantees: each change of state is told once, whoever checks.
 -- KEYS[1]  accounts
--- ARGV     1 account  2 'ok', 'refused', 'failed' or 'spent'  3 state of a refused or spent one
+-- ARGV     1 account  2 'ok', 'refused', 'failed', 'silent' (no answer at all) or 'spent'  3 state of a refused or spent one
 --          4 reason  5 failures in a row that disable it  6 for how long it is spent, ms
 -- Returns  the account's state before and after
 local account, outcome, now = ARGV[1], ARGV[2], now_ms()
@@ -17,12 +17,24 @@ if outcome == 'spent' then
   set_state(account, '', ARGV[3], ARGV[4], whole(now + tonumber(ARGV[6])), now)
   return {state, ARGV[3]}
 end
-if outcome == 'failed' then
-  local failures = redis.call('HINCRBY', key, 'checks_failed', 1)
-  if failures < tonumber(ARGV[5]) or state == 'unauthorized' or state == 'expired' then
-    return {state, state}
+-- Does another account answer its checks? What hits all is no account's fault.
+local function another_answers()
+  for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+    local b = redis.call('HMGET', named('account', id), 'enabled', 'state', 'checks_failed')
+    local is_well = b[1] == '1' and b[2] ~= 'disabled' and figure(b[3]) == 0
+    if id ~= account and is_well then return true end
   end
-  if state ~= 'disabled' then set_state(account, '', 'disabled', ARGV[4], '', now) end
+  return false
+end
+
+if outcome == 'failed' or outcome == 'silent' then
+  local failures = add(key, 'checks_failed', 1)
+  local lasts = state == 'unauthorized' or state == 'expired' or state == 'disabled'
+  if failures < tonumber(ARGV[5]) or lasts then return {state, state} end
+  -- Requests that are answered say more than a check that is not.
+  local ok, failed = health_of(account, '', now)
+  if ok > failed or (outcome == 'silent' and not another_answers()) then return {state, state} end
+  set_state(account, '', 'disabled', ARGV[4], '', now)
   return {state, 'disabled'}
 end
 redis.call('HDEL', key, 'checks_failed')

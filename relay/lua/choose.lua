@@ -31,16 +31,28 @@ local function serve_everywhere(bound)
   return true
 end
 
+-- A fast request's class of models has a state beside that of its fast lane: why it keeps an
+-- account from serving, and when it is back. Adds it to `trials` if the request would be one.
+local function base_rest(id, class, is_last, trials, now)
+  local lanes = lanes_of(class)
+  if not lanes[2] then return nil end
+  local f = state_fields(lanes[1])
+  local a = redis.call('HMGET', named('account', id), f.state, f.till, f.probe, f.probe_at)
+  local why, back = rest_of(a[1], a[2], a[3], a[4], is_last, now)
+  if a[1] then table.insert(trials, lanes[1]) end
+  return why, back
+end
+
 -- Judges one account for `ask` ({lease, key, percent, bound, wanted, model,
--- class, groups, cost, is_batch, unbounded}).
+-- class, groups, cost, is_batch, unbounded, is_last}).
 -- Returns  the account, or nil with its name, why not, when it will be back (ms or nil), and how
 --          many slots it has if they are what is missing
 local function judged(id, ask, tried, now)
   local f = state_fields(ask.class)
   local a = redis.call('HMGET', named('account', id), 'name', 'enabled', 'version', 'state',
     'state_until', 'probe', 'groups', 'models', 'max_concurrency', 'token_until', 'priority',
-    'weight', 'headroom', 'headroom_until', 'turn', 'used_at', f.state, f.till, f.probe,
-    'budgets')
+    'weight', 'headroom', 'headroom_until', 'turn', 'used_at', 'probe_at', 'budgets',
+    f.state, f.till, f.probe, f.probe_at)
   if not a[1] then return nil end
   if tried[id] then return nil, a[1], 'tried' end
   if a[2] ~= '1' then return nil, a[1], 'disabled' end
@@ -50,15 +62,21 @@ local function judged(id, ask, tried, now)
     if unmatched(a[8], ask.model) then return nil, a[1], 'model' end
     if ask.is_batch and maps_any(id, ask.model) then return nil, a[1], 'mapped' end
   end
-  local why, back = rest_of(a[4], a[5], a[6], now)
-  if not why and ask.class ~= '' then why, back = rest_of(a[17], a[18], a[19], now) end
+  local trials = {}
+  local why, back = rest_of(a[4], a[5], a[6], a[17], ask.is_last, now)
+  if a[4] then trials[1] = '' end
+  if not why and ask.class ~= '' then
+    why, back = rest_of(a[19], a[20], a[21], a[22], ask.is_last, now)
+    if a[19] then table.insert(trials, ask.class) end
+    if not why then why, back = base_rest(id, ask.class, ask.is_last, trials, now) end
+  end
   if why then return nil, a[1], why, back end
   if a[10] and (tonumber(a[10]) or math.huge) <= now then return nil, a[1], 'expired' end
   local load, most = redis.call('ZCARD', named('inflight_account', id)), tonumber(a[9]) or 0
   if most > 0 and not has_shared_slot(id, ask.lease, ask.key, load, most, ask.percent) then
     return nil, a[1], 'full', nil, most
   end
-  local budgets = a[20] and a[20] ~= '' and a[20]
+  local budgets = a[18] and a[18] ~= '' and a[18]
   if budgets and ask.cost then
     if (ask.unbounded or '') ~= '' and string.find(budgets, ' strict ', 1, true) then
       return nil, a[1], 'unbounded'
@@ -68,7 +86,7 @@ local function judged(id, ask, tried, now)
   end
   return {id = id, name = a[1], budgets = budgets, version = a[3], load = load, used = tonumber(a[16]) or 0,
     priority = tonumber(a[11]) or 50, weight = weight_of(a[12], a[13], a[14], now),
-    turn = tonumber(a[15]) or 0, rested = a[4], class_rested = ask.class ~= '' and a[17]}
+    turn = tonumber(a[15]) or 0, trials = trials}
 end
 
 -- Of the accounts of one priority, the one whose turn it is.
@@ -84,38 +102,60 @@ local function by_turn(able, now_at)
   return best
 end
 
--- Returns  {best = account or nil, able = how many could serve, known = how many there are,
---          why = what keeps the rest from serving, back = when the first is back (ms or nil),
---          skipped = JSON of reason → names, or '',
---          full = accounts that only want for a slot, or nil, slots = how many those have}
-local function choose(ask, tried, now)
-  local found, able, skipped = {able = 0, known = 0, why = ''}, {}, nil
-  local ids = ask.bound ~= '' and {ask.bound} or redis.call('SMEMBERS', NAME.accounts)
+-- Notes in `found` why an account cannot serve.
+local function note_skipped(found, id, label, why, back, slots)
+  if slots then
+    found.full, found.slots = found.full or {}, (found.slots or 0) + slots
+    table.insert(found.full, id)
+  end
+  if BY_EVIDENCE[why] then found.failing = found.failing or {}; table.insert(found.failing, id) end
+  found.skipped = found.skipped or {}
+  found.skipped[why] = found.skipped[why] or {}
+  -- Decisions stay small, however many accounts there are.
+  local names = found.skipped[why]
+  if #names < 5 then table.insert(names, label) else names[6] = 'and others' end
+  -- What passes soonest is what a client should hear of.
+  if back and (not found.back or back < found.back) then found.back, found.why = back, why end
+  local tells = found.why == '' or why == 'full' or (why == 'unbounded' and found.why ~= 'full')
+  if not found.back and tells then found.why = why end
+end
+
+-- Those of `ids` that can serve, of the best priority; notes in `found` what there is to say.
+local function able_of(ids, ask, tried, found, now)
+  local able = {}
   for _, id in ipairs(ids) do
     local a, label, why, back, slots = judged(id, ask, tried, now)
-    if a or label then found.known = found.known + 1 end
+    if (a or label) and not ask.is_last then found.known = found.known + 1 end
     if a then
       found.able = found.able + 1
       if id == ask.wanted or ask.bound ~= '' then found.best = a end
       if not able[1] or a.priority < able[1].priority then able = {} end
       if not able[1] or a.priority == able[1].priority then able[#able + 1] = a end
     elseif label and why ~= 'tried' then
-      if slots then
-        found.full, found.slots = found.full or {}, (found.slots or 0) + slots
-        table.insert(found.full, id)
+      if ask.is_last then
+        if back and back < (found.back or math.huge) then found.back, found.why = back, why end
+      else
+        note_skipped(found, id, label, why, back, slots)
       end
-      skipped = skipped or {}
-      skipped[why] = skipped[why] or {}
-      -- Decisions stay small, however many accounts there are.
-      local names = skipped[why]
-      if #names < 5 then table.insert(names, label) else names[6] = 'and others' end
-      -- What passes soonest is what a client should hear of.
-      if back and (not found.back or back < found.back) then found.back, found.why = back, why end
-      local tells = found.why == '' or why == 'full' or (why == 'unbounded' and found.why ~= 'full')
-      if not found.back and tells then found.why = why end
     end
   end
-  found.skipped = skipped and cjson.encode(skipped) or ''
+  return able
+end
+
+-- Returns  {best = account or nil, able = how many could serve, known = how many there are,
+--          why = what keeps the rest from serving, back = when the first is back (ms or nil),
+--          skipped = JSON of reason → names, or '',
+--          full = accounts that only want for a slot, or nil, slots = how many those have}
+local function choose(ask, tried, now)
+  local found = {able = 0, known = 0, why = ''}
+  local ids = ask.bound ~= '' and {ask.bound} or redis.call('SMEMBERS', NAME.accounts)
+  local able = able_of(ids, ask, tried, found, now)
+  if found.able == 0 and found.failing and not found.full then
+    -- Nothing but accounts that failed of late is left: they are used, one trial at a time.
+    ask.is_last = true
+    able = able_of(found.failing, ask, tried, found, now)
+  end
+  found.skipped = found.skipped and cjson.encode(found.skipped) or ''
   if not found.best and able[1] then
     found.best = by_turn(able, tonumber(redis.call('GET', NAME.turn) or '0'))
     found.best.by_turn = true
@@ -124,7 +164,7 @@ local function choose(ask, tried, now)
 end
 
 -- Gives a lease its slot at a chosen account, which its conversation then keeps for an hour.
-local function take(lease, key_id, account, class, affinity, now)
+local function take(lease, key_id, account, affinity, now)
   local key = named('account', account.id)
   redis.call('ZADD', named('inflight_account', account.id), mark_of(key_id), lease)
   redis.call('HSET', key, 'used_at', whole(now))
@@ -133,6 +173,8 @@ local function take(lease, key_id, account, class, affinity, now)
     redis.call('SET', NAME.turn, string.format('%.17g', account.turn))
   end
   if affinity ~= '' then keep_account(affinity, account.id, now) end
-  if account.rested then redis.call('HSET', key, 'probe', lease) end
-  if account.class_rested then redis.call('HSET', key, state_fields(class).probe, lease) end
+  for _, lane in ipairs(account.trials) do
+    local f = state_fields(lane)
+    redis.call('HSET', key, f.probe, lease, f.probe_at, whole(now))
+  end
 end

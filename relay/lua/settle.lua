@@ -47,16 +47,13 @@ end
 
 free_slots(lease, key, account)
 if ARGV[15] ~= '' then keep_homes(ARGV[15], account, now_ms()) end
--- A request that was sent before its account began to rest says nothing of the present.
-local function is_well(class)
-  local f = state_fields(class)
-  local a = redis.call('HMGET', named('account', account), f.state, f.probe, f.strikes)
-  if (a[1] and a[2] == lease) or (not a[1] and a[3]) then clear_state(account, class, now_ms()) end
-end
 if ARGV[8] == '1' then
-  if l[14] == '1' then note_health(account, 'ok', now_ms()) end
-  is_well('')
-  if l[5] and l[5] ~= '' then is_well(l[5]) end
+  local now = now_ms()
+  if l[14] == '1' then
+    note_health(account, '', 'ok', now)
+    if l[5] and l[5] ~= '' then note_health(account, l[5], 'ok', now) end
+  end
+  end_trial(account, l[5] or '', lease, now)
 end
 if ARGV[10] ~= '' and redis.call('EXISTS', named('account', account)) == 1 then
   redis.call('HSET', named('account', account), 'headroom', ARGV[10], 'headroom_until', ARGV[11])

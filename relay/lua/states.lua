@@ -6,8 +6,20 @@
 local function state_fields(class)
   local tail = class ~= '' and ':' .. class or ''
   return {state = 'state' .. tail, since = 'state_since' .. tail, till = 'state_until' .. tail,
-    reason = 'state_reason' .. tail, strikes = 'strikes' .. tail, probe = 'probe' .. tail}
+    reason = 'state_reason' .. tail, strikes = 'strikes' .. tail, probe = 'probe' .. tail,
+    probe_at = 'probe_at' .. tail}
 end
+
+-- The names under which a request's class of models may have a state of its own: that of the class,
+-- and for a request in fast mode, which has limits of its own, that of its fast lane as well.
+local function lanes_of(class)
+  if class == '' then return {} end
+  local base = string.match(class, '^(.+)%-fast$')
+  return base and {base, class} or {class}
+end
+
+-- States that follow from a share of failures, and not from what the upstream stated.
+local BY_EVIDENCE = {overloaded = true, failing = true}
 
 -- States that are no passing matter: somebody is told of them.
 local IS_ERROR = {unauthorized = true, expired = true, disabled = true, exhausted = true}
@@ -27,7 +39,7 @@ local function set_state(account, class, state, reason, till, now)
   local key, f = named('account', account), state_fields(class)
   local before = redis.call('HGET', key, f.state) or 'ok'
   redis.call('HSET', key, f.state, state, f.since, whole(now), f.till, till, f.reason, reason)
-  redis.call('HDEL', key, f.probe)
+  redis.call('HDEL', key, f.probe, f.probe_at)
   note_change(account, class, before, state, reason, till, now)
 end
 
@@ -35,7 +47,7 @@ end
 local function clear_state(account, class, now)
   local key, f = named('account', account), state_fields(class)
   local before = redis.call('HGET', key, f.state) or 'ok'
-  redis.call('HDEL', key, f.state, f.since, f.till, f.reason, f.strikes, f.probe)
+  redis.call('HDEL', key, f.state, f.since, f.till, f.reason, f.strikes, f.probe, f.probe_at)
   note_change(account, class, before, 'ok', '', '', now)
 end
 
@@ -43,11 +55,32 @@ end
 -- stored, and counts as over.
 local LONGEST_MS = 366 * 86400000
 
+-- While a trial runs, another one may begin after so long: an answer can take minutes.
+local TRIAL_MS = 1000
+-- How soon those that wait for a trial's outcome should ask again.
+local TRIAL_NEWS_MS = 200
+
 -- Why an account cannot serve by a state just now, and when it can (ms; nil when nobody knows).
-local function rest_of(state, till, probe, now)
+-- `is_last`  no other account can serve: then a state by evidence lets a trial through at any time
+local function rest_of(state, till, probe, probe_at, is_last, now)
   if not state then return nil end
   local back = tonumber(till)
-  if not back or (back > now and back < now + LONGEST_MS) then return state, back end
-  if probe and redis.call('ZSCORE', NAME.leases, probe) then return state, now + 1000 end
+  local is_over = back and (back <= now or back >= now + LONGEST_MS)
+  if not is_over and not (is_last and BY_EVIDENCE[state]) then return state, back end
+  local is_running = probe and redis.call('ZSCORE', NAME.leases, probe)
+  if is_running and math.abs(now - figure(probe_at)) < TRIAL_MS then
+    return state, now + TRIAL_NEWS_MS
+  end
   return nil
+end
+
+-- Ends the states for which a lease was the trial, as it has gone well.
+local function end_trial(account, class, lease, now)
+  local lanes = lanes_of(class)
+  table.insert(lanes, '')
+  for _, lane in ipairs(lanes) do
+    if redis.call('HGET', named('account', account), state_fields(lane).probe) == lease then
+      clear_state(account, lane, now)
+    end
+  end
 end

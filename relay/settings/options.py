@@ -65,7 +65,8 @@ class Settings:
     silence_timeout_s: float = 300.0
     ping_interval_s: float = 15.0
     max_retries: int = 3
-    retry_delay_s: float = 1.0
+    retry_delay_s: float = 0.25
+    retry_timeout_s: float = 5.0
     check_interval_s: float = 300.0
     # Left out of the repr: it may hold a password.
     proxy: str | None = field(default=None, repr=False)
@@ -430,6 +431,8 @@ OPTIONS = (
     Option("max_retries", "claude.maxRetries", "", _whole(0, 20),
            "times that the last account is asked again"),
     Option("retry_delay_s", "claude.retryDelay", "", _ms(1), "ms before it is asked again"),
+    Option("retry_timeout_s", "claude.retryTimeout", "", _ms(0),
+           "ms that a request waits in all before it is tried again"),
     Option("check_interval_s", "claude.checkInterval", "", _ms(1000),
            "ms between checks of accounts"),
     Option("proxy", "claude.proxy", "", _proxy_url, "outbound proxy of accounts that name none",

@@ -77,7 +77,8 @@ class LeaseTable:
         args += [limits.key_percent, estimate.most_global_micros, "\n".join(named)]
         reply = await self._db.run("admit", [NAMES["leases"]], args)
         if reply[0] == b"refused":
-            return Refused(*(part.decode() for part in reply[1:]))
+            code, detail, back_s = (part.decode() for part in reply[1:4])
+            return Refused(code, detail, back_s, reply[4])
         if reply[0] == b"wait":
             return Waiting(reply[1].decode(), reply[2])
         _, account, version, account_name, key_name, models, shows, able, stays = reply[:9]
@@ -92,6 +93,7 @@ class LeaseTable:
             affinity=stays.decode(),
             skipped=_skipped(reply[9]),
             budget=json.loads(reply[10]) if reply[10] else None,
+            is_trial=reply[11] == 1,
         )
 
     async def wait(
@@ -114,7 +116,7 @@ class LeaseTable:
         rest: Rest,
         tried: Sequence[str],
         *,
-        may_repeat: bool = False,
+        most_pause_ms: int | None = None,
         lost_micros: int = 0,
         lost: bytes = b"",
         limits: RelayLimits = NO_LIMITS,
@@ -125,20 +127,28 @@ class LeaseTable:
         See lua/move_on.lua.
 
         Args:
+            most_pause_ms: it may wait for so long before it asks the same account again; None
+                when it may not ask it again.
             lost_micros: what the failed attempt is booked with.
             lost: that attempt as JSON, kept in case that the process dies.
             waited: '', or 'waits' when it has stood in line, or 'last' when it may not any more.
         """
         args: list[Arg] = [lease, rest.state, rest.model_class, rest.reason, rest.rest_ms]
-        args += [rest.longest_ms, rest.least, int(may_repeat), lost_micros, lost]
+        args += [rest.least, "" if most_pause_ms is None else most_pause_ms, lost_micros, lost]
         args += [int(rest.may_be_shared), limits.most_waiting, waited, limits.key_percent, *tried]
         reply = await self._db.run("move_on", [NAMES["leases"]], args)
         if reply[0] == b"wait":
             return Waiting("accounts", limits.wait_ms)
+        if reply[0] == b"again":
+            return Again(int(reply[1]))
         if reply[0] != b"moved":
-            return Again() if reply[0] == b"again" else None
+            return None
         account, version, account_name = (part.decode() for part in reply[1:4])
-        return Moved(account, version, account_name, _skipped(reply[4]))
+        return Moved(account, version, account_name, _skipped(reply[4]), reply[5] == 1)
+
+    async def served(self, lease: str) -> None:
+        """A trial of an account is being answered well: end its cooldown; see lua/served.lua."""
+        await self._db.run("served", [NAMES["leases"]], [lease])
 
     async def settle(self, booking: Booking) -> int:
         """Book a lease once; see lua/settle.lua. Safe to repeat."""

@@ -58,6 +58,7 @@ class Admitted:
         affinity: whether a conversation is new, kept its account or had to move.
         budget: the key's fullest one: period, mode, limit and used (micro-dollars), till (ms).
         skipped: names of the accounts that could not serve, by reason.
+        is_trial: the account's cooldown is over, and this request shows whether it is well.
     """
 
     account_id: str
@@ -70,6 +71,7 @@ class Admitted:
     affinity: str = ""
     skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
     budget: Mapping[str, Any] | None = None
+    is_trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +138,14 @@ class Moved:
     account_version: str
     account_name: str
     skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    is_trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """There is no other account: a lease may ask the same one again."""
+    """There is no other account: a lease may ask the same one again, after `pause_ms` at least."""
+
+    pause_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,7 @@ class Rest:
     Args:
         state: the account's state while it rests; empty when it does not.
         model_class: only this class of models rests; empty for the whole account.
-        rest_ms: doubled with each failure in a row up to `longest_ms`.
+        rest_ms: for how long.
         least: of so many of its requests at least half must have failed in the last five minutes
             before it rests, and another account must be there to serve; 1: it rests at once.
         may_be_shared: the failure may lie on a way that all accounts share, so another account
@@ -161,7 +166,6 @@ class Rest:
     model_class: str = ""
     reason: str = ""
     rest_ms: int = 0
-    longest_ms: int = 0
     least: int = 1
     may_be_shared: bool = False
 
@@ -175,11 +179,13 @@ class Refused:
             keeps the accounts from serving: a state, full, model, group or disabled.
         detail: what belongs to the code, or empty.
         back_s: seconds until the first account is back; empty when nobody knows.
+        back_ms: the same, not rounded up; 0 when nobody knows.
     """
 
     code: str
     detail: str
     back_s: str = ""
+    back_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

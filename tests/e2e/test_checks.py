@@ -114,6 +114,33 @@ async def test_five_failed_checks_in_a_row_disable_and_one_good_one_enables(rela
     assert await alerts(relay) == [("ok", "disabled"), ("disabled", "ok")]
 
 
+SILENCE = Fault(reset_at=0)
+
+
+async def test_checks_without_an_answer_disable_no_only_account(relay: Running):
+    relay.sim.by_key[UPSTREAM_KEY] = SILENCE
+    assert [(await check(relay)).state for _ in range(12)] == ["ok"] * 12
+
+
+async def test_checks_without_an_answer_disable_none_when_all_get_none(relay: Running):
+    other = await relay.ctx.accounts.add("other", secret=OTHER_KEYS[0], base_url=relay.sim.base_url)
+    relay.sim.by_key[UPSTREAM_KEY] = relay.sim.by_key[OTHER_KEYS[0]] = SILENCE
+    for _ in range(12):
+        await relay.ctx.store._db.call("DEL", name("lock", f"check:{other.id}"))
+        assert (await check(relay)).state == "ok"
+    del relay.sim.by_key[OTHER_KEYS[0]]
+    await relay.ctx.store._db.call("DEL", name("lock", f"check:{other.id}"))
+    assert (await check(relay)).state == "disabled"
+
+
+async def test_failed_checks_disable_no_account_whose_requests_are_answered(relay: Running):
+    for _ in range(2):
+        assert await ask(relay) == 200
+    await relay.settled()
+    relay.sim.by_key[UPSTREAM_KEY] = Fault(status=500)
+    assert [(await check(relay)).state for _ in range(6)] == ["ok"] * 6
+
+
 async def test_a_good_check_between_starts_the_count_again(relay: Running):
     for _ in range(2):
         relay.sim.by_key[UPSTREAM_KEY] = Fault(reset_at=0)
@@ -218,9 +245,9 @@ async def test_a_models_name_that_is_a_text_is_repeated_to_no_account(relay: Run
 
 
 async def test_a_spend_cap_takes_the_place_of_what_passes_by_itself(relay: Running):
-    relay.sim.script.append(Fault(status=529))
+    relay.sim.script.append(Fault(status=429, headers={"retry-after": "60"}))
     await ask(relay)
-    account = await becomes(relay, "overloaded")
+    account = await becomes(relay, "cooling")
     relay.sim.by_key[UPSTREAM_KEY] = Fault(
         status=400, error_type="invalid_request_error", message=WORDS
     )

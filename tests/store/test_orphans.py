@@ -36,7 +36,7 @@ async def lose(process: Leases, lease: Lease, tokens: Tokens | None, chars: int 
     lease.was_sent, lease.error = True, "upstream_cut"
     if tokens is not None:
         lease.meter = FakeMeter(tokens, chars, is_complete=False)
-    return await process.move_on(lease, MOVES, may_repeat=False)
+    return await process.move_on(lease, MOVES, None)
 
 
 async def die(office: Office) -> None:

@@ -169,7 +169,7 @@ async def test_the_bound_holds_for_every_kind_of_budget(ready: Store, who: str):
 async def test_the_share_of_an_account_that_failed_is_held_beside_the_next(ready: Store):
     """Also where the same account is asked again."""
     await admit(ready, "a", Estimate(most_micros=4000))
-    answer = await ready.leases.move_on("a", Rest(), ["acc_1"], may_repeat=True, lost_micros=500)
+    answer = await ready.leases.move_on("a", Rest(), ["acc_1"], most_pause_ms=0, lost_micros=500)
     assert isinstance(answer, Again)
     assert (await scope(ready))["held_most"] == 4500
     await settle(ready, "a", cost=4500)

@@ -35,8 +35,9 @@ def in_two_hours() -> str:
     ("status", "headers", "state", "rest_s"),
     [
         (429, [(b"retry-after", b"30")], "cooling", 30),
-        (429, [(b"retry-after", b"nonsense")], "cooling", 60),
-        (429, [], "cooling", 60),
+        (429, [(b"retry-after", b"nonsense")], "overloaded", 10),
+        (429, [(b"retry-after", b"0")], "overloaded", 10),
+        (429, [], "overloaded", 10),
         (429, [(b"retry-after", b"9999999")], "cooling", 24 * 3600),
         (402, [], "exhausted", 3600),
         (529, [], "overloaded", 10),
@@ -53,6 +54,98 @@ def test_a_status_that_moves_on_and_how_long_its_account_rests(
     verdict = balancer.of_reply(status, headers, b"{}")
     assert verdict.moves_on
     assert (verdict.state, verdict.rest_s) == (state, rest_s)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(429, []), (500, []), (502, []), (503, []), (504, []), (529, []),
+     (529, [(b"retry-after", b"2")]), (503, [(b"retry-after", b"2")])],
+)  # fmt: skip
+def test_what_states_no_cooldown_concerns_the_request_until_a_share_of_several_fails(
+    status: int, headers: list[tuple[bytes, bytes]]
+):
+    verdict = balancer.of_reply(status, headers, b"{}", "claude-opus-5")
+    assert verdict.repeats
+    assert verdict.least >= 5
+    assert verdict.pause_s == (2 if headers else 0)
+    assert verdict.model_class == ("opus" if status in (429, 529) else "")
+
+
+def dated(seconds: float, layout: str) -> bytes:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime(layout).encode()
+
+
+DATES = [
+    "%a, %d %b %Y %H:%M:%S GMT",
+    "%A, %d-%b-%y %H:%M:%S GMT",
+    "%a, %d %b %Y %H:%M:%S +0000",
+]
+
+
+@pytest.mark.parametrize("layout", DATES)
+def test_a_retry_after_may_be_a_date(layout: str):
+    headers = [(b"retry-after", dated(90, layout))]
+    verdict = balancer.of_reply(429, headers, b"{}")
+    assert verdict.state == "cooling"
+    assert verdict.rest_s == pytest.approx(90, abs=5)
+    past = balancer.of_reply(429, [(b"retry-after", dated(-90, layout))], b"{}")
+    assert past.state == "overloaded"
+
+
+FAST_LEFT = (b"anthropic-fast-output-tokens-remaining", b"0")
+SOON = (b"retry-after", b"7")
+
+
+@pytest.mark.parametrize("model", ["claude-opus-5-5", "us.anthropic.claude-opus-5-5-v1:0"])
+@pytest.mark.parametrize("headers", [[FAST_LEFT, SOON], [FAST_LEFT]], ids=["stated", "unstated"])
+def test_fast_modes_own_limit_is_about_the_fast_lane_alone(
+    model: str, headers: list[tuple[bytes, bytes]]
+):
+    body = body_of("rate_limit_error", "Rate limited.")
+    assert balancer.of_reply(429, headers, body, model, is_fast=True).model_class == "opus-fast"
+    # A request that is not fast cannot be meant, nor can one that has met another limit as well.
+    assert "fast" not in balancer.of_reply(429, headers, body, model).model_class
+    both = [*headers, (b"anthropic-ratelimit-requests-remaining", b"0")]
+    assert "fast" not in balancer.of_reply(429, both, body, model, is_fast=True).model_class
+
+
+def test_fast_mode_of_a_model_without_a_class_has_a_lane_too():
+    verdict = balancer.of_reply(429, [FAST_LEFT, SOON], b"{}", "own-model", is_fast=True)
+    assert (verdict.state, verdict.model_class) == ("cooling", "fast")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Extra usage is required for long context requests.",
+        "Extra usage is required for long context requests. Enable it in your settings.",
+        "Extra usage is required for 1M context · enable it",
+    ],
+)
+@pytest.mark.parametrize("headers", [[], [SOON]], ids=["unstated", "stated"])
+def test_a_429_of_what_a_request_asks_for_says_nothing_of_its_account(
+    message: str, headers: list[tuple[bytes, bytes]]
+):
+    verdict = balancer.of_reply(429, headers, body_of("rate_limit_error", message), "claude-opus-5")
+    assert (verdict.moves_on, verdict.state, verdict.repeats) == (True, "", False)
+
+
+@pytest.mark.parametrize(
+    ("error_type", "message"),
+    [
+        ("rate_limit_error", "tools: Extra usage is required for long context requests"),
+        ("overloaded_error", "Extra usage is required for long context requests"),
+    ],
+)
+def test_words_elsewhere_make_a_limit_no_requests_own(error_type: str, message: str):
+    verdict = balancer.of_reply(429, [SOON], body_of(error_type, message), "claude-opus-5")
+    assert (verdict.state, verdict.rest_s) == ("cooling", 7)
+
+
+def test_a_529_of_one_feature_is_no_evidence():
+    body = body_of("overloaded_error", "No.", error_code="compaction_unavailable")
+    verdict = balancer.of_reply(529, [], body)
+    assert (verdict.moves_on, verdict.repeats, verdict.state) == (True, True, "")
 
 
 @pytest.mark.parametrize("status", [400, 405, 413, 422])
@@ -155,7 +248,7 @@ def test_a_limit_is_narrowed_to_the_class_of_the_requests_own_model_at_most(
     model: str, message: str, limited: str
 ):
     body = body_of("rate_limit_error", message)
-    assert balancer.of_reply(429, [], body, model).model_class == limited
+    assert balancer.of_reply(429, [SOON], body, model).model_class == limited
 
 
 @pytest.mark.parametrize(
@@ -198,8 +291,8 @@ EVIDENCE = [
     ("no connection", UpstreamTimeoutError("connect", "x", never_left=True), True, True, 5),
     ("no answer", UpstreamTimeoutError("headers", "x"), True, False, 5),
     ("silence", UpstreamTimeoutError("body", "x"), True, False, 5),
-    ("refused", UpstreamError("connect", "x", never_left=True), True, True, 3),
-    ("broken off", UpstreamError("headers", "x"), True, False, 3),
+    ("refused", UpstreamError("connect", "x", never_left=True), True, True, 5),
+    ("broken off", UpstreamError("headers", "x"), True, False, 5),
 ]  # fmt: skip
 
 

@@ -49,6 +49,7 @@ ROWS = (
     {"store", "redis_child"},
     {
         "passwords",
+        "patience",
         "redis_link",
         "body",
         "call",

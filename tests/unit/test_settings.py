@@ -129,6 +129,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         pingInterval = 7000
         maxRetries = 1
         retryDelay = 250
+        retryTimeout = 1500
         checkInterval = 60000
         proxy = "socks5://u:p@proxy.example:1080"
         identityTokenFolders = ["/var/run/secrets"]
@@ -224,6 +225,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "ping_interval_s": 7.0,
         "max_retries": 1,
         "retry_delay_s": 0.25,
+        "retry_timeout_s": 1.5,
         "check_interval_s": 60.0,
         "proxy": "socks5://u:p@proxy.example:1080",
         "inner_networks": ("10.0.0.0/8",),
