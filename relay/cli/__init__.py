@@ -5,6 +5,10 @@ are told there. A secret is never taken
 from the arguments, and shown only when it is made. Imports are lazy, so that --help is quick.
 """
 
+import io
+import sys
+from typing import Any
+
 import click
 
 import relay
@@ -29,7 +33,19 @@ from relay.cli.users import user
 from relay.cli.webhooks import webhook
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Main(click.Group):
+    """All commands; what a terminal cannot show never stops one of them."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command, help and errors included."""
+        for stream in (sys.stdout, sys.stderr):
+            # What stands in for a terminal may be no text file of Python's own.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        return super().main(*args, **kwargs)
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(relay.__version__, prog_name="relay", message="%(prog)s %(version)s")
 def main() -> None:
     """Stand between your Claude clients and your Claude API accounts."""

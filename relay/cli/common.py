@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pwd
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import wraps
@@ -139,7 +140,13 @@ def person() -> str:
 
 
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        # A program reads escapes as well, and a replacement would be another value.
+        text = json.dumps(value, indent=2, default=_plain)
+    click.echo(text)
 
 
 def _plain(value: object) -> object:

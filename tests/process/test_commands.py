@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from .conftest import ROOT, Home, line_with
+from .conftest import DEADLINE_S, ROOT, Home, line_with
 
 pytestmark = pytest.mark.slow
 
@@ -175,3 +175,15 @@ def test_changes_on_the_command_line_are_kept_under_their_persons_name(home: Hom
     assert (edit["before"], edit["after"]) == ({"dailyLimit": 0}, {"dailyLimit": 5})
     assert "2 entries, none altered" in home.relay("audit", "--verify").stdout
     assert "key.edit" in home.relay("audit", "--count", "1").stdout
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "euc-kr"])
+def test_a_name_that_the_terminal_cannot_show_is_listed_all_the_same(home: Home, encoding: str):
+    home.relay("key", "create", "--name", "zoë 🙂")
+    home.env["PYTHONIOENCODING"] = encoding
+    listed = subprocess.run(
+        [sys.executable, "relay.py", "key", "list"],
+        cwd=ROOT, env=home.env, capture_output=True, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert listed.returncode == 0, listed.stderr
+    assert b"zo? ?" in listed.stdout
