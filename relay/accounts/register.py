@@ -16,6 +16,7 @@ from relay.accounts.kinds import KIND_NAMES, Federation, Kept, Kind
 from relay.accounts.reach import Reach
 from relay.accounts.values import Account, AccountProblem, Credential
 from relay.audit import Audit
+from relay.settings import api_base
 from relay.store import NameTaken, Store
 from relay.upstream import Reply, Upstreams, parse_proxy_url
 from relay.vault import Vault, new_id
@@ -119,7 +120,7 @@ class Accounts:
         """What an account keeps of its credential, decrypted."""
         secret, token, proxy = (self._open(account_id, fields, name) for name in _SECRETS)
         return Kept(
-            base_url=fields["base_url"],
+            base_url=api_base(fields["base_url"]),
             auth=fields["auth"],
             secret=secret,
             token=token,

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from relay import limits, rules, versions
+from relay.settings import api_base
 
 AUTH_HEADERS = ("x-api-key", "bearer")
 GEOS = ("us", "global")
@@ -121,7 +122,7 @@ class Credential:
 
 
 def base_url(value: object) -> str:
-    """The address of an API, without a final slash."""
+    """The base address of an API, also of an address that leads to one of its paths."""
     text = str(value)
     try:
         parts = urlsplit(text)
@@ -133,7 +134,7 @@ def base_url(value: object) -> str:
         raise ValueError(f"{text!r} is not a base URL such as https://api.anthropic.com.")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("A base URL has no user, query or fragment.")
-    return text.rstrip("/")
+    return api_base(text)
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -257,7 +258,7 @@ def account(account_id: str, fields: Mapping[str, str], proxy: str) -> Account:
         id=account_id,
         name=fields["name"],
         kind=kind,
-        base_url=fields["base_url"],
+        base_url=api_base(fields["base_url"]),
         auth=fields["auth"],
         enabled=enabled,
         state=state,

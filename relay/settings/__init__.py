@@ -24,6 +24,7 @@ from relay.settings.options import (
     Option,
     Settings,
     SettingsError,
+    api_base,
     is_anthropics,
 )
 from relay.settings.secret import Secret
@@ -42,8 +43,8 @@ from relay.settings.withheld import withhold
 
 __all__ = [
     "EVENTS", "LEAST_PASSWORD", "OPTIONS", "USUAL_MARKS", "Option", "Secret", "Settings",
-    "SettingsError", "ShownSetting", "Webhook", "is_anthropics", "load", "load_or_salvage", "shown",
-    "withhold",
+    "SettingsError", "ShownSetting", "Webhook", "api_base", "is_anthropics", "load",
+    "load_or_salvage", "shown", "withhold",
 ]  # fmt: skip
 
 # What must be there before anything is encrypted or hashed.

@@ -207,12 +207,23 @@ def _origins(value: object) -> tuple[str, ...]:
 
 def _api_url(value: object) -> str:
     if re.fullmatch(r"https?://[^/\s?#@]+(/[^\s?#]*)?", str(value)):
-        return str(value).rstrip("/")
+        return api_base(str(value))
     raise ValueError("an http or https address without user name, query or fragment")
 
 
 # The provider's terms allow no service to pass on logins made there.
 _ANTHROPIC_DOMAINS = ("anthropic.com", "claude.ai", "claude.com")
+
+
+# A path of the API itself, which people copy along with its base address.
+_API_PATH = re.compile(
+    r"(?<=[^/:])(?:/+v1(?:/+messages(?:/+(?:count_tokens|batches))?|/+models|/+files)?)*/*\Z"
+)
+
+
+def api_base(url: str) -> str:
+    """The base address of an API, without the API's own paths and without a slash at its end."""
+    return _API_PATH.sub("", url, count=1)
 
 
 def is_anthropics(url: str) -> bool:
