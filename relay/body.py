@@ -14,6 +14,10 @@ import msgspec
 from relay import errors
 
 NOT_JSON = "The request's body is not a JSON object in UTF-8."
+HALF_PAIR = (
+    "The request's body holds half a surrogate pair: a character such as an emoji was cut in two."
+    " Leave that text out or send the whole character."
+)
 MOST_FIELDS = 256
 LONGEST_NAME = 256
 # A body over this size is read in a thread, so that it holds up nobody else.
@@ -25,6 +29,13 @@ _SLICE_BYTES = 256 * 1024
 # The name is one that was decoded already, so it is not long.
 _NAME = re.compile(rb'[ \t\n\r]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\n\r]*:[ \t\n\r]*')
 _COMMA = re.compile(rb"[ \t\n\r]*,")
+# All that is no half of a pair: other bytes, other escapes, and whole pairs of escapes.
+_WHOLE = (
+    rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])"
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
+_WHOLES = re.compile(_WHOLE + rb"*+")
+_WHOLES_OR_HALF = re.compile(rb"(" + _WHOLE + rb"++)|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 class _Name(str):
@@ -63,7 +74,7 @@ def fields_of(body: bytes | memoryview) -> dict[str, msgspec.Raw]:
     try:
         fields: Any = msgspec.json.decode(body, type=dict[_Name, msgspec.Raw], dec_hook=_Names())
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        raise errors.BadRequest(NOT_JSON) from None
+        raise errors.BadRequest(why_not_json(bytes(body))) from None
     found: dict[str, msgspec.Raw] = fields
     return found
 
@@ -82,7 +93,30 @@ def check_utf8(body: bytes | memoryview) -> None:
             decoder.decode(view[start : start + _SLICE_BYTES])
         decoder.decode(b"", True)
     except UnicodeDecodeError:
-        raise errors.BadRequest(NOT_JSON) from None
+        raise errors.BadRequest(why_not_json(bytes(body))) from None
+
+
+def why_not_json(body: bytes) -> str:
+    """What is wrong with a body that could not be read."""
+    return HALF_PAIR if joined(body) is not None else NOT_JSON
+
+
+def joined(body: bytes) -> bytes | None:
+    """A body whose halves of surrogate pairs are U+FFFD; None where it holds none.
+
+    Halves come as escapes, which JSON allows, or as three bytes each, which UTF-8 does not; two of
+    these that belong together become their character.
+    """
+    done = body
+    if b"\xed" in body:
+        try:
+            text = body.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            return None
+        done = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    if (b"\\ud" in done or b"\\uD" in done) and _WHOLES.fullmatch(done) is None:
+        done = _WHOLES_OR_HALF.sub(lambda found: found[1] or b"\\ufffd", done)
+    return None if done == body else done
 
 
 def check_values(body: bytes) -> None:

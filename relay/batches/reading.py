@@ -7,7 +7,7 @@ from typing import BinaryIO
 import msgspec
 
 from relay import errors
-from relay.body import LONGEST_NAME, MOST_FIELDS, NOT_JSON, check_utf8
+from relay.body import LONGEST_NAME, MOST_FIELDS, NOT_JSON, check_utf8, why_not_json
 
 _BLOCK = 64 * 1024
 MOST_REQUEST_BYTES = 32 * 1024 * 1024
@@ -78,7 +78,7 @@ def _check(text: bytes) -> None:
         check_utf8(text)
         msgspec.json.decode(text, type=msgspec.Raw)
     except (msgspec.MsgspecError, RecursionError):
-        raise errors.BadRequest(NOT_JSON) from None
+        raise errors.BadRequest(why_not_json(text)) from None
 
 
 class _Reader:

@@ -132,7 +132,8 @@ CASES: list[tuple[str, Json, Json]] = [
                       {"role": "user", "content": "why"}]},
         {"messages": [*HELLO, assistant(text("No.")), user(text("why"))]},
     ),
-    ("the beginning of the answer", {"messages": [*ASKED, {"role": "assistant", "content": "{"}]},
+    ("the beginning of the answer", {"model": OLDER, "messages": [
+        *ASKED, {"role": "assistant", "content": "{"}]},
      {"messages": [*HELLO, assistant(text("{"))]}),
     ("an image", {"messages": [asking("see", picture())]},
      {"messages": [user(text("see"), IMAGE)]}),
@@ -288,7 +289,6 @@ CASES: list[tuple[str, Json, Json]] = [
 REFUSED: list[tuple[str, Json, str]] = [
     ("no messages", {"messages": None}, "messages"),
     ("nothing said", {"messages": []}, "messages"),
-    ("only a system prompt", {"messages": [{"role": "system", "content": "a"}]}, "messages"),
     ("a message that is no object", {"messages": ["hello"]}, "messages[0]"),
     ("a role unknown", {"messages": [{"role": "critic", "content": "a"}]}, "messages[0].role"),
     ("no role", {"messages": [{"content": "a"}]}, "messages[0].role"),
@@ -335,13 +335,8 @@ REFUSED: list[tuple[str, Json, str]] = [
     ("a tool that is not there", {"tools": [TIME], "tool_choice": {
         "type": "function", "function": {"name": "weather"}}}, "tool_choice"),
     ("a choice unknown", {"tools": [TIME], "tool_choice": "maybe"}, "tool_choice"),
-    ("a call without result", {"messages": ROUND[:2], "tools": [WEATHER]}, "messages"),
-    ("a result without call", {"messages": [*ASKED, output()]}, "messages"),
     ("a result of no call in particular", {"messages": [*ASKED, {"role": "tool", "content": "a"}]},
      "messages[1].tool_call_id"),
-    ("arguments that are no JSON", {"messages": [
-        *ASKED, calling("weather", arguments="{"), output()]},
-     "messages[1].tool_calls[0].function.arguments"),
     ("no tokens", {"max_completion_tokens": 0}, "max_completion_tokens"),
     ("less than no tokens", {"max_tokens": -1}, "max_tokens"),
     ("a temperature too high", {"temperature": 2.1}, "temperature"),

@@ -69,6 +69,42 @@ def test_what_is_no_json_object_in_utf8_is_refused(data: bytes):
         body.fields_of(data)
 
 
+HALVES = [
+    (rb'{"a":"x\ud83d"}', rb'{"a":"x\ufffd"}'),
+    (rb'{"a":"\uDE00x"}', rb'{"a":"\ufffdx"}'),
+    (rb'{"\ud83d":1}', rb'{"\ufffd":1}'),
+    (rb'{"a":["\ud83d\ud83d\ude00"]}', rb'{"a":["\ufffd\ud83d\ude00"]}'),
+    (rb'{"a":"\ude00\ud83d"}', rb'{"a":"\ufffd\ufffd"}'),
+    (rb'{"a":"\\\ud83d"}', rb'{"a":"\\\ufffd"}'),
+    (b'{"a":"\xed\xa0\xbd"}', '{"a":"\ufffd"}'.encode()),
+    (b'{"a":"\xed\xa0\xbd\xed\xb8\x80"}', '{"a":"\U0001f600"}'.encode()),
+]
+
+
+@pytest.mark.parametrize(("data", "whole"), HALVES)
+def test_half_a_surrogate_pair_is_named(data: bytes, whole: bytes):
+    with pytest.raises(errors.BadRequest, match="half a surrogate pair"):
+        body.fields_of(data)
+    assert body.joined(data) == whole
+    assert body.fields_of(whole)
+
+
+@pytest.mark.parametrize("data", [
+    rb'{"a":"\ud83d\ude00"}', rb'{"a":"\\ud83d"}', rb'{"a":"\n\u00e9"}', '{"a":"한"}'.encode(),
+    b'{"a":"\xff\xed\xa0\xbd"}',
+])  # fmt: skip
+def test_what_holds_no_half_stays_as_it_is(data: bytes):
+    assert body.joined(data) is None
+
+
+@given(st.text(max_size=20), st.integers(0xD800, 0xDFFF), st.text(max_size=20))
+def test_any_half_becomes_a_question_mark(before: str, half: int, after: str):
+    data = json.dumps({"a": before + chr(half) + after}).encode()
+    whole = body.joined(data)
+    assert whole is not None
+    assert json.loads(whole) == {"a": f"{before}\ufffd{after}"}
+
+
 def test_a_letter_across_two_pieces_is_still_one():
     data = b'{"a":"' + b"x" * (256 * 1024 - 7) + "한".encode() * 10 + b'"}'
     assert len(body.fields_of(data)) == 1

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from relay.dialects.openai.conversation import Conversation, match_calls
+from relay.dialects.openai.conversation import Conversation
 from relay.dialects.openai.fields import Json, below, given, needed, objects, refusal
 
 
@@ -15,6 +15,8 @@ class Chat(Conversation):
 
     def add(self, items: list[tuple[str, Json]]) -> None:
         """Add all messages; raises errors.BadRequest with the place of what is wrong."""
+        if not items:
+            raise refusal("messages", "must hold at least one message.")
         for place, item in items:
             role = needed(item, "role", str, place)
             if role == "assistant":
@@ -28,9 +30,7 @@ class Chat(Conversation):
             else:
                 content = _as_items(item.get("content"), below(place, "content"))
                 self.message({"role": role, "content": content}, place)
-        if not self.messages:
-            raise refusal("messages", "must hold at least one message of the user.")
-        match_calls(self.messages, "messages")
+        self.end()
 
     def _assistant(self, item: Json, place: str) -> None:
         if item.get("audio") is not None:
@@ -41,9 +41,8 @@ class Chat(Conversation):
         if content is None:
             # A refusal or calls may stand in place of words.
             content = given(item, "refusal", str, place)
-        if content is not None or not (calls or old):
-            where = below(place, "content")
-            self.message({"role": "assistant", "content": _as_items(content, where)}, place)
+        where = below(place, "content")
+        self.message({"role": "assistant", "content": _as_items(content, where)}, place)
         for where, one in objects(calls, below(place, "tool_calls")):
             if (kind := given(one, "type", str, where)) not in (None, "function"):
                 raise refusal(below(where, "type"), f"{kind} calls have no counterpart here.")

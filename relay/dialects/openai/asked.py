@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from relay import errors
-from relay.body import NOT_JSON, check_utf8, check_values
+from relay.body import HALF_PAIR, NOT_JSON, check_utf8, check_values, joined, why_not_json
 from relay.dialects import models
 from relay.dialects.openai.fields import Json, given, needed, refusal
 from relay.dialects.openai.tools import Toolbox
@@ -53,13 +53,27 @@ class Translated:
 
 
 def parse(body: bytes) -> Json:
-    """A request's fields out of its bytes; raises errors.BadRequest."""
+    """A request's fields out of its bytes; raises errors.BadRequest.
+
+    Half a surrogate pair, which clients make that cut texts, becomes U+FFFD: it would be in every
+    later request of the conversation too.
+    """
+    try:
+        return _parsed(body)
+    except errors.BadRequest as error:
+        whole = joined(body) if error.message == HALF_PAIR else None
+        if whole is None:
+            raise
+        return _parsed(whole)
+
+
+def _parsed(body: bytes) -> Json:
     check_utf8(body)
     check_values(body)
     try:
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        raise errors.BadRequest(NOT_JSON) from None
+        raise errors.BadRequest(why_not_json(body)) from None
     if not isinstance(fields, dict):
         raise errors.BadRequest(NOT_JSON)
     return fields

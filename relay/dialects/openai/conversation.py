@@ -5,16 +5,14 @@ refuse their own thinking after anything before it has changed. So nothing is mo
 another turn could move back, and an instruction in the middle stays in its place.
 """
 
-import re
-
-import msgspec
-
-from relay.dialects.openai import parts
+from relay.dialects.openai import calls, parts
 from relay.dialects.openai.fields import Json, below, choice, given, needed, refusal
 from relay.dialects.openai.tools import claude_name
 
 _ROLES = ("user", "assistant", "system", "developer")
-_UNFIT = re.compile(r"[^A-Za-z0-9_-]")
+# Claude wants every turn to say something, and the user to begin.
+_BEGIN = "Begin."
+_NOTHING = "(nothing)"
 
 
 class Conversation:
@@ -23,15 +21,46 @@ class Conversation:
     def __init__(self) -> None:
         self.system: list[Json] = []
         self.messages: list[Json] = []
+        # Whether the user's turn that is being collected has only blank messages so far.
+        self._is_blank = False
+        # How many blocks of a turn of the user's the assistant had before it spoke again.
+        self._heard: dict[int, int] = {}
 
     def put(self, role: str, blocks: list[Json]) -> None:
-        """Add blocks to the last turn where it is the same speaker's, else as a new one."""
+        """Add blocks to the last turn where it is the same speaker's, else as a new one.
+
+        A message without blocks said nothing: the user's keeps its place where it is the whole
+        turn, the assistant's is left out.
+        """
+        if role == "assistant":
+            self._end_turn()
+        last = self.messages[-1]["role"] if self.messages else None
         if not blocks:
-            return
-        if self.messages and self.messages[-1]["role"] == role:
+            self._is_blank |= role == "user" and last != "user"
+        elif last == role:
             self.messages[-1]["content"] += blocks
         else:
             self.messages.append({"role": role, "content": blocks})
+        if blocks:
+            self._is_blank = False
+
+    def _end_turn(self) -> None:
+        """The user's turn has ended: one in which nothing was said says so.
+
+        Where there is none, the assistant begins, or the system prompt alone says what to do.
+        """
+        if self._is_blank or not self.messages:
+            text = _NOTHING if self._is_blank else _BEGIN
+            self.messages.append({"role": "user", "content": [{"type": "text", "text": text}]})
+            self._is_blank = False
+        last = len(self.messages) - 1
+        # An answer that was empty ends a turn too, though what follows is joined to it.
+        self._heard.setdefault(last, len(self.messages[last]["content"]))
+
+    def end(self) -> None:
+        """Make of all that was said what Claude takes; nothing is put afterwards."""
+        self._end_turn()
+        calls.settle(self.messages, self._heard)
 
     def message(self, item: Json, place: str) -> None:
         """Add a message, by its role."""
@@ -40,11 +69,16 @@ class Conversation:
             raise refusal(below(place, "role"), "this field is required.")
         content = item.get("content")
         where = below(place, "content")
-        if role in ("user", "assistant"):
+        if role == "assistant":
+            # Of an answer that was empty, or was thinking only, a client keeps null.
+            blocks = [] if content is None else parts.read(content, where, said_by=role)
+            self.put(role, blocks)
+            return
+        if role == "user":
             self.put(role, parts.read(content, where, said_by=role))
             return
         blocks = parts.read(content, where, said_by="system")
-        if self.messages:
+        if self.messages or self._is_blank:
             # In its place, in the user's turn: not every model takes a system turn in the middle.
             for block in blocks:
                 block["text"] = f"<system>\n{block['text']}\n</system>"
@@ -54,65 +88,21 @@ class Conversation:
 
     def call(self, item: Json, place: str) -> None:
         """Add a call whose arguments are JSON in a string."""
-        arguments = needed(item, "arguments", str, place)
-        try:
-            value = msgspec.json.decode(arguments or "{}", type=Json)
-        except (msgspec.DecodeError, RecursionError):
-            raise refusal(below(place, "arguments"), "must be a JSON object in a string.") from None
-        self.use(item, place, value)
+        self.use(item, place, calls.input_of(item.get("arguments")))
 
     def use(self, item: Json, place: str, value: Json) -> None:
         """Add a call of a tool with this input."""
         namespace = given(item, "namespace", str, place) or ""
         name = claude_name(needed(item, "name", str, place), namespace, place)
-        block = {"type": "tool_use", "id": _call_id(item, place), "name": name, "input": value}
+        call_id = needed(item, "call_id", str, place)
+        block = {"type": "tool_use", "id": call_id, "name": name, "input": value}
         self.put("assistant", [block])
 
     def output(self, item: Json, place: str) -> None:
         """Add what came of a call."""
         content = parts.read(item.get("output"), below(place, "output"), said_by="tool")
-        block: Json = {"type": "tool_result", "tool_use_id": _call_id(item, place)}
+        call_id = needed(item, "call_id", str, place)
+        block: Json = {"type": "tool_result", "tool_use_id": call_id}
         if content:
             block["content"] = content
         self.put("user", [block])
-
-
-def _call_id(item: Json, place: str) -> str:
-    """The call's id in the letters that Claude takes; its own ids stay as they are."""
-    call_id = needed(item, "call_id", str, place)
-    if not call_id:
-        raise refusal(below(place, "call_id"), "must not be empty.")
-    return _UNFIT.sub("_", call_id)
-
-
-def match_calls(messages: list[Json], place: str) -> None:
-    """Check that every call has its output in the next turn, and put outputs before words.
-
-    Claude wants both; OpenAI's lists may hold a message between a call and its output.
-    """
-    open_calls: list[str] = []
-    for message in messages:
-        content = message["content"]
-        results = [block for block in content if block["type"] == "tool_result"]
-        if message["role"] == "user":
-            answered = [block["tool_use_id"] for block in results]
-            _compare(open_calls, answered, place)
-            if results:
-                others = [block for block in content if block["type"] != "tool_result"]
-                message["content"] = results + others
-            open_calls = []
-        else:
-            open_calls = [block["id"] for block in content if block["type"] == "tool_use"]
-    _compare(open_calls, [], place)
-
-
-def _compare(calls: list[str], outputs: list[str], place: str) -> None:
-    made, answered = set(calls), set(outputs)
-    for name in calls:
-        if name not in answered:
-            raise refusal(place, f"No tool output found for function call {name}.")
-    for name in outputs:
-        if name not in made:
-            raise refusal(place, f"No tool call found for function call output {name}.")
-    if len(made) < len(calls) or len(answered) < len(outputs):
-        raise refusal(place, "a call_id stands twice.")

@@ -23,7 +23,7 @@ NO_FILES = "files by id belong to OpenAI's store; send the data or an address in
 
 
 def read(content: Any, place: str, *, said_by: str) -> list[Json]:
-    """The blocks of a content, which is a string or a list of parts; empty texts are left out.
+    """The blocks of a content, which is a string or a list of parts; blank texts are left out.
 
     Args:
         said_by: user, assistant, system or tool; only a user and a tool have more than text.
@@ -31,7 +31,8 @@ def read(content: Any, place: str, *, said_by: str) -> list[Json]:
     if content is None:
         raise refusal(place, "this field is required.")
     if isinstance(content, str):
-        return [{"type": "text", "text": content}] if content else []
+        text = _text(content)
+        return [text] if text else []
     blocks = []
     if not isinstance(content, list):
         raise refusal(place, "must be a string or a list of parts.")
@@ -60,7 +61,8 @@ def _block(part: Json, place: str, said_by: str) -> Json | None:
 
 
 def _text(text: str) -> Json | None:
-    return {"type": "text", "text": text} if text else None
+    """A text as it is, white space included; none where it is blank, which Claude refuses."""
+    return {"type": "text", "text": text} if text and not text.isspace() else None
 
 
 def _cached(block: Json, part: Json, place: str) -> Json:

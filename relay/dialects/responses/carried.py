@@ -43,14 +43,21 @@ def unpack(text: str) -> tuple[list[Json], bool] | None:
         return None
     if value.get("type") == _TURN:
         blocks = value.get("content")
-        if isinstance(blocks, list) and blocks and all(map(_is_block, blocks)):
-            return blocks, True
-        return None
+        if not isinstance(blocks, list) or not all(map(_is_block, blocks)):
+            return None
+        # Claude's own texts may be blank, between calls say, but it does not take them back.
+        said = [block for block in blocks if str(block.get("text", "-")).strip()]
+        return (said, True) if said else None
     return ([value], False) if _is_thinking(value) else None
 
 
 def _is_block(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("type"), str)
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        return False
+    if value["type"] == "tool_use":
+        texts = all(isinstance(value.get(name), str) for name in ("id", "name"))
+        return texts and isinstance(value.get("input"), dict)
+    return value["type"] != "text" or isinstance(value.get("text"), str)
 
 
 def _is_thinking(value: Json) -> bool:

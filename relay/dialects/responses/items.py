@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from relay.dialects.openai.conversation import Conversation, match_calls
+from relay.dialects.openai.conversation import Conversation
 from relay.dialects.openai.fields import Json, below, given, needed, objects, refusal
 from relay.dialects.responses import carried
 
@@ -21,6 +21,8 @@ class Items(Conversation):
 
     def add(self, items: list[tuple[str, Json]]) -> None:
         """Add all items of an input; raises errors.BadRequest with the place of what is wrong."""
+        if not items and not self.system:
+            raise refusal("input", "must hold at least one item.")
         for place, item in items:
             kind = given(item, "type", str, place) or "message"
             if kind in _PASSED_OVER:
@@ -29,9 +31,7 @@ class Items(Conversation):
             if read is None:
                 raise refusal(below(place, "type"), f"{kind} has no counterpart with Claude.")
             read(self, item, place)
-        if not self.messages:
-            raise refusal("input", "must hold at least one message.")
-        match_calls(self.messages, "input")
+        self.end()
 
     def lacks_thinking(self) -> bool:
         """Whether tools are being called in a turn whose thinking did not come back."""
@@ -52,7 +52,7 @@ class Items(Conversation):
             self._settled = 0
 
     def custom_call(self, item: Json, place: str) -> None:
-        self.use(item, place, {"input": needed(item, "input", str, place)})
+        self.use(item, place, {"input": given(item, "input", str, place) or ""})
 
     def reasoning(self, item: Json, place: str) -> None:
         packed = given(item, "encrypted_content", str, place)
@@ -61,6 +61,8 @@ class Items(Conversation):
             # Another model's thinking, which Claude can neither read nor check.
             return
         blocks, is_turn = unpacked
+        # What comes now is the assistant's, whatever it holds.
+        self.put("assistant", [])
         if is_turn and self.messages and self.messages[-1]["role"] == "assistant":
             del self.messages[-1]["content"][self._settled :]
         self.put("assistant", blocks)

@@ -63,7 +63,7 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
 def _conversation(fields: Json) -> Items:
     talk = Items()
     instructions = given(fields, "instructions", str)
-    if instructions:
+    if instructions and not instructions.isspace():
         talk.system.append({"type": "text", "text": instructions})
     said = fields.get("input")
     if isinstance(said, str):
