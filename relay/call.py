@@ -48,6 +48,8 @@ class Call:
         places: where in the request a model stands, for a message about it.
         also: models that may serve beside `model`, each with the field that names it.
         named: what it names that lives in one account: only that account may serve.
+        thinking: signatures of what was thought in its conversation, newest first, where one
+            organisation alone may be able to read that.
         has_thread: it begins or continues a message thread, which a later request may continue.
     """
 
@@ -71,6 +73,7 @@ class Call:
     also: Mapping[str, str] = field(default_factory=dict)
     named: tuple[Named, ...] = ()
     has_thread: bool = False
+    thinking: tuple[str, ...] = ()
 
 
 class Reader(Protocol):

@@ -18,7 +18,7 @@ from relay.body import LARGE_BYTES, place_of
 from relay.call import Call, Dialect, Reader
 from relay.client import Client, ClientGone
 from relay.context import Context
-from relay.headers import answer_headers, upstream_headers, value_of
+from relay.headers import answer_headers, belongs_to, upstream_headers, value_of
 from relay.keys import KeyRef
 from relay.lease import Lease
 from relay.leases import Step
@@ -72,7 +72,7 @@ async def relay(
     else:
         call = read(body)
     client.trail.model = call.model
-    call = await homes.with_files(call)
+    call = await homes.found_in(call)
     async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
         lease.dialect = dialect.name
         deliver = partial(delivery.deliver, ctx, client, dialect, lease)
@@ -295,6 +295,7 @@ async def answered(
 def _note_answer(client: Client, lease: Lease, reply: Reply) -> None:
     lease.status = reply.status
     lease.headroom = balancer.headroom(reply.headers)
+    lease.place = belongs_to(reply.headers)
     lease.upstream_request_id = value_of(reply.headers, b"request-id").decode("latin-1")
     client.trail.upstream_request_id = lease.upstream_request_id
     if reply.status >= 400:

@@ -23,6 +23,7 @@ _KEPT_FROM_CLIENT = frozenset(
         b"x-accel-buffering",
     }
 )  # fmt: skip
+_LONGEST_PLACE = 100
 _QUOTA_PREFIX = b"anthropic-ratelimit-"
 
 
@@ -64,6 +65,16 @@ def answer_headers(client: Client, lease: Lease, reply: Reply) -> Headers:
     if lease.account.shows_account:
         headers.append((b"x-relay-account", lease.account.account_name.encode()))
     return headers
+
+
+def belongs_to(headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, str]:
+    """The organisation and the workspace of the account that answered; empty where not told."""
+    organization, workspace = (
+        value_of(headers, name)[:_LONGEST_PLACE].decode("latin-1")
+        for name in (b"anthropic-organization-id", b"anthropic-workspace-id")
+    )
+    is_plain = organization.isprintable() and workspace.isprintable()
+    return (organization, workspace) if organization and is_plain else ("", "")
 
 
 def value_of(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes:

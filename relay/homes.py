@@ -9,9 +9,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import trio
+
 from relay import errors
-from relay.call import Call, Named
-from relay.dialects import file_ids
+from relay.body import LARGE_BYTES
+from relay.call import Call, Meter, Named
+from relay.dialects import file_ids, state
 
 # What the relay takes for an id in a path.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@~-]{0,199}")
@@ -20,6 +23,11 @@ _OBJECTS = {"file"}
 _NOUNS = {"credit": "fallback credit", "thread": "message thread"}
 # When nobody knows when an account serves again, a client asks once a minute.
 _UNKNOWN_WAIT_S = b"60"
+# Models whose thinking an organisation reads alone, and those that read such thinking.
+_MAKES = re.compile(r"(?:sonnet|haiku)-5-5(?!\d)")
+_READS = re.compile(r"(?:sonnet|haiku|opus)-5-5(?!\d)")
+# What a tool was called with may hold fields of that name as well.
+_MOST_SIGNATURES = 8
 _WHY = {
     "cooling": "is at its limits",
     "exhausted": "has nothing left to spend",
@@ -33,14 +41,32 @@ _WHY = {
 }
 
 
-async def with_files(call: Call) -> Call:
-    """The call with the files that its body names among what it names.
+async def found_in(call: Call) -> Call:
+    """The call with what its body names and thinks: files, and thinking of one organisation.
 
     Raises:
         errors.BadRequest: it names more than the relay looks up.
     """
     files = await file_ids.named_in(call.body)
-    return replace(call, named=(*call.named, *of_files(files))) if files else call
+    if len(call.body) > LARGE_BYTES:
+        thinking = await trio.to_thread.run_sync(thinking_of, call)
+    else:
+        thinking = thinking_of(call)
+    if not files and not thinking:
+        return call
+    return replace(call, named=(*call.named, *of_files(files)), thinking=thinking)
+
+
+def thinking_of(call: Call) -> tuple[str, ...]:
+    """The newest signatures of thinking in a call's conversation, if its model may read such
+    thinking as one organisation alone can read; see Call.thinking.
+
+    Only that organisation's accounts read it: at another one it is dropped without a word.
+    Source: platform.claude.com/docs/en/build-with-claude/preserved-thinking, in October 2026.
+    """
+    if call.kind != "messages" or not any(_READS.search(one) for one in (call.model, *call.also)):
+        return ()
+    return tuple(state.signatures(call.body, _MOST_SIGNATURES))
 
 
 def of_files(places: Mapping[str, str]) -> Iterable[Named]:
@@ -59,15 +85,17 @@ def entry(key_id: str, kind: str, object_id: str) -> str:
 
 def entries(key_id: str, call: Call) -> list[str]:
     """As entry(), of all that a call names."""
-    return [entry(key_id, named.kind, named.id) for named in call.named]
+    found = [entry(key_id, named.kind, named.id) for named in call.named]
+    return [*found, *(entry(key_id, "thinking", signature) for signature in call.thinking)]
 
 
-def made(key_id: str, call: Call, ids: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """As entry(), of what the answer to a call named, by kind and id."""
+def made(key_id: str, call: Call, meter: Meter) -> tuple[str, ...]:
+    """As entry(), of what the answer to a call named."""
+    is_bound = _MAKES.search(meter.model) or _MAKES.search(call.model)
     return tuple(
         entry(key_id, kind, object_id)
-        for kind, object_id in ids
-        if kind != "thread" or call.has_thread
+        for kind, object_id in meter.made
+        if (kind != "thread" or call.has_thread) and (kind != "thinking" or is_bound)
     )
 
 
@@ -95,6 +123,8 @@ def refusal(code: str, detail: str, back_s: str, call: Call) -> errors.RelayErro
         return _unknown(call, call.named[int(detail)])
     if code == "home_split":
         return _split(*(call.named[int(number)] for number in detail.split()))
+    if code.startswith("thinking_"):
+        return _thinking_away(code.removeprefix("thinking_"), back_s)
     is_away = code == "no_account" or code.startswith("account_")
     if not is_away or not (call.named or call.account_id):
         return None
@@ -113,6 +143,18 @@ def refusal(code: str, detail: str, back_s: str, call: Call) -> errors.RelayErro
     told = f"{place}{holder} {_WHY[why]}, and no other has it{known}."
     return errors.Unavailable(
         _sentence(told), [(b"retry-after", back_s.encode() or _UNKNOWN_WAIT_S)]
+    )
+
+
+def _thinking_away(why: str, back_s: str) -> errors.RelayError | None:
+    """Of a conversation whose organisation's accounts cannot serve now."""
+    if why not in _WHY:
+        return None
+    known = f"; try again in {back_s} s" if back_s else ""
+    return errors.Unavailable(
+        "messages: the accounts of one organisation alone can read what was thought in this"
+        f" conversation, and that organisation's account {_WHY[why]}{known}.",
+        [(b"retry-after", back_s.encode() or _UNKNOWN_WAIT_S)],
     )
 
 

@@ -34,6 +34,8 @@ class Lease:
     upstream_request_id: str = ""
     # What is left of the account's limits at its upstream, per mille, and until when (Unix ms).
     headroom: tuple[int, int] | None = None
+    # The account's organisation and workspace, as its answer says.
+    place: tuple[str, str] = ("", "")
     error: str = ""
     # Whether anything reached the upstream that it may charge for.
     was_sent: bool = False
@@ -136,7 +138,7 @@ class Lease:
     def begin_attempt(self) -> None:
         """The attempt before has ended; nothing is known of the next one yet."""
         self.meter = self.status = self.first_byte_at = None
-        self.headroom = None
+        self.headroom, self.place = None, ("", "")
         self.error = self.upstream_request_id = ""
         self.was_sent = False
         self.attempt_at = time.monotonic()

@@ -119,6 +119,8 @@ class Leases:
         self.remarks = Remarks(prices)
         # The dearest of what accounts call a model, where that is dearer than the model itself.
         self._dearest: dict[str, str] = {}
+        # Organisation and workspace of accounts at a version, as they are stored already.
+        self._places: dict[str, tuple[str, tuple[str, str]]] = {}
 
     @property
     def open_count(self) -> int:
@@ -345,9 +347,20 @@ class Leases:
         lease.is_settled = True
         self._open.pop(lease.id, None)
         booking = self._booking(lease)
+        if place := self._new_place(lease):
+            version = lease.account.account_version
+            booking = replace(booking, place=place, account_version=version)
         await self.settlements.book(booking)
         self._room.slot_is_free()
         lease.has_record = bool(booking.record)
+
+    def _new_place(self, lease: Lease) -> tuple[str, str] | None:
+        """Where the lease's account belongs, if its answer says another place than before."""
+        account, known = lease.account, self._places.get(lease.account.account_id)
+        if not lease.place[0] or known == (account.account_version, lease.place):
+            return None
+        self._places[account.account_id] = account.account_version, lease.place
+        return lease.place
 
     def _booking(self, lease: Lease) -> Booking:
         is_well = lease.status is not None and lease.status < 400 and not lease.error
@@ -373,7 +386,7 @@ class Leases:
             sum(one.tokens.per_minute for one in record.attempts),
             lease.key.id,
             lease.account.account_id,
-            homes.made(lease.key.id, lease.call, lease.meter.made) if lease.meter else (),
+            homes.made(lease.key.id, lease.call, lease.meter) if lease.meter else (),
         )
 
     def _opening(self, lease: Lease, is_well: bool) -> Booking:

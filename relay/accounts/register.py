@@ -29,6 +29,8 @@ _DRAIN_POLL_S = 0.25
 _SECRETS = ("secret", "token", "proxy")
 DIRECT = "direct"
 # Where a credential goes, and what it is.
+# Of another credential its next answer says where it belongs.
+_BELONGS_NOWHERE = {"organization": "", "workspace": ""}
 _WHERE = {"base_url", "secret", "proxy", "options"}
 
 
@@ -221,6 +223,7 @@ class Accounts:
         if secrets.get("secret") and not self.kind(before).takes_secret:
             raise AccountProblem(f"An account of kind {found.kind} takes no secret.")
         fields = {**plain, **self.sealed(found.id, secrets)}
+        fields |= _BELONGS_NOWHERE if "secret" in secrets else {}
         after = {**before, **fields}
         if plain.keys() & {"allowed_models", "model_map"}:
             fields["models"] = values.served_models(after)
@@ -267,7 +270,7 @@ class Accounts:
             return named_by
         now = str(int(datetime.now(UTC).timestamp() * 1000))
         renew_at = "0" if before["kind"] == "federation" else ""
-        gone = {"secret": "", "token": "", "token_renew_at": renew_at}
+        gone = {"secret": "", "token": "", "token_renew_at": renew_at, **_BELONGS_NOWHERE}
         return {**named_by, **gone, **values.not_signed_in(since=now)}
 
     async def _check_reach(self, account_id: str, fields: Mapping[str, str]) -> None:

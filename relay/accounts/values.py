@@ -50,6 +50,7 @@ class Account:
         max_concurrency: requests at one time; 0 is no limit.
         inference_geo: where its workspace serves requests that name no place, "us" or "global";
             empty when that is not known, so that strict budgets take the dearer one.
+        organization, workspace: at its provider, as its answers say; empty before one did.
         options: what else its kind needs; nothing secret.
         proxy: the outbound proxy without its password, or empty.
     """
@@ -79,6 +80,8 @@ class Account:
     options: Mapping[str, str]
     budgets: Mapping[str, str]
     headroom: float | None
+    organization: str
+    workspace: str
     created_at: datetime
 
     @property
@@ -284,6 +287,8 @@ def account(account_id: str, fields: Mapping[str, str], proxy: str) -> Account:
         options=options(fields),
         budgets=limits.shown(fields.get("budgets", "")),
         headroom=_headroom(fields),
+        organization=fields.get("organization", ""),
+        workspace=fields.get("workspace", ""),
         created_at=datetime.fromtimestamp(int(fields["created_at"]) / 1000, UTC),
     )
 

@@ -75,6 +75,8 @@ class Account(Out):
     options: dict[str, str]
     budgets: dict[str, str]
     headroom: float | None
+    organization: str
+    workspace: str
     created_at: Moment
     open_requests: int
     version: str

@@ -166,10 +166,11 @@ def account_list(as_json: bool) -> None:
         print_json([as_dict(one) for one in accounts])
         return
     table(
-        ("ID", "NAME", "KIND", "PRIORITY", "WEIGHT", "STATE", "UNTIL", "REASON", "BASE URL"),
+        ("ID", "NAME", "KIND", "PRIORITY", "WEIGHT", "STATE", "UNTIL", "REASON", "ORGANIZATION",
+         "WORKSPACE", "BASE URL"),
         [
             (one.id, one.name, one.kind, one.priority, one.weight, _state(one), _moment(one.until),
-             one.reason, one.base_url)
+             one.reason, one.organization, one.workspace, one.base_url)
             for one in accounts
         ],
     )  # fmt: skip

@@ -31,6 +31,7 @@ class _TextDelta(msgspec.Struct):
     text: str | None = None
     thinking: str | None = None
     partial_json: str | None = None
+    signature: str | None = None
 
 
 class _BlockDelta(msgspec.Struct):
@@ -86,6 +87,7 @@ class _Reading:
         self._id: Any = None
         self._container: Any = None
         self._details: Any = None
+        self.signature = ""
         self._declined: dict[str, str | None] = {}
         self._hops: list[_Hop] = []
 
@@ -104,15 +106,17 @@ class _Reading:
         self._id = message.id
         self.model = message.model if isinstance(message.model, str) else ""
         self.ending(message.stop_reason, message.stop_details, message.container)
-        if b'"fallback"' in bytes(message.content):
-            for block in _blocks(bytes(message.content)):
+        content = bytes(message.content)
+        self.signature = next(state.signatures(content, 1), "")
+        if b'"fallback"' in content:
+            for block in _blocks(content):
                 self.block(block)
         self.update(message.usage)
 
     @property
     def made(self) -> Iterator[tuple[str, str]]:
         """Kind and id of what the answer names and a later request may name."""
-        return state.made_by(self._id, self._container, self._details)
+        return state.made_by(self._id, self._container, self._details, self.signature)
 
     def ending(self, stop_reason: object, stop_details: object, container: object) -> None:
         """Why the answer ended, and the container that it used."""
@@ -291,8 +295,11 @@ class StreamMeter(_Meter):
         delta = _decode_delta(data).delta
         if delta is not None:
             self.chars += len(delta.text or delta.thinking or delta.partial_json or "")
+            self._reading.signature = delta.signature or self._reading.signature
 
     def _see_block(self, data: bytes) -> None:
+        if b'"redacted_thinking"' in data:
+            self._reading.signature = next(state.signatures(data, 1), "")
         if b'"fallback"' not in data:
             return
         self._reading.block(_decode_event(data).content_block, self.chars - self._chars_before)

@@ -4,6 +4,7 @@ Each lives in one account, whose answer named it first. What is read here is rea
 the body itself, so that the upstream cannot read another id than the relay did.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -58,13 +59,34 @@ def _named(raw: msgspec.Raw, name: str, kind: str, inner: str) -> Named | None:
     return Named(kind, object_id, name)
 
 
-def made_by(message_id: object, container: object, details: object) -> Iterator[tuple[str, str]]:
+def signatures(body: bytes, most: int) -> Iterator[str]:
+    """The values of fields called signature, and of redacted thinking, in a JSON text; the newest,
+    which stand last, first.
+
+    In a JSON text such a name cannot stand within a string: quotes are escaped there.
+    """
+    places = {name: body.rfind(name) for name in (_SIGNATURE, _REDACTED)}
+    for _ in range(most):
+        name, at = max(places.items(), key=lambda place: place[1])
+        if at < 0:
+            return
+        places[name] = body.rfind(name, 0, at)
+        if found := _SIGNED.match(body, at):
+            yield found[1].decode("ascii", "replace")
+
+
+def made_by(
+    message_id: object, container: object, details: object, signature: str
+) -> Iterator[tuple[str, str]]:
     """Kind and id of what an answer names and a later request may name.
 
     Args:
         message_id, container, details: the answer's `id`, `container` and `stop_details`, of any
             shape.
+        signature: of what it thought last, or empty.
     """
+    if signature:
+        yield "thinking", signature
     credit = details.get("fallback_credit_token") if isinstance(details, dict) else None
     place = container.get("id") if isinstance(container, dict) else None
     for kind, value in (("thread", message_id), ("container", place), ("credit", credit)):
@@ -72,4 +94,8 @@ def made_by(message_id: object, container: object, details: object) -> Iterator[
             yield kind, value
 
 
+_SIGNATURE, _REDACTED = b'"signature"', b'"redacted_thinking"'
+_SIGNED = re.compile(
+    rb'"(?:signature"\s*:|redacted_thinking"\s*,\s*"data"\s*:)\s*"([A-Za-z0-9+/=_.:-]{8,})"'
+)
 _NULL = msgspec.Raw(b"null")

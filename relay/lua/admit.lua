@@ -126,10 +126,16 @@ if relay_most > 0
 end
 
 local wanted = affinity ~= '' and account_of(affinity, now) or nil
+local thought = ARGV[28] ~= '' and thought_of(ARGV[28], key, now) or ''
 local ask = {lease = lease, key = key, percent = percent, bound = bound, wanted = wanted,
   model = model, class = class, groups = k[6], cost = counts and cost, is_batch = is_batch,
-  unbounded = ARGV[15]}
+  unbounded = ARGV[15], thinking = thinking_of(thought)}
 local found = choose(ask, {}, now)
+if ask.thinking and bound == '' and found.known == 0 then
+  -- The organisation has no account here any more: nobody can read that thinking.
+  ask.thinking, thought = nil, ''
+  found = choose(ask, {}, now)
+end
 local best = found.best
 if not best then
   if found.known == 0 then return refused('no_account') end
@@ -137,7 +143,8 @@ if not best then
     return waits('accounts', wait_ms, found.full) or refused('account_full', whole(found.slots))
   end
   local detail = found.why == 'unbounded' and ARGV[15] or model
-  return refused('account_' .. found.why, detail, found.back)
+  local holder = ask.thinking and bound == '' and 'thinking_' or 'account_'
+  return refused(holder .. found.why, detail, found.back)
 end
 
 -- The first write must be one that a full Redis refuses, for it refuses no other after it.
@@ -147,8 +154,10 @@ redis.call('HSET', named('lease', lease), 'key', key, 'account', best.id, 'proce
   'most', whole(cost.most), 'expected', whole(cost.expected), 'call_most', whole(cost.most),
   'call_expected', whole(cost.expected), 'relay_budgets', ARGV[19], 'tpm', tpm > 0 and '1' or '',
   'counts', counts and '1' or '', 'max_tokens', whole(most_tokens), 'soft_burst', ARGV[25],
-  'unbounded', ARGV[15])
-if bound ~= '' then redis.call('HSET', named('lease', lease), 'home', bound) end
+  'unbounded', ARGV[15], 'goes_on', wanted and '1' or '')
+if bound ~= '' or thought ~= '' then
+  redis.call('HSET', named('lease', lease), 'home', bound, 'thought', thought)
+end
 if ARGV[22] ~= '' then leave_lines(lease, key) end
 redis.call('ZADD', NAME.leases, now, lease)
 redis.call('ZADD', named('inflight_key', key), now, lease)

@@ -1,6 +1,6 @@
 -- Which account serves. Able are those that are enabled, well, of the key's groups, serve the
--- model and have a slot free. A conversation's own account comes first. Else it goes by turns
--- within the best priority, in proportion to weight (start-time fair queueing), past accounts
+-- model and have a slot free. A conversation's own account comes first, then those of its workspace,
+-- then those of its organisation. Else it goes by turns within the best priority, in proportion to weight (start-time fair queueing), past accounts
 -- that run much more than their share; one near its upstream's limits counts for less.
 
 -- Below this part of an upstream's limit an account's weight shrinks with what is left.
@@ -22,11 +22,47 @@ local function maps_any(id, models)
   return false
 end
 
--- Is the account that must serve ('' = every one) known to serve everywhere, and not in the US alone?
+-- Where accounts belong by their answers' headers, as this run read it.
+local found_places = {}
+
+local function place_of(id)
+  if not found_places[id] then
+    local p = redis.call('HMGET', named('account', id), 'organization', 'workspace')
+    found_places[id] = {organization = p[1] or '', workspace = p[2] or ''}
+  end
+  return found_places[id]
+end
+
+-- How much of what lives at one account another has as well: 2 all of it (they share a workspace),
+-- 1 what an organisation shares, 0 nothing that is known of.
+local function nearness(id, other)
+  if id == other then return 2 end
+  local a, b = place_of(id), place_of(other)
+  if a.organization == '' or a.organization ~= b.organization then return 0 end
+  return a.workspace ~= '' and a.workspace == b.workspace and 2 or 1
+end
+
+-- An account's thinking in a conversation ('ID ORGANISATION') as {id, organization}, or nil.
+local function thinking_of(text)
+  local id, organization = string.match(text or '', '^(%S+) (.*)$')
+  if not id then return nil end
+  local now_of = place_of(id).organization
+  return {id = id, organization = now_of ~= '' and now_of or organization}
+end
+
+-- Does an account have what `ask` needs to be answered there?
+local function has_what_it_needs(id, ask)
+  if ask.bound ~= '' and nearness(id, ask.bound) < 2 then return false end
+  local thinking = ask.thinking
+  if not thinking or id == thinking.id then return true end
+  return thinking.organization ~= '' and place_of(id).organization == thinking.organization
+end
+
+-- Are the accounts that may serve ('' = every one) known to serve everywhere, and not in the US alone?
 local function serve_everywhere(bound)
-  local ids = bound ~= '' and {bound} or redis.call('SMEMBERS', NAME.accounts)
-  for _, id in ipairs(ids) do
-    if redis.call('HGET', named('account', id), 'inference_geo') ~= 'global' then return false end
+  for _, id in ipairs(redis.call('SMEMBERS', NAME.accounts)) do
+    local may_serve = bound == '' or nearness(id, bound) == 2
+    if may_serve and redis.call('HGET', named('account', id), 'inference_geo') ~= 'global' then return false end
   end
   return true
 end
@@ -43,7 +79,7 @@ local function base_rest(id, class, is_last, trials, now)
   return why, back
 end
 
--- Judges one account for `ask` ({lease, key, percent, bound, wanted, model,
+-- Judges one account for `ask` ({lease, key, percent, bound, thinking, wanted, model,
 -- class, groups, cost, is_batch, unbounded, is_last}).
 -- Returns  the account, or nil with its name, why not, when it will be back (ms or nil), and how
 --          many slots it has if they are what is missing
@@ -102,6 +138,21 @@ local function by_turn(able, now_at)
   return best
 end
 
+-- Of able accounts those that have most of what the conversation has at the account `near` (its
+-- prompt cache, what it thought), and of these those of the best priority.
+local function best_of(able, near)
+  local best = {}
+  for _, a in ipairs(able) do
+    a.near = near and nearness(a.id, near) or 0
+    local b = best[1]
+    if b and (a.near > b.near or (a.near == b.near and a.priority < b.priority)) then
+      best, b = {}, nil
+    end
+    if not b or (a.near == b.near and a.priority == b.priority) then best[#best + 1] = a end
+  end
+  return best
+end
+
 -- Notes in `found` why an account cannot serve.
 local function note_skipped(found, id, label, why, back, slots)
   if slots then
@@ -120,17 +171,18 @@ local function note_skipped(found, id, label, why, back, slots)
   if not found.back and tells then found.why = why end
 end
 
--- Those of `ids` that can serve, of the best priority; notes in `found` what there is to say.
+-- Those of `ids` that can serve; notes in `found` what there is to say.
 local function able_of(ids, ask, tried, found, now)
   local able = {}
+  local first = ask.bound ~= '' and ask.bound or ask.wanted
   for _, id in ipairs(ids) do
-    local a, label, why, back, slots = judged(id, ask, tried, now)
+    local a, label, why, back, slots
+    if has_what_it_needs(id, ask) then a, label, why, back, slots = judged(id, ask, tried, now) end
     if (a or label) and not ask.is_last then found.known = found.known + 1 end
     if a then
       found.able = found.able + 1
-      if id == ask.wanted or ask.bound ~= '' then found.best = a end
-      if not able[1] or a.priority < able[1].priority then able = {} end
-      if not able[1] or a.priority == able[1].priority then able[#able + 1] = a end
+      if id == first then found.best = a end
+      able[#able + 1] = a
     elseif label and why ~= 'tried' then
       if ask.is_last then
         if back and back < (found.back or math.huge) then found.back, found.why = back, why end
@@ -148,8 +200,7 @@ end
 --          full = accounts that only want for a slot, or nil, slots = how many those have}
 local function choose(ask, tried, now)
   local found = {able = 0, known = 0, why = ''}
-  local ids = ask.bound ~= '' and {ask.bound} or redis.call('SMEMBERS', NAME.accounts)
-  local able = able_of(ids, ask, tried, found, now)
+  local able = able_of(redis.call('SMEMBERS', NAME.accounts), ask, tried, found, now)
   if found.able == 0 and found.failing and not found.full then
     -- Nothing but accounts that failed of late is left: they are used, one trial at a time.
     ask.is_last = true
@@ -157,7 +208,8 @@ local function choose(ask, tried, now)
   end
   found.skipped = found.skipped and cjson.encode(found.skipped) or ''
   if not found.best and able[1] then
-    found.best = by_turn(able, tonumber(redis.call('GET', NAME.turn) or '0'))
+    local near = ask.bound ~= '' and ask.bound or ask.thinking and ask.thinking.id or ask.wanted
+    found.best = by_turn(best_of(able, near), tonumber(redis.call('GET', NAME.turn) or '0'))
     found.best.by_turn = true
   end
   return found

@@ -4,7 +4,8 @@
 -- hash of the key and the id: what another key was given is not found.
 
 -- How long a stretch is in ms, and how many of them are looked through.
-local HOMES = {credit = {100000, 4}, thread = {1800000, 3}, container = {86400000, 32}}
+local HOMES = {credit = {100000, 4}, thread = {1800000, 3}, container = {604800000, 6},
+  thinking = {604800000, 6}}
 
 -- The account of one of what a request names ('KIND FIELD'), or nil.
 local function home_of(named_thing, key, now)
@@ -27,8 +28,11 @@ end
 local function home_of_all(lines, key, now)
   local home, first, number = '', nil, 0
   for line in string.gmatch(lines, '[^\n]+') do
-    local account = home_of(line, key, now)
-    if not account and string.sub(line, 1, 7) ~= 'credit ' then return nil, 'unknown', whole(number) end
+    local kind = string.match(line, '^%S+')
+    local account = kind ~= 'thinking' and home_of(line, key, now)
+    if not account and kind ~= 'credit' and kind ~= 'thinking' then
+      return nil, 'unknown', whole(number)
+    end
     if account and home ~= '' and account ~= home then
       return nil, 'split', whole(first) .. ' ' .. whole(number)
     end
@@ -38,11 +42,23 @@ local function home_of_all(lines, key, now)
   return home
 end
 
--- Remembers where what an answer names lives.
+-- The account that thought what a request hands back, newest first, as 'ID ORGANISATION', or nil.
+local function thought_of(lines, key, now)
+  for field in string.gmatch(lines, 'thinking (%S+)') do
+    local found = home_of('thinking ' .. field, key, now)
+    if found then return found end
+  end
+end
+
+-- Remembers where what an answer named lives; of what it thought the organisation as well, which
+-- outlives the account.
 local function keep_homes(lines, account, now)
   for kind, field in string.gmatch(lines, '(%S+) (%S+)') do
-    local life = HOMES[kind]
+    local life, value = HOMES[kind], account
+    if kind == 'thinking' then
+      value = account .. ' ' .. (redis.call('HGET', named('account', account), 'organization') or '')
+    end
     local number = whole(math.floor(now / life[1]))
-    put(named('homes', kind, number), field, account, life[1] * life[2] / 1000)
+    put(named('homes', kind, number), field, value, life[1] * life[2] / 1000)
   end
 end

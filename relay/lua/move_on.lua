@@ -2,7 +2,8 @@
 -- another.
 -- Guarantees: the lease holds one slot at one account at most; no account is chosen twice for
 -- one lease, but for the last one, which may be asked again when there is no other. A lease that
--- names what lives in one account goes to no other.
+-- names what lives in one account goes to no other workspace; one whose conversation has an
+-- organisation's thinking goes to no other organisation.
 -- KEYS[1]  open leases
 -- ARGV     1 lease  2 state of the failed account ('' = it stays as it is)  3 class of models
 --          that it is about ('' = all)  4 reason  5 cooldown, ms
@@ -22,7 +23,8 @@ local lease, state, class, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local rest, least = tonumber(ARGV[5]), tonumber(ARGV[6])
 local l = redis.call('HMGET', named('lease', lease), 'account', 'state', 'affinity', 'model',
   'class', 'groups', 'kind', 'call_most', 'call_expected', 'holders', 'held_account', 'lost',
-  'lost_held', 'most', 'soft_burst', 'key', 'unbounded', 'home')
+  'lost_held', 'most', 'soft_burst', 'key', 'unbounded', 'home',
+  'thought', 'goes_on')
 if not l[1] or l[2] then return {'none'} end
 local now, failed = now_ms(), named('account', l[1])
 
@@ -107,7 +109,9 @@ for scope in string.gmatch(lost > 0 and l[10] or '', '[^\n]+') do
   end
   again[#again + 1] = scope
 end
-ask.bound = l[18] or ''
+ask.bound, ask.thinking = l[18] or '', thinking_of(l[19])
+-- A conversation that has only begun has nothing at the account that failed.
+ask.wanted = l[20] == '1' and l[1] or nil
 local found = choose(ask, tried, now)
 
 -- The attempt is over: if this process dies, it stands beside the next one in the books.

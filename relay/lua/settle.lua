@@ -13,7 +13,9 @@
 --          11 until when that holds, ms  12 tokens that count for the key's tokens per minute
 --          13 key  14 account that had the lease last
 --          15 what the answer named that lives in its account, one a line (see homes.lua)
---          16… account, model, how many arguments follow for them, counter's place, amount,
+--          16 organisation and 17 workspace by the answer's headers ('' = as known before), of the
+--          account at its 18 version
+--          19… account, model, how many arguments follow for them, counter's place, amount,
 --          counter's place, amount, …; then the next account and model
 -- Returns  1 booked, 2 estimate replaced, 0 there was nothing to settle
 local lease, state, record, decision = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -46,7 +48,6 @@ local function count(at, model, amounts)
 end
 
 free_slots(lease, key, account)
-if ARGV[15] ~= '' then keep_homes(ARGV[15], account, now_ms()) end
 if ARGV[8] == '1' then
   local now = now_ms()
   if l[14] == '1' then
@@ -68,7 +69,11 @@ if late then
   end
   redis.call('DEL', named('booked', lease))
 end
-local i = 16
+if ARGV[16] ~= '' and redis.call('HGET', named('account', account), 'version') == ARGV[18] then
+  redis.call('HSET', named('account', account), 'organization', ARGV[16], 'workspace', ARGV[17])
+end
+if ARGV[15] ~= '' then keep_homes(ARGV[15], account, now_ms()) end
+local i = 19
 while ARGV[i] do
   local at, model, last, amounts = ARGV[i], ARGV[i + 1], i + 2 + tonumber(ARGV[i + 2]), {}
   for j = i + 3, last, 2 do amounts[tonumber(ARGV[j])] = figure(ARGV[j + 1]) end

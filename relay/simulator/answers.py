@@ -5,6 +5,7 @@ input those of `system`, `messages` and `tools` as compact JSON, for output thos
 A stream and a plain answer to the same request say the same.
 """
 
+import base64
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,6 @@ from relay.simulator.cache import NOT_CACHED, Cached
 CHARS_PER_TOKEN = 4
 MAX_BODY_BYTES = 32 * 1000 * 1000
 MAX_BATCH_BYTES = 256 * 1000 * 1000
-SIGNATURE = "c2ltdWxhdGVkIHNpZ25hdHVyZQ=="
 _INPUT_FIELDS = ("system", "messages", "tools")
 _TEXT_OF = {"text": "text", "thinking": "thinking"}
 
@@ -181,7 +181,9 @@ def _content(fields: Json, number: int, steering: Steering) -> tuple[list[Json],
     text, met = _stopped(said, fields.get("stop_sequences"))
     blocks: list[Json] = []
     if _object(fields.get("thinking")).get("type") in ("enabled", "adaptive"):
-        blocks.append({"type": "thinking", "thinking": "Let me see.", "signature": SIGNATURE})
+        # Each answer's own, as the API's are.
+        signature = base64.b64encode(f"simulated signature {number:08d}".encode()).decode()
+        blocks.append({"type": "thinking", "thinking": "Let me see.", "signature": signature})
     blocks.append({"type": "text", "text": text})
     use = None if met else _tool_use(fields, asked, number, may_ask=not has_result)
     blocks += [use] if use else []

@@ -159,6 +159,7 @@ class LeaseTable:
         args += [_DECISION_LIFE_S, COUNTERS_LIFE_S, _CORRECTION_LIFE_S]
         args += [int(booking.is_well), booking.model, *(booking.headroom or ("", ""))]
         args += [booking.tokens, booking.key_id, booking.account_id, "\n".join(booking.made)]
+        args += [*booking.place, booking.account_version]
         for (account_id, model), figures in groups.items():
             args += (account_id, model, len(figures), *figures)
         return int(await self._db.run("settle", [NAMES["leases"]], args))

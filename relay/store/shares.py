@@ -18,7 +18,12 @@ _DECISION_S, _AFFINITY_S = 600, 1800
 _WEEK_S, _HOUR_AND_A_HALF_S = 7 * 86_400, 5400
 _COUNTED_DAYS = 400
 # What lives shortest comes first; see lua/homes.lua.
-_HOMES = {"credit": (100, 4), "thread": (1800, 3), "container": (86_400, 32)}
+_HOMES = {
+    "credit": (100, 4),
+    "thread": (1800, 3),
+    "container": (604_800, 6),
+    "thinking": (604_800, 6),
+}
 
 
 @dataclass(frozen=True, slots=True)

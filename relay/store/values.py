@@ -205,7 +205,8 @@ class Booking:
     account's failures; `headroom` is what the upstream says is left of its limits (per mille) and
     until when (Unix ms); `tokens` count for a key's tokens per minute; `key_id` and `account_id`
     are for a lease whose admission Redis has forgotten; `made` is what its answer named, see
-    homes.entry().
+    homes.entry(); `place` is the account's organisation and workspace where its answer says another
+    than before, at `account_version`.
     """
 
     lease: str
@@ -220,6 +221,8 @@ class Booking:
     key_id: str = ""
     account_id: str = ""
     made: tuple[str, ...] = ()
+    place: tuple[str, str] = ("", "")
+    account_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,5 +206,6 @@ def refusal(code: str) -> str:
     """The counter of a refusal by its code: one of REFUSALS, or empty for what is nobody's."""
     if code in ("unknown", "void"):
         return ""
-    counter = "refused_account" if code.startswith("account_") else f"refused_{code}"
+    is_accounts = code.startswith(("account_", "thinking_"))
+    counter = "refused_account" if is_accounts else f"refused_{code}"
     return counter if counter in REFUSALS else "refused_other"

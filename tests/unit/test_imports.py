@@ -37,7 +37,6 @@ ROWS = (
         "usage",
         "alerts",
         "audit",
-        "dialects.state",
         "homes",
         "limits",
         "own_errors",
@@ -46,6 +45,7 @@ ROWS = (
         "versions",
         "waiting",
     },
+    {"dialects.state"},
     {"store", "redis_child"},
     {
         "passwords",

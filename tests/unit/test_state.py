@@ -87,7 +87,24 @@ def test_what_the_upstream_might_read_otherwise_is_refused_by_its_field(body: by
     ],
 )
 def test_an_answer_names_what_later_requests_may_name(answer: Any, expected: list[Any]):
-    assert list(state.made_by(*answer)) == expected
+    assert list(state.made_by(*answer, "")) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'{"type": "thinking", "thinking": "x", "signature": "c2lnbmF0dXJl"}', ["c2lnbmF0dXJl"]),
+        (b'{"type":"redacted_thinking","data":"cmVkYWN0ZWQ="}', ["cmVkYWN0ZWQ="]),
+        (b'[{"signature" :"b2xkb2xkb2xk"}, {"signature":\n"bmV3bmV3bmV3"}]',
+         ["bmV3bmV3bmV3", "b2xkb2xkb2xk"]),
+        (b'[{"signature": "b2xkb2xkb2xk"}, {"signature": {"of": "a tool"}}]', ["b2xkb2xkb2xk"]),
+        (b'[{"signature": ""}, "signature", {"signature": null}]', []),
+        (rb'{"text": "{\"signature\": \"b2xkb2xkb2xk\"}"}', []),
+        (b'{"thinking": {"type": "adaptive"}}', []),
+    ],
+)  # fmt: skip
+def test_the_newest_signatures_of_thinking_come_first(text: bytes, expected: list[str]):
+    assert list(state.signatures(text, 8)) == expected
 
 
 def test_a_named_field_is_read_without_decoding_the_rest():
