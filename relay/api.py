@@ -9,7 +9,7 @@ from relay import bases, catalogue, errors, exchange, objects, selfservice
 from relay.call import Call
 from relay.client import Client
 from relay.context import Context
-from relay.dialects import chat, messages, responses
+from relay.dialects import aliases, chat, messages, responses
 from relay.dialects.openai import VERSION, Translating, failures
 from relay.dialects.openai.asked import Choices
 
@@ -20,10 +20,10 @@ _VERSION = b"anthropic-version"
 
 
 async def _call(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
-    target = _target(client, match)
+    target, named = _target(client, match), ctx.settings.claude_models
 
     def read(body: bytes) -> Call:
-        return messages.read(kind, client.method, target, body, client.headers)
+        return aliases.read(kind, client.method, target, body, client.headers, named)
 
     await exchange.relay(ctx, client, messages, read)
 

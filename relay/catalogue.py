@@ -25,15 +25,22 @@ _ALL = _MODELS + b"?limit=1000"
 
 
 async def claudes(ctx: Context, client: Client, target: bytes, model: str) -> None:
-    """Answer with Claude's own list, or one entry of it.
+    """Answer with Claude's own list, other names for models among it, or one entry of it.
 
     Args:
         target: path and query at the upstream.
         model: the one that is asked for, or empty.
     """
+    aliases = ctx.settings.claude_models
+    own_name = aliases.get(model)
+    if own_name is not None:
+        target = _MODELS + b"/" + own_name.encode()
 
     def tell(body: bytes, allowed: tuple[str, ...]) -> bytes:
-        return _only(allowed, body, model) if allowed else body
+        body = _only(allowed, body, model) if allowed else body
+        if own_name is not None:
+            return msgspec.json.encode({**_decoded(body), "id": model})
+        return _with_aliases(body, aliases) if aliases and not model else body
 
     await _answer(ctx, client, target, tell)
 
@@ -83,6 +90,19 @@ def _only(allowed: tuple[str, ...], body: bytes, model: str) -> bytes:
     ids = [entry.get("id") for entry in answer["data"]]
     answer["first_id"], answer["last_id"] = (ids[0], ids[-1]) if ids else (None, None)
     return msgspec.json.encode(answer)
+
+
+def _with_aliases(body: bytes, aliases: Mapping[str, str]) -> bytes:
+    """A list in which models stand by their other names too, each behind the model itself.
+
+    Pages begin and end where the upstream's do, by whose names clients ask for the next.
+    """
+    answer = _decoded(body)
+    entries = []
+    for entry in _entries(answer):
+        names = (name for name, own_name in aliases.items() if own_name == _id(entry))
+        entries += [entry, *({**entry, "id": name} for name in names)]
+    return msgspec.json.encode({**answer, "data": entries})
 
 
 def _listed(body: bytes, allowed: tuple[str, ...], aliases: Mapping[str, str]) -> bytes:

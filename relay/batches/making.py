@@ -135,6 +135,10 @@ async def read(ctx: Context, key: KeyRef, spool: BinaryIO) -> Reading:
     shares, reading = await trio.to_thread.run_sync(_shares, spool, ctx.prices)
     if not shares:
         raise errors.BadRequest("requests: a batch has at least one.")
+    for model in shares:
+        if own_name := ctx.settings.claude_models.get(model):
+            place = f"requests[{shares[model].first}].params.model"
+            raise errors.BadRequest(f"{place}: a batch names {model} by its own name, {own_name}.")
     used = await _used_shares(ctx, key, list(shares))
     for model, share in shares.items():
         part, micros = used.get(model, (0.0, 0))

@@ -96,6 +96,8 @@ class Settings:
     # Claude's models by other names, for clients of OpenAI's APIs.
     openai_models: Mapping[str, str] = field(default_factory=dict)
     openai_caches: bool = True
+    # The same for clients of the Anthropic API.
+    claude_models: Mapping[str, str] = field(default_factory=dict)
     trusted_proxies: tuple[str, ...] = ()
     web_enabled: bool = True
     # Empty: from everywhere.
@@ -494,6 +496,8 @@ OPTIONS = (
            "Claude's models by the names that clients of OpenAI's APIs use"),
     Option("openai_caches", "openai.cachePrompts", "", _yes_or_no,
            "have Claude cache the prompts of chats and responses that mark nothing themselves"),
+    Option("claude_models", "claude.models", "", _models,
+           "Claude's models by the names that clients of the Anthropic API use"),
     Option("trusted_proxies", "server.trustedProxies", "TRUSTED_PROXIES", _networks,
            "proxies whose X-Forwarded-For is believed"),
     Option("web_enabled", "web.enabled", "", _yes_or_no, "whether there are console and admin API"),

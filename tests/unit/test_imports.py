@@ -20,7 +20,7 @@ ROWS = (
     {"http1"},
     {"dialects.chat", "dialects.responses"},
     {"dialects.openai", "objects", "selfservice", "signin", "catalogue", "rotation"},
-    {"batches"},
+    {"batches", "dialects.aliases"},
     {"dialects.messages"},
     {"exchange", "dialects.meters", "dialects.bounds"},
     {"delivery"},

@@ -118,6 +118,8 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         cachePrompts = true
         [openai.models]
         "gpt-4o" = "claude-opus-5-5"
+        [claude.models]
+        "claude-3-opus-20240229" = "claude-opus-5-5"
         [redis]
         url = "rediss://u:p@redis.example:6380/2"
         [claude]
@@ -207,6 +209,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "clients": {"own": "my-tool/"},
         "openai_models": {"gpt-4o": "claude-opus-5-5"},
         "openai_caches": True,
+        "claude_models": {"claude-3-opus-20240229": "claude-opus-5-5"},
         "cors_origins": ("https://a.example", "http://localhost:5173"),
         "keep_alive_s": 30.0,
         "headers_timeout_s": 35.5,
