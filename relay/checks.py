@@ -19,7 +19,7 @@ from relay.dialects import bill
 from relay.pricing import Prices
 from relay.store import Booking, RedisAway, Store
 from relay.upstream import UpstreamError, Upstreams
-from relay.usage import Attempt, Record, counters, decision
+from relay.usage import RELAY_KEY, Attempt, Record, counters, decision
 from relay.vault import VaultError, new_id
 
 log = logging.getLogger("relay.checks")
@@ -33,8 +33,6 @@ _SUSPECT_EVERY_MS = 30_000
 _SPENDING_EVERY_MS = 60_000
 _LONGEST_REASON = 200
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,255}")
-# The key under which the relay's own requests are booked.
-OWN_KEY = "relay"
 # What an answer of one token takes whose usage cannot be read.
 _LEAST_USAGE = {"input_tokens": 10, "output_tokens": 1}
 
@@ -168,7 +166,7 @@ class Checks:
         )  # fmt: skip
         record = Record(
             request_id=new_id("req"), time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            key_id=OWN_KEY, key_name=OWN_KEY, session="", agent="", client="relay",
+            key_id=RELAY_KEY, key_name=RELAY_KEY, session="", agent="", client="relay",
             dialect="anthropic", model=model, model_served=model, stream=False, status=200,
             stop_reason="", error="", affinity="", cost_micros=attempt.cost_micros,
             first_byte_ms=None, duration_ms=0, attempts=(attempt,),
@@ -177,7 +175,7 @@ class Checks:
         await self._store.leases.settle(
             Booking(
                 record.request_id, "settled", model, counters(record, model), record.to_json(),
-                why.to_json(), key_id=OWN_KEY, account_id=account.id,
+                why.to_json(), key_id=RELAY_KEY, account_id=account.id,
             )
         )  # fmt: skip
 

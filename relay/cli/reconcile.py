@@ -46,27 +46,37 @@ def reconcile(
     last = a_day(until, "--to") if until else None
     found = with_context(lambda ctx: _compared(ctx, name_or_id, first, last, stored=stored))
     if as_json:
-        print_json([_as_json(one, results) for one, results in found])
-    else:
-        for one, results in found:
+        print_json([_as_json(one, results) for one, results, _ in found])
+    for one, results, problem in found:
+        if problem:
+            click.echo(f"Error: {one.key.name}: {problem}", err=True)
+        elif not as_json:
             _show(one, results)
-    if any(result.differs for _, results in found for result in results):
+    if any(problem or any(day.differs for day in days) for _, days, problem in found):
         raise click.exceptions.Exit(1)
 
 
 async def _compared(
     ctx: "Context", name_or_id: str | None, since: date | None, until: date | None, *, stored: bool
-) -> "Sequence[tuple[Standing, Sequence[Result]]]":
-    """Each organisation, with the days that were compared, oldest first."""
+) -> "Sequence[tuple[Standing, Sequence[Result], str]]":
+    """Each organisation, with the days that were compared, oldest first, or what went wrong."""
+    from relay.reconcile import ReconcileProblem
+
     await ctx.tariff.follow()
     keys = [await ctx.admin_keys.find(name_or_id)] if name_or_id else await ctx.admin_keys.list()
     if not keys:
         raise click.ClickException("There is no admin key; `relay admin-key add` adds one.")
     found = []
     for key in keys:
-        results = [] if stored else await ctx.reconciler.run(key.id, since, until)
+        results: Sequence[Result] = []
+        problem = ""
+        try:
+            if not stored:
+                results = await ctx.reconciler.run(key.id, since, until)
+        except ReconcileProblem as error:
+            problem = str(error)
         standing = await ctx.reconciler.standing(key.id)
-        found.append((standing, standing.results[::-1] if stored else results))
+        found.append((standing, standing.results[::-1] if stored else results, problem))
     return found
 
 
@@ -74,6 +84,7 @@ def _as_json(one: "Standing", results: "Sequence[Result]") -> dict[str, object]:
     return {
         "name": one.key.name,
         "organizationId": one.key.organization_id,
+        "error": one.key.error,
         "equalUntil": one.equal_until or None,
         "differenceMicros": one.difference,
         "days": [

@@ -23,7 +23,7 @@ from relay.upstream import UpstreamError, Upstreams
 USAGE, COST = "/v1/organizations/usage_report/messages", "/v1/organizations/cost_report"
 _ME, _API_KEYS = "/v1/organizations/me", "/v1/organizations/api_keys"
 _VERSION = b"2023-06-01"
-_GROUPS = ("api_key_id", "workspace_id", "model", "service_tier", "inference_geo")
+_GROUPS = ("api_key_id", "workspace_id", "model", "service_tier")
 # The most days of one page.
 _DAYS_A_PAGE = 31
 _MOST_PAGES = 500

@@ -11,12 +11,9 @@ from relay.reconcile.keys import AdminKey
 from relay.reconcile.ledger import Amounts
 from relay.reconcile.places import Places
 from relay.store import Hours, Store
-from relay.usage import HOUR_LINES, Attempt, Record, daily
+from relay.usage import HOUR_LINES, RELAY_KEY, Attempt, Record, daily
 from relay.usage.periods import midnight
 from relay.vault import new_id
-
-# The key under which the relay's own requests are booked, and what no key asked for.
-_KEY = "relay"
 
 
 async def book(
@@ -87,14 +84,14 @@ def _hours(
     line = HOUR_LINES[field.split("|")[1]]
     attempt = Attempt(account, name, "booked", None, "", Tokens(), difference, False, None, 0)
     record = Record(
-        request_id=new_id("req"), time=start.isoformat(timespec="milliseconds"), key_id=_KEY,
-        key_name=_KEY, session="", agent="", client=_KEY, dialect="anthropic", model=line,
+        request_id=new_id("req"), time=start.isoformat(timespec="milliseconds"), key_id=RELAY_KEY,
+        key_name=RELAY_KEY, session="", agent="", client=RELAY_KEY, dialect="anthropic", model=line,
         model_served=line, stream=False, status=None, stop_reason="", error="", affinity="",
         cost_micros=difference, first_byte_ms=None, duration_ms=0, attempts=(attempt,),
         kind="hours", part=1,
     )  # fmt: skip
     return Hours(
-        field, before, f"{account} {micros}", _KEY, account, line,
+        field, before, f"{account} {micros}", RELAY_KEY, account, line,
         int(start.timestamp() * 1000), difference, record.to_json(),
     )  # fmt: skip
 

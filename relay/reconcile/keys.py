@@ -49,7 +49,8 @@ class AdminKey:
         organization_id, organization_name: of whom it is, once it has said so.
         links: where accounts stand that were linked by hand, by the accounts' ids.
         found: where others stand, as the last comparisons found out.
-        checked_at: when the books were compared last; `error` says why they could not be.
+        tried_at: when the last comparison began.
+        checked_at: when the last one ended; `error` says why it came to nothing.
     """
 
     id: str
@@ -61,6 +62,7 @@ class AdminKey:
     links: Mapping[str, Link]
     found: Mapping[str, Link]
     created_at: datetime
+    tried_at: datetime | None
     checked_at: datetime | None
     error: str
 
@@ -248,6 +250,7 @@ def _admin_key(key_id: str, fields: Mapping[str, str]) -> AdminKey:
         links=_links(fields.get("links")),
         found=_links(fields.get("found")),
         created_at=_time(fields["created_at"]),
+        tried_at=_time(fields["tried_at"]) if fields.get("tried_at") else None,
         checked_at=_time(fields["checked_at"]) if fields.get("checked_at") else None,
         error=fields.get("error", ""),
     )

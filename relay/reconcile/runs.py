@@ -1,13 +1,13 @@
 """A comparison: reads both books, books hours, stores what came of it, and reports what drifts."""
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+import msgspec
 import trio
 
 from relay.accounts import Accounts
@@ -35,8 +35,9 @@ _DUE_AT = timedelta(hours=3)
 _AGAIN_AFTER = timedelta(hours=1)
 _LOCK_MS = 20 * 60_000
 RUN_DEADLINE_S = 15 * 60.0
+_TOO_LONG = "Comparing the books took too long and was given up."
 _UNLOCK_DEADLINE_S = 2.0
-_MOST_STORED, _MOST_TOLD = 50, 10
+_MOST_STORED, _MOST_TOLD = 20, 10
 _ONCE_FOR_S = 100 * 86_400.0
 
 
@@ -80,6 +81,14 @@ class Standing:
     def difference(self) -> int:
         """How much more Anthropic's books say of the days that differ, in micro-dollars."""
         return sum(result.theirs - result.ours for result in self.differing)
+
+
+def _stored(text: str) -> Result | None:
+    """A stored result; None for what another release stored in another way."""
+    try:
+        return msgspec.json.decode(text, type=Result)
+    except msgspec.DecodeError:
+        return None
 
 
 class Reconciler:
@@ -152,14 +161,18 @@ class Reconciler:
         owner, lock = os.urandom(8).hex(), f"reconcile:{key.id}"
         if not await self._store.lock(lock, owner, _LOCK_MS):
             raise ReconcileProblem(f"The books of {key.name} are being compared already.")
-        found, why = None, ""
+        found, why, at = None, "", str(round(now.timestamp() * 1000))
         try:
+            # A run that is broken off is not begun again at once.
+            await self._keys.note(key.id, {"tried_at": at})
             try:
-                found = await self._compare(key, days)
+                with trio.move_on_after(RUN_DEADLINE_S):
+                    found = await self._compare(key, days)
+                if found is None:
+                    why = _TOO_LONG
             except (AdminApiProblem, VaultError, ReconcileProblem) as problem:
                 why = str(problem)
-            checked_at = str(round(now.timestamp() * 1000))
-            await self._keys.note(key.id, {"checked_at": checked_at, "error": why})
+            await self._keys.note(key.id, {"checked_at": at, "error": why})
             if found is None:
                 await self._report_failure(key, why, now)
                 raise ReconcileProblem(why)
@@ -178,7 +191,7 @@ class Reconciler:
 
     async def _standing(self, key: AdminKey) -> Standing:
         stored = await self._store.admin_keys.results(key.id)
-        results = [Result(**json.loads(stored[day])) for day in sorted(stored)]
+        results = [result for day in sorted(stored) if (result := _stored(stored[day])) is not None]
         differing = [result for result in results if result.differs]
         equal = [result.day for result in results if not differing or result.day < differing[0].day]
         return Standing(key, equal[-1] if equal else "", differing, results[::-1])
@@ -189,9 +202,10 @@ class Reconciler:
         where = await places.of(key, api, self._keys, self._accounts)
         before = await self._store.admin_keys.results(key.id)
         ours = await ledger.counted(self._store, days)
-        if not before:
-            # Before its first request the relay had no part in the books.
-            days = [day for day in days if any(ours[one] for one in days if one <= day)]
+        # Before its first request the relay had no part in the books.
+        used = [day for day in days if ours[day]]
+        first = min([*before, *used], default=days[-1])
+        days = [day for day in days if day >= first and (before or used)]
         if not days:
             return []
         compared = await self._days_of(api, where, ours, days)
@@ -202,7 +216,7 @@ class Reconciler:
         for result in results:
             await self._report_drift(key, result)
         limit = f"{datetime.now(UTC).date() - timedelta(days=_REMEMBERED_DAYS)}"
-        stored = {result.day: json.dumps(asdict(result)) for result in results}
+        stored = {result.day: msgspec.json.encode(result).decode() for result in results}
         await self._store.admin_keys.store_results(key.id, stored, limit)
         await self._store.admin_keys.forget_hours(limit)
         return results
@@ -263,11 +277,11 @@ class Reconciler:
 
 
 def _is_due(key: AdminKey, now: datetime) -> bool:
-    if key.checked_at is None:
+    if key.tried_at is None:
         return True
+    if key.error or key.checked_at is None or key.checked_at < key.tried_at:
+        return now - key.tried_at >= _AGAIN_AFTER
     today = now.replace(hour=0, minute=0, second=0, microsecond=0) + _DUE_AT
-    if key.error:
-        return now - key.checked_at >= _AGAIN_AFTER
     return now >= today > key.checked_at
 
 

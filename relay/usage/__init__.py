@@ -12,6 +12,7 @@ from relay.usage.latest import Speed, programs, speed
 from relay.usage.periods import UsageProblem, moment
 from relay.usage.records import (
     HOUR_LINES,
+    RELAY_KEY,
     Attempt,
     Decision,
     Record,
@@ -28,7 +29,8 @@ from relay.usage.unpriced import Unpriced, note_unpriced, unpriced
 from relay.usage.verify import Difference, Verdict, verify
 
 __all__ = [
-    "BY", "COUNTERS", "HOUR_LINES", "LOCK", "Archive", "Ask", "Attempt", "Decision",
+    "BY", "COUNTERS", "HOUR_LINES", "LOCK", "RELAY_KEY", "Archive", "Ask", "Attempt",
+    "Decision",
     "Difference", "Found", "KeyUsage",
     "Line", "Plan", "Record", "Report", "Row", "Search", "Share", "Speed", "Unpriced",
     "UsageProblem", "Verdict",

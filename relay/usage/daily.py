@@ -58,7 +58,11 @@ async def _unpriced_models(store: Store, prices: Prices, of_day: Report) -> list
 
 
 def _top_models(by_model: Report) -> list[dict[str, Any]]:
-    used = [row for row in by_model.rows if row.counters["requests"] or _tokens(row.counters)]
+    used = [
+        row
+        for row in by_model.rows
+        if row.counters["requests"] or _tokens(row.counters) or row.counters["cost_micros"]
+    ]
     return [
         {
             "model": row.model,

@@ -9,6 +9,8 @@ import msgspec
 from relay.pricing import Part, Tokens
 from relay.store import REFUSALS
 
+# The key under which the relay's own requests are booked, and what no key asked for.
+RELAY_KEY = "relay"
 # What only the provider's cost report knows, by its kind of cost there: counted under a line of
 # its own, in the place of a model.
 HOUR_LINES = {"code_execution": "container-hours", "session_usage": "session-hours"}

@@ -20,7 +20,7 @@ from relay.usage.periods import (
     is_on_the_hour,
     start_of_day,
 )
-from relay.usage.records import counters
+from relay.usage.records import RELAY_KEY, counters
 from relay.usage.sums import Names, Piece, Row, Sums, zeros
 
 Take = Callable[[Piece], None]
@@ -115,10 +115,15 @@ async def _names(store: Store, found: Sums) -> Names:
     keys = {key_id: await store.keys.read(key_id) for key_id in found.key_ids}
     accounts = {one_id: await store.accounts.read(one_id) for one_id in found.account_ids}
     return Names(
-        {key_id: one.get("name") or f"{key_id} (deleted)" for key_id, one in keys.items()},
+        {key_id: one.get("name") or _gone(key_id) for key_id, one in keys.items()},
         {key_id: one.get("owner", "") for key_id, one in keys.items()},
-        {one_id: one.get("name") or f"{one_id} (deleted)" for one_id, one in accounts.items()},
+        {one_id: one.get("name") or _gone(one_id) for one_id, one in accounts.items()},
     )
+
+
+def _gone(record_id: str) -> str:
+    """What is shown for the name of a key or account that is no more."""
+    return record_id if record_id == RELAY_KEY else f"{record_id} (deleted)"
 
 
 async def _of_counters(store: Store, periods: list[str], take: Take) -> None:

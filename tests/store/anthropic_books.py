@@ -4,6 +4,7 @@ Sources: platform.claude.com/docs/en/api/admin/usage_report/retrieve_messages, â
 â€¦/api_keys: buckets of a day, results by `group_by[]`, pages by `has_more` and `next_page`.
 """
 
+import contextlib
 import itertools
 import json
 from collections import deque
@@ -172,6 +173,11 @@ class AnthropicBooks:
         ]
 
     async def serve(self, stream: trio.abc.Stream) -> None:
+        # A client that is cancelled goes away in the middle.
+        with contextlib.suppress(trio.BrokenResourceError, h11.RemoteProtocolError):
+            await self._serve(stream)
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
         connection = h11.Connection(h11.SERVER)
         head: h11.Request | None = None
         async with stream:

@@ -179,7 +179,7 @@ async def test_tokens_that_drift_are_reported_once_with_their_model_and_class(of
     assert (alert["day"], alert["model"], alert["tokenClass"]) == (day(), MODEL, "output")
     assert "output drifts most: 2000 here, 3000 there" in alert["text"]
     (standing,) = await office.reconciler.standings()
-    assert standing.equal_until == day(1)
+    assert standing.equal_until == ""
     assert standing.difference == PRICES.cost(MODEL, more)
 
 
@@ -649,3 +649,29 @@ async def test_days_that_cannot_be_compared_are_refused(office: Office, since: i
         await run(
             office, since=(YESTERDAY - since * DAY).date(), until=(YESTERDAY - until * DAY).date()
         )
+
+
+async def test_a_run_that_was_broken_off_is_begun_again_after_an_hour(office: Office):
+    await office.booked()
+    key = await office.keys.find("acme")
+    with trio.CancelScope() as scope:
+
+        def answer(path: str, query: dict[str, list[str]]) -> Answer:
+            scope.cancel()
+            return Answer(500, {})
+
+        office.books.answer = answer  # type: ignore[method-assign]
+        await office.reconciler.run_due(NOW)
+    assert scope.cancelled_caught
+    asked = len(office.books.asked)
+    await office.reconciler.run_due(NOW + timedelta(minutes=59))
+    assert len(office.books.asked) == asked
+    assert await office.store.lock(f"reconcile:{key.id}", "another", 1000)
+
+
+async def test_results_of_another_release_are_passed_over(office: Office):
+    key = await office.keys.find("acme")
+    stored = {"2026-11-01": '{"other": 1}', "2026-11-02": "no JSON"}
+    await office.store.admin_keys.store_results(key.id, stored, "")
+    (standing,) = await office.reconciler.standings()
+    assert (standing.results, standing.equal_until) == ([], "")

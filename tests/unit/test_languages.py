@@ -12,6 +12,7 @@ from relay.accounts import KIND_NAMES
 from relay.accounts.values import _ADVICE
 from relay.lease import Lease
 from relay.limits import PERIODS
+from relay.reconcile.runs import _TOO_LONG
 from relay.users import ROLES
 from relay.web.language import Language, chosen, load
 from relay.web.visit import _DONE
@@ -37,6 +38,7 @@ UNRAISED = {
     *re.findall(r'return "(.*)"', inspect.getsource(Lease.reason)),
     *set(re.findall(r"nil, a\[1\], '(\w+)'", CHOOSE.read_text())) - BUILT,
     "It cannot be reached.",
+    _TOO_LONG,
 }
 
 
