@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qs
 
 from relay import bases, catalogue, errors, exchange, objects, selfservice
 from relay.call import Call
@@ -62,9 +63,23 @@ async def _create_batch(ctx: Context, client: Client, match: "re.Match[bytes]") 
     await objects.create_batch(ctx, client)
 
 
-async def _create_file(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+async def _upload(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
     messages.refuse_encoded(client.headers)
-    await objects.create_file(ctx, client)
+    await objects.create_upload(ctx, client, kind)
+
+
+async def _skills(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    if parse_qs(client.query).get(b"source") == [b"anthropic"]:
+        await objects.anthropics_skills(ctx, client)
+    else:
+        await objects.listing(ctx, client, "skill")
+
+
+async def _version(
+    method_rest: bytes, ctx: Context, client: Client, match: "re.Match[bytes]"
+) -> None:
+    rest = b"/versions/" + match[2] + method_rest
+    await objects.use(ctx, client, "skill", match[1].decode(), rest)
 
 
 async def _list(kind: str, ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
@@ -107,7 +122,8 @@ def _on_object(kind: str, rest: bytes = b"") -> Handler:
     return partial(_use, kind, rest)
 
 
-_BATCHES, _FILES = rb"messages/batches", rb"files"
+_BATCHES, _FILES, _SKILLS = rb"messages/batches", rb"files", rb"skills"
+_VERSIONS = _SKILLS + b"/" + _ID + b"/versions"
 _HANDLERS: tuple[tuple[bytes, Mapping[str, Handler]], ...] = (
     (rb"messages", {"POST": partial(_call, "messages")}),
     (rb"messages/count_tokens", {"POST": partial(_call, "count_tokens")}),
@@ -120,9 +136,14 @@ _HANDLERS: tuple[tuple[bytes, Mapping[str, Handler]], ...] = (
     (_BATCHES + b"/" + _ID, {"GET": _on_object("batch"), "DELETE": _on_object("batch")}),
     (_BATCHES + b"/" + _ID + b"/results", {"GET": _on_object("batch", b"/results")}),
     (_BATCHES + b"/" + _ID + b"/cancel", {"POST": _on_object("batch", b"/cancel")}),
-    (_FILES, {"POST": _create_file, "GET": partial(_list, "file")}),
+    (_FILES, {"POST": partial(_upload, "file"), "GET": partial(_list, "file")}),
     (_FILES + b"/" + _ID, {"GET": _on_object("file"), "DELETE": _on_object("file")}),
     (_FILES + b"/" + _ID + b"/content", {"GET": _on_object("file", b"/content")}),
+    (_SKILLS, {"POST": partial(_upload, "skill"), "GET": _skills}),
+    (_SKILLS + b"/" + _ID, {"GET": _on_object("skill"), "DELETE": _on_object("skill")}),
+    (_VERSIONS, {method: _on_object("skill", b"/versions") for method in ("GET", "POST")}),
+    (_VERSIONS + b"/" + _ID, {method: partial(_version, b"") for method in ("GET", "DELETE")}),
+    (_VERSIONS + b"/" + _ID + b"/content", {"GET": partial(_version, b"/content")}),
 )
 ROUTES = tuple((re.compile(pattern), handlers) for pattern, handlers in _HANDLERS)
 

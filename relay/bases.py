@@ -18,6 +18,10 @@ _OPENAI_ENDS = re.compile(
 )
 _GEMINI = re.compile(rb"/(?:.*/)?(?:v1beta\d?|v1alpha)(?:/.*)?|.*:(?:streamG|g)enerateContent")
 _HOST = re.compile(rb"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?|\[[0-9a-fA-F:.]{2,45}\](?::\d{1,5})?")
+_MANAGED_AGENTS = frozenset(
+    b"agents sessions environments deployments deployment_runs dreams memory_stores vaults tunnels"
+    b" user_profiles".split()
+)
 OPENAI, ANTHROPIC = "/openai/claude/v1", "/api"
 
 
@@ -74,6 +78,14 @@ def unknown(client: Client) -> str:
             f"There is nothing at this path. The base URL for OpenAI's APIs is {here}{OPENAI};"
             " there are chat/completions, responses and models."
         )
+    family = asked(client.path).rest.partition(b"/")[0]
+    if family in _MANAGED_AGENTS:
+        return (
+            "The relay does not serve Managed Agents (agents, sessions, environments, vaults and"
+            " their like), and no setting opens them."
+        )
+    if family == b"organizations":
+        return "The relay does not serve the Admin API: it takes an organization's own admin key."
     return (
         "There is nothing at this path. The Anthropic API is at /api/v1/…, its base URL is"
         f" {here}{ANTHROPIC}; the base URL for OpenAI's APIs is {here}{OPENAI}."

@@ -18,7 +18,7 @@ class Named:
     """Something that lives in one account, and that a request names.
 
     Args:
-        kind: "file", "container", "thread" or "credit".
+        kind: "file", "skill", "container", "thread" or "credit".
         id: as the request has it; what the relay takes for no id at all is not found.
         place: where in the request it stands.
     """

@@ -19,7 +19,7 @@ from relay.dialects import file_ids, state
 # What the relay takes for an id in a path.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@~-]{0,199}")
 # Found in the table of objects; everything else was named by an answer.
-_OBJECTS = {"file"}
+_OBJECTS = {"file", "skill"}
 _NOUNS = {"credit": "fallback credit", "thread": "message thread"}
 # When nobody knows when an account serves again, a client asks once a minute.
 _UNKNOWN_WAIT_S = b"60"

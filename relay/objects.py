@@ -1,4 +1,4 @@
-"""Batches and files: each lives in one account and belongs to the key that made it.
+"""Batches, files and skills: each lives in one account and belongs to the key that made it.
 
 A later call on an object's id goes to the account that holds it; an id that is unknown or
 another key's is not found. Lists are answered from the relay's own table, because an account's
@@ -26,7 +26,7 @@ from relay.store import RedisAway
 from relay.upstream import Reply, UpstreamError
 
 BATCHES = b"/v1/messages/batches"
-KINDS = {"batch": BATCHES, "file": b"/v1/files"}
+KINDS = {"batch": BATCHES, "file": b"/v1/files", "skill": b"/v1/skills"}
 # A look at an object holds a slot and costs nothing.
 _LOOK = "object"
 _MOST_FILE_BYTES = 500 * 1024 * 1024
@@ -58,14 +58,14 @@ async def create_batch(ctx: Context, client: Client) -> None:
             await _answer(client, lease, reply, _as_ours(client, body))
 
 
-async def create_file(ctx: Context, client: Client) -> None:
-    """Pass a new file to an account and remember whose it is and where."""
+async def create_upload(ctx: Context, client: Client, kind: str) -> None:
+    """Pass a new file or skill to an account and remember whose it is and where."""
     key = await authenticated(ctx, client)
     announced = client.header(b"content-length")
     if announced.isdigit() and int(announced) > _MOST_FILE_BYTES:
-        raise errors.TooLarge(f"A file may have at most {_MOST_FILE_BYTES // (1024 * 1024)} MiB.")
-    # A key's files lie together, so that a request can name several of them.
-    call = Call("file", "POST", KINDS["file"] + _query(client), thread="files")
+        raise errors.TooLarge(f"A {kind} may have at most {_MOST_FILE_BYTES // (1024 * 1024)} MiB.")
+    # What a key uploads lies together, so that a request can name several of them.
+    call = Call(kind, "POST", KINDS[kind] + _query(client), thread="files")
     async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
         upload = client.upload(ctx.settings.body_timeout_s)
         async with (
@@ -74,7 +74,7 @@ async def create_file(ctx: Context, client: Client) -> None:
         ):
             body = await collect(reply, _MOST_ANSWER_BYTES)
             if reply.status == 200:
-                await _remember(ctx, body, key, lease.account.account_id)
+                await _remember(ctx, body, kind, key, lease.account.account_id)
             await ctx.leases.settle(lease)
             await _answer(client, lease, reply, _as_ours(client, body))
 
@@ -103,7 +103,7 @@ async def use(ctx: Context, client: Client, kind: str, object_id: str, rest: byt
             else:
                 await pass_through(ctx, client, lease, body)
     finally:
-        if client.method == "DELETE" and client.status in (200, 404):
+        if client.method == "DELETE" and not rest and client.status in (200, 404):
             # A client that has its answer leaves, which ends everything else here.
             with trio.move_on_after(_REMEMBER_DEADLINE_S, shield=True):
                 await ctx.store.objects.forget(object_id, key.id, kind)
@@ -166,15 +166,22 @@ async def listing(ctx: Context, client: Client, kind: str) -> None:
     key = await authenticated(ctx, client)
     client.trail.key = (await ctx.keys.check(key)).name
     ids, has_more = _page(await ctx.store.objects.ids(key.id, kind), client)
+    page: dict[str, object] = {"has_more": has_more}
     found = [value for value in await _read_all(ctx, client, kind, ids, key) if value is not None]
-    page = {
-        "data": found,
-        "has_more": has_more,
-        "first_id": ids[0] if ids else None,
-        "last_id": ids[-1] if ids else None,
-    }
-    body = msgspec.json.encode(page)
+    if kind == "skill":
+        page["next_page"] = ids[-1] if has_more else None
+    else:
+        page |= {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
+    body = msgspec.json.encode({"data": found, **page})
     await client.answer_json(200, body)
+
+
+async def anthropics_skills(ctx: Context, client: Client) -> None:
+    """Answer a list of Anthropic's own skills, which are the same at every account."""
+    key = await authenticated(ctx, client)
+    call = Call(_LOOK, "GET", KINDS["skill"] + _query(client))
+    async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
+        await pass_through(ctx, client, lease, b"")
 
 
 async def _read_all(
@@ -226,11 +233,11 @@ async def _home_of(ctx: Context, object_id: str, kind: str, key: KeyRef) -> str:
     return found["account"]
 
 
-async def _remember(ctx: Context, body: bytes, key: KeyRef, account_id: str) -> None:
+async def _remember(ctx: Context, body: bytes, kind: str, key: KeyRef, account_id: str) -> None:
     object_id = msgspec.json.decode(body, type=_Made).id
     now_ms = int(time.time() * 1000)
     with trio.move_on_after(_REMEMBER_DEADLINE_S, shield=True):
-        await ctx.store.objects.remember(object_id, "file", key.id, account_id, now_ms)
+        await ctx.store.objects.remember(object_id, kind, key.id, account_id, now_ms)
 
 
 class _Made(msgspec.Struct):
@@ -238,7 +245,8 @@ class _Made(msgspec.Struct):
 
 
 def _page(ids: list[str], client: Client) -> tuple[list[str], bool]:
-    """The part of `ids` that limit, after_id and before_id ask for, and whether more follow."""
+    """The part of `ids` that limit, after_id (of skills: page) and before_id ask for, and whether
+    more follow."""
     asked = {name: values[-1] for name, values in parse_qs(client.query.decode("latin-1")).items()}
     limit = asked.get("limit", str(_DEFAULT_PAGE))
     if not limit.isdigit() or not 1 <= int(limit) <= 1000:
@@ -247,7 +255,8 @@ def _page(ids: list[str], client: Client) -> tuple[list[str], bool]:
     if (before := asked.get("before_id")) in ids:
         end = ids.index(before)
         return ids[max(0, end - size) : end], end > size
-    start = ids.index(asked["after_id"]) + 1 if asked.get("after_id") in ids else 0
+    after = asked.get("page", asked.get("after_id"))
+    start = ids.index(after) + 1 if after in ids else 0
     return ids[start : start + size], len(ids) > start + size
 
 

@@ -1,4 +1,4 @@
-"""Which of an upstream's stored state a request names: its container, its thread, its credit.
+"""Which of an upstream's stored state a request names: container, skills, thread, credit.
 
 Each lives in one account, whose answer named it first. What is read here is read as strictly as
 the body itself, so that the upstream cannot read another id than the relay did.
@@ -15,6 +15,7 @@ from relay.call import Named
 
 # An object of these that is longer holds something else than ids.
 _LONGEST_OBJECT, _LONGEST_ID = 64 * 1024, 4096
+_MOST_SKILLS = 64
 # The field, what it names, and which field of it holds the id where it is an object.
 _FIELDS = (
     ("container", "container", "id"),
@@ -26,14 +27,37 @@ _PLAIN = {"container", "credit"}
 
 
 def named_by(fields: Mapping[str, msgspec.Raw]) -> tuple[Named, ...]:
-    """What a request's top-level fields name.
+    """What a request's top-level fields name, with the skills of its container.
 
     Raises:
         errors.BadRequest: a field has another shape than the upstream documents.
     """
     found = (_named(fields[name], name, kind, inner) for name, kind, inner in _FIELDS
              if name in fields)  # fmt: skip
-    return tuple(named for named in found if named is not None)
+    skills = _skills(fields["container"]) if "container" in fields else ()
+    return tuple(named for named in (*found, *skills) if named is not None)
+
+
+def _skills(container: msgspec.Raw) -> Iterator[Named]:
+    """The custom skills of a container that was read; those of Anthropic live everywhere."""
+    if not bytes(container).startswith(b"{"):
+        return
+    listed = fields_of(bytes(container)).get("skills", _NULL)
+    try:
+        skills = msgspec.json.decode(listed, type=list[msgspec.Raw] | None) or []
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        raise errors.BadRequest("container.skills: must be a list.") from None
+    for number, raw in enumerate(skills):
+        place = f"container.skills[{number}]"
+        if number >= _MOST_SKILLS:
+            raise errors.BadRequest(f"{place}: a request names up to {_MOST_SKILLS} skills.")
+        try:
+            skill = fields_of(bytes(raw))
+        except errors.BadRequest as error:
+            raise errors.BadRequest(f"{place}: {error.message}") from None
+        if _text(skill.get("type", _NULL), f"{place}.type") != "anthropic":
+            place = f"{place}.skill_id"
+            yield Named("skill", _text(skill.get("skill_id", _NULL), place), place)
 
 
 def _named(raw: msgspec.Raw, name: str, kind: str, inner: str) -> Named | None:
@@ -48,15 +72,17 @@ def _named(raw: msgspec.Raw, name: str, kind: str, inner: str) -> Named | None:
         name = f"{name}.{inner}"
     elif text != b"null" and kind not in _PLAIN:
         raise errors.BadRequest(f"{name}: must be an object.")
-    if bytes(raw) == b"null":
-        return None
+    return None if bytes(raw) == b"null" else Named(kind, _text(raw, name), name)
+
+
+def _text(raw: msgspec.Raw, place: str) -> str:
     try:
-        object_id = msgspec.json.decode(raw, type=str)
+        text = msgspec.json.decode(raw, type=str)
     except (msgspec.ValidationError, msgspec.DecodeError):
-        raise errors.BadRequest(f"{name}: must be a string.") from None
-    if len(object_id) > _LONGEST_ID:
-        raise errors.BadRequest(f"{name}: has at most {_LONGEST_ID} characters.")
-    return Named(kind, object_id, name)
+        raise errors.BadRequest(f"{place}: must be a string.") from None
+    if len(text) > _LONGEST_ID:
+        raise errors.BadRequest(f"{place}: has at most {_LONGEST_ID} characters.")
+    return text
 
 
 def signatures(body: bytes, most: int) -> Iterator[str]:

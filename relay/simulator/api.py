@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from relay.simulator import answers, cache, events, objects, state
+from relay.simulator import answers, cache, events, objects, skills, state
 from relay.simulator.answers import ApiError, Json, Steering
 from relay.simulator.faults import Fault
 from relay.simulator.journal import Received
@@ -80,7 +80,10 @@ class Api:
         self.places: dict[str, state.Place] = {}
         self._kept: dict[str, state.Kept] = {}
         self._owners: dict[str, str] = {}
+        self._skills = skills.Skills()
         batch, file = "/v1/messages/batches/{id}", "/v1/files/{id}"
+        skill, versions = "/v1/skills/{id}", "/v1/skills/{id}/versions"
+        version = f"{versions}/{{id}}"
         self._routes = [
             _route("HEAD", "/", _probe),
             _route("POST", "/v1/messages", self._message),
@@ -98,6 +101,15 @@ class Api:
             _route("GET", file, lambda ask, id_: self._files.get(id_)),
             _route("DELETE", file, lambda ask, id_: self._files.delete(id_)),
             _route("GET", f"{file}/content", self._content),
+            _route("POST", "/v1/skills", self._make_skill),
+            _route("GET", "/v1/skills", self._list_skills),
+            _route("GET", skill, lambda ask, id_: self._skills.get(id_)),
+            _route("DELETE", skill, lambda ask, id_: self._skills.delete(id_)),
+            _route("POST", versions, lambda ask, id_: self._skills.add(id_, ask.number)),
+            _route("GET", versions, lambda ask, id_: self._skills.versions(id_)),
+            _route("GET", version, lambda ask, *ids: self._skills.version(*ids)),
+            _route("DELETE", version, lambda ask, *ids: self._skills.drop(*ids)),
+            _route("GET", f"{version}/content", self._skill_content),
         ]
 
     def reply(self, received: Received, number: int, fault: Fault) -> Reply:
@@ -165,6 +177,8 @@ class Api:
         answers.check(fields, "model", "max_tokens", "messages")
         ask.check(fields)
         self._check_owner(ask.received, state.files_in(fields))
+        for skill_id in state.skills_in(fields):
+            self._check_owner(ask.received, [self._skills.get(skill_id)["id"]])
         kept = self._kept.setdefault(self.place_of(ask.received).workspace, state.Kept())
         made = kept.before(fields, ask.number)
         message = answers.answer(fields, ask.number, ask.steering, self._cached(ask, fields))
@@ -206,6 +220,17 @@ class Api:
     def _content(self, ask: _Ask, file_id: str) -> Reply:
         kind, content = self._files.content(file_id)
         return Reply(200, {"content-type": kind}, content)
+
+    def _make_skill(self, ask: _Ask) -> Json:
+        return self._skills.make(ask.received.body, ask.number)
+
+    def _list_skills(self, ask: _Ask) -> Json:
+        workspace = self.place_of(ask.received).workspace
+        return self._skills.listed(ask.query, lambda id_: self._owners.get(id_) == workspace)
+
+    def _skill_content(self, ask: _Ask, skill_id: str, version: str) -> Reply:
+        self._skills.version(skill_id, version)
+        return Reply(200, {"content-type": "application/zip"}, self._skills.content(skill_id))
 
 
 def keys_of(received: Received) -> set[str]:

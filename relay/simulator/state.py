@@ -95,6 +95,15 @@ def _runs_code(tools: object) -> bool:
     return any(kind.startswith("code_execution") for kind in types)
 
 
+def skills_in(fields: Json) -> Iterator[str]:
+    """The custom skills that a request's container names."""
+    container = fields.get("container")
+    listed = container.get("skills") if isinstance(container, dict) else None
+    for skill in listed if isinstance(listed, list) else []:
+        if isinstance(skill, dict) and skill.get("type") != "anthropic":
+            yield str(skill.get("skill_id"))
+
+
 def files_in(fields: Json) -> Iterator[str]:
     """The files that a request's messages name, in their blocks and their tools' results."""
     blocks = [one.get("content") for one in fields["messages"] if isinstance(one, dict)]

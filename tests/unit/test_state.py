@@ -109,3 +109,35 @@ def test_the_newest_signatures_of_thinking_come_first(text: bytes, expected: lis
 
 def test_a_named_field_is_read_without_decoding_the_rest():
     assert state.named_by({"messages": msgspec.Raw(b"not json"), "container": msgspec.Raw(b'"x"')})
+
+
+def test_custom_skills_are_named_with_their_container():
+    skills = [
+        {"type": "anthropic", "skill_id": "pptx"},
+        {"type": "custom", "skill_id": "skill_1", "version": "latest"},
+        {"type": "of tomorrow", "skill_id": "skill_2"},
+    ]
+    fields = {"container": {"id": "c", "skills": skills}}
+    assert named(json.dumps(fields).encode()) == (
+        Named("container", "c", "container.id"),
+        Named("skill", "skill_1", "container.skills[1].skill_id"),
+        Named("skill", "skill_2", "container.skills[2].skill_id"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("skills", "field"),
+    [
+        ('{"a": 1}', "container.skills"),
+        ('["x"]', "container.skills[0]"),
+        ('[{"type": "custom"}]', "container.skills[0].skill_id"),
+        ('[{"skill_id": "x"}]', "container.skills[0].type"),
+        ('[{"type": "anthropic", "type": "custom", "skill_id": "x"}]', "container.skills[0]: type"),
+        ('[{"type": "custom", "skill_id": "x", "skill_id": "y"}]', "container.skills[0]: skill_id"),
+        (str([{}] * 100).replace("{}", '{"type": "anthropic"}'), "container.skills[64]"),
+    ],
+)
+def test_skills_that_could_be_read_otherwise_are_refused(skills: str, field: str):
+    with pytest.raises(errors.BadRequest) as refused:
+        named(f'{{"container": {{"skills": {skills}}}}}'.encode())
+    assert refused.value.message.startswith(field)
