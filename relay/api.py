@@ -38,7 +38,7 @@ async def _chat(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
 
 
 def _choices(ctx: Context) -> Choices:
-    return Choices(ctx.settings.openai_models, ctx.settings.openai_caches)
+    return Choices(ctx.settings.openai_models, ctx.settings.openai_caches, ctx.models.traits)
 
 
 async def _translated(ctx: Context, client: Client, dialect: Translating[Any]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from relay.errors import RelayError
 from relay.pricing import PLAIN, Bill, Reach, Tokens
@@ -50,6 +50,7 @@ class Call:
         named: what it names that lives in one account: only that account may serve.
         thinking: signatures of what was thought in its conversation, newest first, where one
             organisation alone may be able to read that.
+        spare_bytes: what its body may grow by before it is sent.
         has_thread: it begins or continues a message thread, which a later request may continue.
     """
 
@@ -74,6 +75,7 @@ class Call:
     named: tuple[Named, ...] = ()
     has_thread: bool = False
     thinking: tuple[str, ...] = ()
+    spare_bytes: int = 0
 
 
 class Reader(Protocol):
@@ -151,6 +153,9 @@ class Dialect(Protocol):
 
     def error_frame(self, error: RelayError, request_id: str) -> bytes:
         """The event by which a stream that broke off says so."""
+
+    def suited(self, traits: Any, most_tokens: int) -> bytes | None:
+        """The request as it suits the model that serves; None where it is sent as it was read."""
 
     def retold(self, meter: Meter, data: bytes) -> bytes:
         """What the client gets of a stream's bytes, once the meter has seen them."""

@@ -16,6 +16,7 @@ import trio
 from relay import balancer, upstream_errors
 from relay.accounts import Account, AccountProblem, Accounts
 from relay.dialects import bill
+from relay.known_models import KnownModels
 from relay.pricing import Prices
 from relay.store import Booking, RedisAway, Store
 from relay.upstream import UpstreamError, Upstreams
@@ -50,12 +51,14 @@ class Checks:
         accounts: Accounts,
         upstreams: Upstreams,
         prices: Prices,
+        models: KnownModels,
         every_s: float,
     ) -> None:
         self._store = store
         self._accounts = accounts
         self._upstreams = upstreams
         self._prices = prices
+        self._models = models
         self._every_ms = round(every_s * 900)
         self._owner = secrets.token_hex(8)
         self._suspect, self._suspects = trio.open_memory_channel[tuple[str, str]](_MOST_SUSPECTS)
@@ -121,6 +124,7 @@ class Checks:
             return
         if result.ok:
             await self._book(account, "ok", "", "")
+            await self._models.learn(account.id, result.listed)
         elif result.is_refused:
             kind = self._accounts.kind({"kind": account.kind})
             await self._book(account, "refused", kind.refused, result.message)

@@ -9,6 +9,7 @@ from relay.backup import Backups
 from relay.bodies import BodyBudget
 from relay.checks import Checks
 from relay.keys import Keys
+from relay.known_models import KnownModels
 from relay.leases import Leases
 from relay.limits import Clients
 from relay.own_errors import OwnErrors
@@ -34,6 +35,7 @@ class Context:
     accounts: Accounts
     signins: SignIns
     checks: Checks
+    models: KnownModels
     audit: Audit
     users: Users
     tokens: Tokens

@@ -76,7 +76,8 @@ async def relay(
     async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
         lease.dialect = dialect.name
         deliver = partial(delivery.deliver, ctx, client, dialect, lease)
-        await forward(ctx, client, lease, call.body, deliver, plain=dialect.retells)
+        suited = partial(_suited, ctx, dialect) if dialect.retells else None
+        await forward(ctx, client, lease, call.body, deliver, suited, plain=dialect.retells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ async def forward(
     lease: Lease,
     body: bytes,
     deliver: Callable[[Reply], Awaitable[None]],
+    suited: Callable[[Lease], bytes | None] | None = None,
     *,
     plain: bool = False,
 ) -> None:
@@ -114,12 +116,15 @@ async def forward(
 
     Args:
         deliver: passes an answer below 400 on to the client.
+        suited: what the lease's account gets instead of `body`, or None.
         plain: whether the answer must come uncompressed, because the relay reads it.
     """
     async with outcome(ctx, client, lease):
         failures: list[_Failure] = []
         patience = _patience(ctx)
-        while failure := await _attempt(ctx, client, lease, body, deliver, plain=plain):
+        while failure := await _attempt(
+            ctx, client, lease, (suited and suited(lease)) or body, deliver, plain=plain
+        ):
             failures.append(failure)
             if failure.verdict.is_suspect:
                 ctx.checks.suspect(lease.account.account_id)
@@ -196,6 +201,12 @@ async def _attempt(
 
 def _own_failure(verdict: Verdict, client: Client, error: errors.RelayError) -> _Failure:
     return _Failure(verdict, *errors.response(error, client.request_id), is_own=True)
+
+
+def _suited(ctx: Context, dialect: Dialect, lease: Lease) -> bytes | None:
+    """The request as it suits the model that the lease's account has for the one asked for."""
+    traits = ctx.models.traits(call_model(lease), lease.account.account_id)
+    return dialect.suited(traits, lease.call.max_tokens)
 
 
 def call_model(lease: Lease) -> str:

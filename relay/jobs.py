@@ -8,7 +8,17 @@ from functools import partial
 
 import trio
 
-from relay import batches, own_errors, reconcile, refusals, remarks, systemd, tariff, usage
+from relay import (
+    batches,
+    known_models,
+    own_errors,
+    reconcile,
+    refusals,
+    remarks,
+    systemd,
+    tariff,
+    usage,
+)
 from relay.context import Context
 from relay.leases import HEARTBEAT_EVERY_S
 from relay.settlements import WRITE_WAITING_EVERY_S
@@ -47,6 +57,7 @@ def table(ctx: Context) -> tuple[Job, ...]:
         Job("own errors", own_errors.WRITE_EVERY_S, ctx.own_errors.write),
         Job("remarks", remarks.REPORT_EVERY_S, partial(_report_remarks, ctx)),
         Job("prices", tariff.FOLLOW_EVERY_S, ctx.tariff.follow),
+        Job("models", known_models.FOLLOW_EVERY_S, ctx.models.follow),
         Job("recover", HEARTBEAT_EVERY_S, ctx.leases.recover),
         Job("renew", RENEW_EVERY_S, ctx.signins.renew_due),
         Job("check", ctx.settings.check_interval_s, ctx.checks.check_all),

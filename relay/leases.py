@@ -176,7 +176,7 @@ class Leases:
         )
 
     def _most(self, call: Call, model: str, *, is_global: bool = False) -> int:
-        size = len(call.body)
+        size = len(call.body) + call.spare_bytes
         return self._prices.most(model, size, call.max_tokens, call.reach, is_global=is_global)
 
     def _is_dearer(self, call: Call, credential: Credential) -> bool:

@@ -27,6 +27,7 @@ from relay.bodies import BodyBudget
 from relay.checks import Checks
 from relay.context import Context
 from relay.keys import Keys
+from relay.known_models import KnownModels
 from relay.leases import Leases, new_request_id
 from relay.oauth import Provider
 from relay.own_errors import OwnErrors
@@ -108,6 +109,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
         reach = Reach(settings.base_url, networks)
         accounts = Accounts(opened, safe, table, settings.proxy, reach)
         prices = tariff.load(settings)
+        models = KnownModels(opened)
         relay_limits = _relay_limits(settings)
         upstreams = Upstreams(connect_timeout_s=settings.connect_timeout_s, inner_networks=networks)
         audit = Audit(opened, safe)
@@ -120,7 +122,8 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
             owners=Owners(opened, safe),
             accounts=accounts,
             signins=SignIns(opened, safe, accounts, provider),
-            checks=Checks(opened, accounts, upstreams, prices, settings.check_interval_s),
+            checks=Checks(opened, accounts, upstreams, prices, models, settings.check_interval_s),
+            models=models,
             audit=audit,
             users=Users(opened, safe),
             tokens=Tokens(opened, safe),
@@ -219,6 +222,7 @@ async def _has_begun(ctx: Context) -> bool:
     except DatabaseLost:
         return False
     await ctx.tariff.follow()
+    await ctx.models.follow()
     await _ensure_admin(ctx)
     await ctx.alerts.begin()
     return True

@@ -18,12 +18,15 @@ from relay.accounts.values import Account, AccountProblem, Credential
 from relay.audit import Audit
 from relay.settings import api_base
 from relay.store import NameTaken, Store
-from relay.upstream import Reply, Upstreams, parse_proxy_url
+from relay.upstream import Reply, UpstreamError, Upstreams, parse_proxy_url
 from relay.vault import Vault, new_id
 
 ANTHROPIC_VERSION = b"2023-06-01"
 _TEST_DEADLINE_S = 15.0
 _LARGEST_SMALL_ANSWER = 256 * 1024
+_LARGEST_LIST = 2 * 1024 * 1024
+# As many as the API gives at once.
+_MODELS = b"/v1/models?limit=1000"
 _DRAIN_POLL_S = 0.25
 # The fields that are encrypted.
 _SECRETS = ("secret", "token", "proxy")
@@ -45,11 +48,16 @@ class SmallAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """What an account's own API said to a cheap question."""
+    """What an account's own API said to a cheap question.
+
+    Args:
+        listed: its list of models, as it came; empty where there is none.
+    """
 
     ok: bool
     status: int | None
     message: str
+    listed: bytes = b""
 
     @property
     def is_refused(self) -> bool:
@@ -379,7 +387,7 @@ class Accounts:
         return account
 
     async def test(self, name_or_id: str, upstreams: Upstreams) -> TestResult:
-        """Ask the account's API for one model: free of charge, and proves the credential.
+        """Ask the account's API for its models: free of charge, and proves the credential.
 
         Raises whatever the client raises when the upstream cannot be reached.
         """
@@ -388,8 +396,13 @@ class Accounts:
         if self.kind(fields).signs_in and not fields.get("token"):
             return TestResult(False, None, f"The account has no token. {account.advice}")
         credential = self._credential(account.id, fields)
-        async with _asked(credential, upstreams, "GET", b"/v1/models?limit=1", b"") as reply:
-            return TestResult(reply.status == 200, reply.status, _verdict(reply.status))
+        async with _asked(credential, upstreams, "GET", _MODELS, b"") as reply:
+            ok = reply.status == 200
+            listed = b""
+            # That the list breaks off says nothing of the credential.
+            with contextlib.suppress(UpstreamError), trio.move_on_after(_TEST_DEADLINE_S):
+                listed = await _beginning(reply, _LARGEST_LIST) if ok else b""
+            return TestResult(ok, reply.status, _verdict(reply.status), listed)
 
     async def smallest(self, account_id: str, model: str, upstreams: Upstreams) -> SmallAnswer:
         """What the account answers to the smallest message there is, which may cost a token or two.
@@ -400,11 +413,8 @@ class Accounts:
         turn = {"role": "user", "content": "."}
         body = msgspec.json.encode({"model": model, "max_tokens": 1, "messages": [turn]})
         async with _asked(credential, upstreams, "POST", b"/v1/messages", body) as reply:
-            parts, size = [], 0
-            while (data := await reply.receive()) and size < _LARGEST_SMALL_ANSWER:
-                parts.append(data)
-                size += len(data)
-            return SmallAnswer(reply.status, tuple(reply.headers), b"".join(parts))
+            answer = await _beginning(reply, _LARGEST_SMALL_ANSWER)
+            return SmallAnswer(reply.status, tuple(reply.headers), answer)
 
     async def rotate(self) -> int:
         """Encrypt every secret with the current ENCRYPT_KEY; returns how many were not yet.
@@ -458,6 +468,15 @@ def _asked(
         judges_host=credential.judges_host,
         judges_proxy=credential.judges_proxy,
     )
+
+
+async def _beginning(reply: Reply, most_bytes: int) -> bytes:
+    """An answer's body, cut off some way behind `most_bytes`."""
+    parts, size = [], 0
+    while size < most_bytes and (data := await reply.receive()):
+        parts.append(data)
+        size += len(data)
+    return b"".join(parts)
 
 
 def _purpose(account_id: str, name: str) -> str:

@@ -16,6 +16,7 @@ from relay import errors, sse
 from relay.body import LARGE_BYTES, fields_of
 from relay.call import Call, Headers, Meter, Named
 from relay.dialects import bounds, meters, named_models, state
+from relay.dialects.models import Traits
 from relay.pricing import MOST_TOKENS, Reach
 
 name = "anthropic"
@@ -120,6 +121,10 @@ def _model_and_bound(fields: dict[str, msgspec.Raw]) -> tuple[str, int]:
     if max_tokens > MOST_TOKENS:
         raise errors.BadRequest(f"max_tokens: must be at most {MOST_TOKENS}.")
     return model, max_tokens
+
+
+def suited(_traits: Traits, _most_tokens: int) -> None:
+    """What a client asks for in Claude's own words is sent as it came."""
 
 
 def refuse_encoded(headers: Headers) -> None:

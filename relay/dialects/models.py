@@ -1,11 +1,13 @@
 """What Claude's models differ in as far as a translated request must know it.
 
-By version, not by a list of names: a model that comes out tomorrow is taken for like the newest.
-A name without a version (an account's own name for a model) is taken so as well.
+An upstream's list of models says most of it. What no list says is taken from the name, by version:
+a model that comes out tomorrow is taken for like the newest, and so is a name without a version
+(an account's own name for a model).
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 _NEW = re.compile(r"claude-([a-z]+)-(\d{1,2})(?:-(\d{1,2}))?(?!\d)")
@@ -13,6 +15,9 @@ _OLD = re.compile(r"claude-(\d)(?:-(\d))?-([a-z]+)")
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # The part of max_tokens that an older model may think with, by effort.
 _SHARES = {"low": 0.2, "medium": 0.4, "high": 0.6, "xhigh": 0.8, "max": 0.8}
+# The lines that come before Opus and Sonnet.
+_LARGE = ("fable", "mythos")
+_MOST_OUTPUT = 10_000_000
 _LEAST_BUDGET = 1024
 _MOST_BUDGET = 32_000
 
@@ -26,12 +31,18 @@ class Traits:
         thinking: "none", "budget" (a number of tokens), "adaptive" or "always" (cannot be off).
         efforts: the values of output_config.effort, none where the model does not know it.
         samples: whether it takes temperature and top_p.
+        takes_forced: whether it takes a tool_choice that forces a call.
+        continues: whether it goes on with a last turn of its own (a prefill).
+        structures: whether it can hold an answer to a JSON schema.
     """
 
     max_output: int
     thinking: str
     efforts: tuple[str, ...]
     samples: bool
+    takes_forced: bool = True
+    continues: bool = True
+    structures: bool = True
 
     def effort(self, wanted: str) -> str | None:
         """The nearest effort that the model knows, not above the wanted one where there is one."""
@@ -54,17 +65,60 @@ def traits(model: str) -> Traits:
     if version < (4, 0):
         has_budget = version >= (3, 7)
         output = 64_000 if has_budget else 8192 if version >= (3, 5) else 4096
-        return Traits(output, "budget" if has_budget else "none", (), True)
+        thinks = "budget" if has_budget else "none"
+        return Traits(output, thinks, (), True, structures=False)
     if version < (4, 6):
         output = 32_000 if family == "opus" and version < (4, 5) else 64_000
         efforts = _EFFORTS[:3] if family == "opus" and version >= (4, 5) else ()
-        return Traits(output, "budget", efforts, True)
-    is_always = family in ("fable", "mythos") or (family == "opus" and version >= (5, 5))
-    thinking = "always" if is_always else "adaptive"
+        return Traits(output, "budget", efforts, True, structures=version >= (4, 5))
+    is_always = family in _LARGE or (family in ("opus", "sonnet") and version >= (5, 5))
+    thinks = "always" if is_always else "adaptive"
     if version < (4, 7):
         output = 128_000 if family == "opus" else 64_000
-        return Traits(output, thinking, ("low", "medium", "high", "max"), True)
-    return Traits(128_000, thinking, _EFFORTS, False)
+        return Traits(output, thinks, ("low", "medium", "high", "max"), True, continues=False)
+    takes_forced = family == "haiku" or version < ((5, 1) if family in _LARGE else (5, 5))
+    return Traits(128_000, thinks, _EFFORTS, False, takes_forced, continues=False)
+
+
+def told(entry: Mapping[str, Any]) -> Traits:
+    """The traits of a model by its entry in an upstream's list (GET /v1/models).
+
+    Whatever the entry does not say, or says in an unknown form, is taken from the name. Which
+    models take forced tools and a prefill stands in no list.
+    """
+    name = entry.get("id")
+    known = traits(name if isinstance(name, str) else "")
+    most = entry.get("max_tokens")
+    if type(most) is int and 0 < most <= _MOST_OUTPUT:
+        known = replace(known, max_output=most)
+    capabilities = _object(entry.get("capabilities"))
+    efforts = _object(capabilities.get("effort"))
+    if isinstance(efforts.get("supported"), bool):
+        named = [one for one in _EFFORTS if _object(efforts.get(one)).get("supported") is True]
+        known = replace(known, efforts=tuple(named) if efforts["supported"] else ())
+    structured = _object(capabilities.get("structured_outputs")).get("supported")
+    if isinstance(structured, bool):
+        known = replace(known, structures=structured)
+    return replace(known, thinking=_thinking_told(capabilities) or known.thinking)
+
+
+def _thinking_told(capabilities: Mapping[str, Any]) -> str:
+    """A model's kind of thinking, or empty where the list does not say."""
+    given = _object(capabilities.get("thinking"))
+    if given.get("supported") is False:
+        return "none"
+    types = _object(given.get("types"))
+    takes = {
+        name: _object(types.get(name)).get("supported")
+        for name in ("adaptive", "disabled", "enabled")
+    }
+    if takes["adaptive"] is True:
+        return "always" if takes["disabled"] is False else "adaptive"
+    return "budget" if takes["enabled"] is True else ""
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _version(model: str) -> tuple[str, tuple[int, int]]:

@@ -178,6 +178,9 @@ def _content(fields: Json, number: int, steering: Steering) -> tuple[list[Json],
     """The blocks, the stop reason, and the stop sequence that was met."""
     asked, has_result = _last_said(fields["messages"])
     said = f"Simulated answer to: {asked}" if steering.text is None else steering.text
+    form = _object(_object(fields.get("output_config")).get("format"))
+    if form.get("type") == "json_schema" and steering.text is None:
+        said = json.dumps(_filled(_object(form.get("schema")), asked))
     text, met = _stopped(said, fields.get("stop_sequences"))
     blocks: list[Json] = []
     if _object(fields.get("thinking")).get("type") in ("enabled", "adaptive"):
@@ -259,12 +262,16 @@ def _tool_use(fields: Json, asked: str, number: int, *, may_ask: bool) -> Json |
     if not listed or not (is_forced or is_asked):
         return None
     tool = next((one for one in listed if one.get("name") == choice.get("name")), listed[0])
-    schema = _object(tool.get("input_schema"))
-    properties = _object(schema.get("properties"))
-    required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
-    given = {name: _sample(_object(properties.get(name)), asked) for name in required}
+    given = _filled(_object(tool.get("input_schema")), asked)
     return {"type": "tool_use", "id": f"toolu_sim{number:08d}", "name": tool.get("name"),
             "input": given or {"text": asked}}  # fmt: skip
+
+
+def _filled(schema: Json, asked: str) -> Json:
+    """An object with what a plain JSON schema requires."""
+    properties = _object(schema.get("properties"))
+    required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+    return {name: _sample(_object(properties.get(name)), asked) for name in required}
 
 
 def _sample(schema: Json, asked: str) -> Any:

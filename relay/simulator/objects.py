@@ -12,18 +12,57 @@ from datetime import timedelta
 from relay.simulator import answers
 from relay.simulator.answers import ApiError, Json, Steering
 
-_MODEL_NAMES = {
-    "claude-opus-5-5": "Claude Opus 5.5",
-    "claude-opus-5": "Claude Opus 5",
-    "claude-sonnet-5-5": "Claude Sonnet 5.5",
-    "claude-sonnet-4-5-20250929": "Claude Sonnet 4.5",
-    "claude-haiku-5-5": "Claude Haiku 5.5",
-    "claude-haiku-4-5": "Claude Haiku 4.5",
-}
-MODELS: tuple[Json, ...] = tuple(
-    {"type": "model", "id": id_, "display_name": name, "created_at": "2026-01-01T00:00:00Z"}
-    for id_, name in _MODEL_NAMES.items()
-)
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+
+
+def _listed(
+    id_: str, name: str, most: int, kinds: str, efforts: int, retires_at: str | None = None
+) -> Json:
+    """A model's entry in the list, by the shape of the SDK's ModelInfo.
+
+    Args:
+        kinds: the types of `thinking` that the model takes.
+        efforts: how many of the efforts it takes.
+    """
+    types = ("adaptive", "between_tools", "disabled", "enabled")
+    return {
+        "type": "model",
+        "id": id_,
+        "display_name": name,
+        "created_at": "2026-01-01T00:00:00Z",
+        "lifecycle": "deprecated" if retires_at else "active",
+        "deprecated_at": "2026-09-30T00:00:00Z" if retires_at else None,
+        "retires_at": retires_at,
+        "line": id_.split("-")[1],
+        "max_input_tokens": 200_000,
+        "max_tokens": most,
+        "capabilities": {
+            "batch": {"supported": True},
+            "effort": {
+                "supported": efforts > 0,
+                **{one: {"supported": one in _EFFORTS[:efforts]} for one in _EFFORTS},
+            },
+            "structured_outputs": {"supported": True},
+            "thinking": {
+                "supported": True,
+                "types": {kind: {"supported": kind in kinds.split()} for kind in types},
+            },
+        },
+    }
+
+
+_SONNET_4_5_ENDS = "2026-11-30T00:00:00Z"
+MODELS: tuple[Json, ...] = (
+    _listed("claude-opus-5-5", "Claude Opus 5.5", 128_000, "adaptive", 5),
+    _listed("claude-opus-5", "Claude Opus 5", 128_000, "adaptive disabled", 5),
+    _listed("claude-sonnet-5-5", "Claude Sonnet 5.5", 128_000, "adaptive between_tools", 5),
+    _listed(
+        "claude-sonnet-4-5-20250929", "Claude Sonnet 4.5", 64_000, "disabled enabled", 0,
+        _SONNET_4_5_ENDS,
+    ),
+    _listed("claude-haiku-5-5", "Claude Haiku 5.5", 128_000, "adaptive disabled", 5),
+    _listed("claude-haiku-4-5", "Claude Haiku 4.5", 64_000, "disabled enabled", 0),
+)  # fmt: skip
 _BATCH_LIFE = timedelta(hours=24)
 _DEFAULT_PAGE = 20
 _LARGEST_PAGE = 1000

@@ -17,6 +17,7 @@ from relay.store.database import Database, scripts
 from relay.store.keys import KeyTable
 from relay.store.leases import LeaseTable
 from relay.store.marker import DatabaseLost, Marker
+from relay.store.models import ModelTable
 from relay.store.names import NAMES, name
 from relay.store.objects import ObjectTable
 from relay.store.owners import OwnerTable
@@ -87,6 +88,7 @@ class Store:
         self.tokens = TokenTable(db)
         self.prices = PriceTable(db)
         self.admin_keys = AdminKeyTable(db)
+        self.models = ModelTable(db)
 
     @property
     def is_up(self) -> bool:

@@ -48,6 +48,7 @@ class AccountTable(Records):
     async def remove(self, account_id: str) -> None:
         await self._db.call("SREM", NAMES["accounts"], account_id)
         await self._db.call("DEL", name("account", account_id))
+        await self._db.call("HDEL", name("models"), account_id)
         await self._db.fsync()
 
     async def open_leases(self, account_id: str) -> int:

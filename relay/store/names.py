@@ -72,6 +72,7 @@ NAMES = {
     "monitor": "{relay}:monitor",
     "prices": "{relay}:prices",
     "unpriced": "{relay}:unpriced",
+    "models": "{relay}:models",
     "probe": "{relay}:probe",
     "fsync": "{relay}:fsync",
 }

@@ -132,8 +132,10 @@ CASES: list[tuple[str, Json, Json]] = [
                       {"role": "user", "content": "why"}]},
         {"messages": [*HELLO, assistant(text("No.")), user(text("why"))]},
     ),
-    ("the beginning of the answer", {"model": OLDER, "messages": [
-        *ASKED, {"role": "assistant", "content": "{"}]},
+    ("the beginning of the answer", {"messages": [*ASKED, {"role": "assistant", "content": "{"}]},
+     {"messages": [*HELLO, assistant(text("{")), user(text("Continue."))]}),
+    ("the beginning of an older model's answer",
+     {"model": OLDER, "messages": [*ASKED, {"role": "assistant", "content": "{ "}]},
      {"messages": [*HELLO, assistant(text("{"))]}),
     ("an image", {"messages": [asking("see", picture())]},
      {"messages": [user(text("see"), IMAGE)]}),

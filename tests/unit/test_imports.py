@@ -31,7 +31,7 @@ ROWS = (
     {"backup", "balancer", "tokens"},
     {"keys", "accounts", "owners", "users"},
     {"budgets"},
-    {"remarks", "repricing", "tariff"},
+    {"known_models", "remarks", "repricing", "tariff"},
     {
         "attempts",
         "usage",

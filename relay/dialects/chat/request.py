@@ -3,7 +3,7 @@
 from relay.dialects import models
 from relay.dialects.chat import unable
 from relay.dialects.chat.messages import Chat
-from relay.dialects.openai import caching, tools
+from relay.dialects.openai import caching, ending, forced, tools
 from relay.dialects.openai.asked import (
     EFFORTS,
     JSON_ONLY,
@@ -40,8 +40,8 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     """
     unable.check(fields)
     model = named_model(fields, choices)
-    traits = models.traits(model)
-    most = _most(fields) or traits.max_output
+    traits = choices.traits(model)
+    most = _most(fields) or choices.usual_most(traits)
     talk = Chat()
     talk.add(objects(needed(fields, "messages", list), "messages"))
     is_old = not fields.get("tools") and bool(fields.get("functions"))
@@ -63,7 +63,9 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     _add_format(fields, body, talk.system)
     if talk.system:
         body["system"] = talk.system
+    call = forced.settle(body, box, traits)
     caching.settle_marks(body, fields, by_default=choices.marks_cache)
+    ending.settle(body, traits)
     thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
     body |= _stops(fields) | sampling(fields, traits, thinks=thinks)
     body |= person(fields) | tier(fields)
@@ -76,6 +78,7 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
         echo={"include_usage": bool(usage), "is_old": is_old},
         shows_thinking=True,
         names_sources=False,
+        forced=call,
     )
 
 

@@ -14,15 +14,18 @@ import msgspec
 
 from relay import errors
 from relay.call import Call, Headers, Meter
-from relay.dialects import messages, meters
+from relay.dialects import messages, meters, models
 from relay.dialects.openai import failures
 from relay.dialects.openai.answered import Frame
 from relay.dialects.openai.asked import Choices, parse
 from relay.dialects.openai.fields import Json
+from relay.dialects.openai.forced import AsCall
 
 # Newer versions refuse temperature and top_p.
 VERSION = b"2023-06-01"
 _TARGET = b"/v1/messages"
+# What a request may grow by: two sentences and the name of a tool.
+_SPARE_BYTES = 512
 
 F = TypeVar("F", bound=Frame)
 
@@ -48,7 +51,12 @@ class Translating(ABC, Generic[F]):
     def __init__(self, request_id: str, choices: Choices) -> None:
         self._request_id = request_id
         self._choices = choices
+        self._raw = b""
         self._frame: F | None = None
+        # What the request was translated for, and how long it may become for another model.
+        self._suits: models.Traits | None = None
+        self._body = b""
+        self._most_bytes = 0
         self._meter: _Meter | None = None
 
     @abstractmethod
@@ -78,20 +86,44 @@ class Translating(ABC, Generic[F]):
     def read(self, headers: Headers, body: bytes) -> Call:
         """The call to Claude's API that a request becomes; raises errors.BadRequest."""
         messages.refuse_encoded(headers)
-        try:
-            self._frame = self._framed(parse(body))
-            asked = self._frame.asked
-            body = msgspec.json.encode(asked.body)
-        except RecursionError:
-            raise errors.BadRequest("The request's body is nested too deeply.") from None
+        self._raw = body
+        self._body = body = self._translated()
+        self._most_bytes = len(body) + _SPARE_BYTES
+        asked = self.frame.asked
         call = messages.read("messages", "POST", _TARGET, body, headers)
+        call = replace(call, spare_bytes=_SPARE_BYTES)
         if not asked.session:
             return call
         return replace(call, session=asked.session, thread=asked.session)
 
+    def suited(self, traits: models.Traits, most_tokens: int) -> bytes | None:
+        """The request as it suits a model of such traits: the one that an account has in the
+        place of the one asked for. Its name stays that of the one asked for.
+
+        Args:
+            most_tokens: the most that the request may ask for: what was admitted.
+
+        Returns: None where that would be longer than what was admitted.
+        """
+        if traits != self._suits:
+            self._choices = replace(
+                self._choices, traits=lambda _model: traits, most_tokens=most_tokens
+            )
+            self._body = self._translated()
+        return self._body if len(self._body) <= self._most_bytes else None
+
+    def _translated(self) -> bytes:
+        try:
+            self._frame = self._framed(parse(self._raw))
+            asked = self._frame.asked.body
+            self._suits = self._choices.traits(asked["model"])
+            return msgspec.json.encode(asked)
+        except RecursionError:
+            raise errors.BadRequest("The request's body is nested too deeply.") from None
+
     def meter(self, status: int, headers: Headers, *, stream: bool) -> Meter:
         """A meter that tells the answer's events as it reads them."""
-        made = partial(_Meter, self._teller())
+        made = partial(_Meter, self._teller(), self._as_call())
         meter = meters.meter(status, headers, stream=stream, of_stream=made)
         self._meter = meter if isinstance(meter, _Meter) else None
         return meter
@@ -106,7 +138,12 @@ class Translating(ABC, Generic[F]):
             message = msgspec.json.decode(body, type=Json)
         except (msgspec.DecodeError, RecursionError):
             raise errors.BadGateway("The upstream's answer is no message.") from None
-        return msgspec.json.encode(self._whole(message))
+        as_call = self._as_call()
+        return msgspec.json.encode(self._whole(as_call.whole(message) if as_call else message))
+
+    def _as_call(self) -> AsCall | None:
+        name = self.frame.asked.forced
+        return AsCall(name, f"toolu_{self.frame.stem}") if name else None
 
     def refusal(self, status: int, body: bytes) -> tuple[int, bytes, bytes]:
         """Status, media type and body of an error, of status and body in Claude's words."""
@@ -120,9 +157,10 @@ class Translating(ABC, Generic[F]):
 class _Meter(meters.StreamMeter):
     """Reads usage out of the events, and tells them in the client's words."""
 
-    def __init__(self, teller: Teller, unpack: Any) -> None:
+    def __init__(self, teller: Teller, as_call: AsCall | None, unpack: Any) -> None:
         super().__init__(unpack)
         self._teller = teller
+        self._as_call = as_call
         self._told: list[bytes] = []
 
     @property
@@ -132,6 +170,8 @@ class _Meter(meters.StreamMeter):
 
     def _see(self, event: bytes, data: bytes) -> None:
         super()._see(event, data)
+        if self._as_call:
+            data = self._as_call.event(event, data)
         if told := self._teller.event(event, data):
             self._told.append(told)
 

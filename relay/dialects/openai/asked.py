@@ -1,6 +1,6 @@
 """What requests of both of OpenAI's APIs have in common, and what becomes of it with Claude."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,10 +25,18 @@ class Choices:
     Args:
         aliases: Claude's models by the names that clients may use for them.
         marks_cache: whether the prompt is cached where the client marks nothing itself.
+        traits: the traits of a model by its name.
+        most_tokens: bounds the answer where the client does not.
     """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
     marks_cache: bool = False
+    traits: Callable[[str], models.Traits] = models.traits
+    most_tokens: int = 0
+
+    def usual_most(self, traits: models.Traits) -> int:
+        """How long an answer may be where the client does not say."""
+        return min(traits.max_output, self.most_tokens or traits.max_output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ class Translated:
         echo: the request's settings as a Response repeats them.
         shows_thinking: whether summaries of the thinking were asked for.
         names_sources: whether the pages that a search found are told.
+        forced: the tool whose call the answer's text is; see forced.py.
     """
 
     body: Json
@@ -50,6 +59,7 @@ class Translated:
     echo: Json
     shows_thinking: bool
     names_sources: bool
+    forced: str = ""
 
 
 def parse(body: bytes) -> Json:

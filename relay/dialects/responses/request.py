@@ -1,7 +1,7 @@
 """A request of the Responses API as a request of the Messages API."""
 
 from relay.dialects import models
-from relay.dialects.openai import caching, tools
+from relay.dialects.openai import caching, ending, forced, tools
 from relay.dialects.openai.asked import (
     EFFORTS,
     JSON_ONLY,
@@ -34,8 +34,8 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     """
     unable.check(fields)
     model = named_model(fields, choices)
-    traits = models.traits(model)
-    most = most_tokens(fields, "max_output_tokens") or traits.max_output
+    traits = choices.traits(model)
+    most = most_tokens(fields, "max_output_tokens") or choices.usual_most(traits)
     talk = _conversation(fields)
     body: Json = {"model": model, "max_tokens": most, "messages": talk.messages}
     if given(fields, "stream", bool):
@@ -45,7 +45,9 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     _add_format(fields, body, talk.system)
     if talk.system:
         body["system"] = talk.system
+    call = forced.settle(body, box, traits)
     caching.settle_marks(body, fields, by_default=choices.marks_cache)
+    ending.settle(body, traits)
     thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
     body |= sampling(fields, traits, thinks=thinks) | person(fields)
     body |= tier(fields)
@@ -57,6 +59,7 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
         echo=echo(fields, effort),
         shows_thinking=shown,
         names_sources=_SOURCES in included,
+        forced=call,
     )
 
 
@@ -97,9 +100,9 @@ def _add_thinking(
     ]
     shown = any(summaries)
     if fields.get("reasoning") is not None:
-        forced = body.get("tool_choice", {}).get("type") in ("any", "tool")
+        is_forced = body.get("tool_choice", {}).get("type") in ("any", "tool")
         # Older models cannot begin to think in the middle of a turn.
-        held = forced or (traits.thinking == "budget" and talk.lacks_thinking())
+        held = is_forced or (traits.thinking == "budget" and talk.lacks_thinking())
         most = body["max_tokens"]
         body |= models.thinking(traits, effort, most, shown=shown, held=held)
     return effort, shown
