@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from relay import errors, upstream_errors
-from relay.call import Call
+from relay.call import ANY_FALLBACK, Call
 from relay.store import Rest
 from relay.upstream import AnswerTooLargeError, UpstreamError, UpstreamTimeoutError
 from relay.upstream_errors import UpstreamSays
@@ -200,6 +200,29 @@ def refusal(why: str, model: str, back_s: str) -> errors.RelayError:
                 f"All upstream accounts are at their limits; the first is back in {back_s} s.", wait
             )
     return errors.Unavailable("No upstream account can serve this request now.")
+
+
+def misnamed(place: str, model: str, why: str) -> errors.RelayError:
+    """What a client is told when no account can serve a model beside those before it.
+
+    Args:
+        place: where in the request the model stands.
+        why: "account_model": it is on no list; "account_mapped": accounts call it something else.
+    """
+    if why == "account_mapped":
+        return errors.BadRequest(
+            f"{place}: the accounts of this relay that could serve this have another name for"
+            f" {model}, and only `model` is changed to theirs. Use the upstream's name here."
+        )
+    if model == ANY_FALLBACK:
+        return errors.NotFound(
+            f"{place}: {model} may be any model, and no account of this relay that could serve this"
+            " serves all. Name the models."
+        )
+    return errors.NotFound(
+        f"{place}: no account of this relay serves {model} together with the other models that the"
+        " request names."
+    )
 
 
 def _listed(models: str) -> str:

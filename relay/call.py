@@ -11,6 +11,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 # The floor estimate: one token per four characters.
 CHARS_PER_TOKEN = 4
+# The name that stands in `Call.also` for whichever model the upstream chooses.
+ANY_FALLBACK = "default"
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,8 @@ def refusal(code: str, detail: str, back_s: str, call: Call) -> errors.RelayErro
         return errors.NotFound(_sentence(f"{place}{holder} is no longer there."))
     why = code.removeprefix("account_")
     if why == "model":
-        return errors.NotFound(f"model: {detail} is not served by {holder}.")
+        named_at = "model" if detail == call.model else call.also.get(detail, "model")
+        return errors.NotFound(f"{named_at}: {detail} is not served by {holder}.")
     if why not in _WHY:
         return None
     known = f"; try again in {back_s} s" if back_s else ""

@@ -23,7 +23,7 @@ from relay import balancer, errors, homes, limits
 from relay.accounts import AccountProblem, Accounts, Credential
 from relay.balancer import Verdict
 from relay.call import CHARS_PER_TOKEN, Call
-from relay.keys import DISABLED_KEY, INVALID_KEY, KeyRef, Keys, expired_key, may_use
+from relay.keys import DISABLED_KEY, INVALID_KEY, KeyRef, Keys, expired_key
 from relay.lease import UNKNOWN_MODEL, Lease, counted_model, orphan_record
 from relay.pricing import Prices, Tokens
 from relay.refusals import Refusals
@@ -244,6 +244,7 @@ class Leases:
                     limits=self._limits,
                     waited=waited,
                     named=homes.entries(key.id, call),
+                    also=call.also,
                 )
             except RedisAway as error:
                 log.warning("request=%s refused: %s", request_id, error)
@@ -259,17 +260,11 @@ class Leases:
                     await self._confirm()
                 return answer
             lease = await self._granted(request_id, key, call, answer)
-            forbidden = next(
-                (model for model in call.also if not may_use(answer.key_models, model)), None
-            )
-            if forbidden is None and not self._is_dearer(call, lease.credential):
+            if not self._is_dearer(call, lease.credential):
                 return lease
             if not await self.settlements.book(_void(request_id)):
                 # Taken back later, it would take back the next admission under this id.
                 raise errors.Unavailable(AWAY)
-            if forbidden is not None:
-                self._count_refusal(request_id, key, call, "key_model")
-                raise _forbidden(call.also[forbidden], forbidden)
             return await self._ask(request_id, key, call, caller, waited)
         self.settlements.keep(_void(request_id))
         raise errors.Unavailable(AWAY)
@@ -316,6 +311,8 @@ class Leases:
         code, back_s = answer.code, answer.back_s
         if told := homes.refusal(code, answer.detail, back_s, call):
             return told
+        if code.startswith("thinking_"):
+            code = f"account_{code.removeprefix('thinking_')}"
         match code:
             case "unknown":
                 return errors.Unauthorized(INVALID_KEY)
@@ -325,8 +322,14 @@ class Leases:
                 when = datetime.fromtimestamp(int(answer.detail) / 1000, UTC)
                 return errors.Unauthorized(expired_key(when))
             case "key_model":
-                place = call.places.get(answer.detail, "model")
-                return _forbidden(place, answer.detail)
+                return errors.BadRequest(
+                    f"{_place(call, answer.detail)}: {answer.detail} is not among the models that"
+                    " this key may use."
+                )
+            case "account_mapped" | "account_model" if answer.detail in call.also and (
+                code == "account_mapped" or answer.detail != call.model
+            ):
+                return balancer.misnamed(call.also[answer.detail], answer.detail, code)
             case "no_account":
                 return errors.Unavailable(
                     "This relay has no upstream account yet. Its operator adds one with"
@@ -547,8 +550,11 @@ class Leases:
         )
 
 
-def _forbidden(place: str, model: str) -> errors.BadRequest:
-    return errors.BadRequest(f"{place}: {model} is not among the models that this key may use.")
+def _place(call: Call, model: str) -> str:
+    """Where in a request a model stands."""
+    if model == call.model:
+        return "model"
+    return call.places.get(model) or call.also.get(model, "model")
 
 
 def _affinity(key: KeyRef, call: Call) -> str:

@@ -95,9 +95,10 @@ def params_of(request: bytes) -> Params:
         model, max_tokens = _model_and_bound(inner)
         unbounded, reach = bounds.of(params, inner)
         named = state.named_by(inner)
+        beside = named_models.beside(inner)
     except errors.BadRequest as error:
         raise errors.BadRequest(below("params", error.message)) from None
-    also = {name: f"params.{place}" for name, place in named_models.beside(inner).items()}
+    also = {name: f"params.{place}" for name, place in beside.items()}
     named = tuple(replace(one, place=f"params.{one.place}") for one in named)
     return Params(model, max_tokens, len(params), unbounded, reach, also, named)
 

@@ -16,6 +16,7 @@
 --          26 percent of shared slots that one of several keys may have
 --          27 the most it can cost where every account serves everywhere (0 = the same)
 --          28 what it names that lives in one account, one a line (see homes.lua)
+--          29 models that it names beside its own, one a line
 -- Returns  {'refused', code, detail, back in seconds or '', the same in ms or 0}: with
 --          'home_unknown' and 'home_split' the detail is the number of the line that 28 has, from 0,
 --          and with the latter of another  or
@@ -45,7 +46,8 @@ if k[2] ~= '1' then return refused('disabled') end
 if k[3] and k[3] ~= '' and tonumber(k[3]) <= now then return refused('key_expired', k[3]) end
 if not is_within(k[9], ARGV[11]) then return refused('address') end
 if not share_a_word(k[8], ARGV[10]) then return refused('client', k[8]) end
-local forbidden = unmatched(k[4], model)
+local also = ARGV[29]
+local forbidden = unmatched(k[4], model) or unmatched(k[4], also)
 if forbidden then return refused('key_model', forbidden) end
 if ARGV[28] ~= '' then
   local home, why, line = home_of_all(ARGV[28], key, now)
@@ -128,8 +130,8 @@ end
 local wanted = affinity ~= '' and account_of(affinity, now) or nil
 local thought = ARGV[28] ~= '' and thought_of(ARGV[28], key, now) or ''
 local ask = {lease = lease, key = key, percent = percent, bound = bound, wanted = wanted,
-  model = model, class = class, groups = k[6], cost = counts and cost, is_batch = is_batch,
-  unbounded = ARGV[15], thinking = thinking_of(thought)}
+  model = model, also = also, class = class, groups = k[6], cost = counts and cost,
+  is_batch = is_batch, unbounded = ARGV[15], thinking = thinking_of(thought)}
 local found = choose(ask, {}, now)
 if ask.thinking and bound == '' and found.known == 0 then
   -- The organisation has no account here any more: nobody can read that thinking.
@@ -143,6 +145,8 @@ if not best then
     return waits('accounts', wait_ms, found.full) or refused('account_full', whole(found.slots))
   end
   local detail = found.why == 'unbounded' and ARGV[15] or model
+  local names_it = found.why == 'model' or found.why == 'mapped'
+  if names_it and not share_a_word(model, found.lacks) then detail = found.lacks end
   local holder = ask.thinking and bound == '' and 'thinking_' or 'account_'
   return refused(holder .. found.why, detail, found.back)
 end
@@ -158,6 +162,7 @@ redis.call('HSET', named('lease', lease), 'key', key, 'account', best.id, 'proce
 if bound ~= '' or thought ~= '' then
   redis.call('HSET', named('lease', lease), 'home', bound, 'thought', thought)
 end
+if also ~= '' then redis.call('HSET', named('lease', lease), 'also', also) end
 if ARGV[22] ~= '' then leave_lines(lease, key) end
 redis.call('ZADD', NAME.leases, now, lease)
 redis.call('ZADD', named('inflight_key', key), now, lease)

@@ -11,15 +11,14 @@ local function weight_of(weight, headroom, till, now)
   return (tonumber(weight) or 1) * math.max(LEAST, math.min(1, left / ENOUGH))
 end
 
--- Does an account call one of `models` (one a line) something else?
+-- The first of `models` (one a line) that an account calls something else.
 local function maps_any(id, models)
   local map = redis.call('HGET', named('account', id), 'model_map')
-  if not map or map == '' then return false end
+  if not map or map == '' then return nil end
   map = cjson.decode(map)
   for model in string.gmatch(models, '[^\n]+') do
-    if map[model] then return true end
+    if map[model] then return model end
   end
-  return false
 end
 
 -- Where accounts belong by their answers' headers, as this run read it.
@@ -79,10 +78,17 @@ local function base_rest(id, class, is_last, trials, now)
   return why, back
 end
 
--- Judges one account for `ask` ({lease, key, percent, bound, thinking, wanted, model,
+-- Which of the models that a request names an account calls something else, or nil. Names beside
+-- `model` go on as they are, and so do all of a batch.
+local function renamed(id, ask)
+  local own = ask.is_batch and maps_any(id, ask.model)
+  return own or (ask.also ~= '' and maps_any(id, ask.also)) or nil
+end
+
+-- Judges one account for `ask` ({lease, key, percent, bound, thinking, wanted, model, also,
 -- class, groups, cost, is_batch, unbounded, is_last}).
--- Returns  the account, or nil with its name, why not, when it will be back (ms or nil), and how
---          many slots it has if they are what is missing
+-- Returns  the account, or nil with its name, why not, when it will be back (ms or nil), how
+--          many slots it has if they are what is missing, and which model if that is
 local function judged(id, ask, tried, now)
   local f = state_fields(ask.class)
   local a = redis.call('HMGET', named('account', id), 'name', 'enabled', 'version', 'state',
@@ -95,8 +101,10 @@ local function judged(id, ask, tried, now)
   -- Who looks at an object of an account names no model, and needs it wherever it lies.
   if ask.bound == '' or ask.model ~= '' then
     if not share_a_word(ask.groups, a[7]) then return nil, a[1], 'group' end
-    if unmatched(a[8], ask.model) then return nil, a[1], 'model' end
-    if ask.is_batch and maps_any(id, ask.model) then return nil, a[1], 'mapped' end
+    local lacks = unmatched(a[8], ask.model) or unmatched(a[8], ask.also)
+    if lacks then return nil, a[1], 'model', nil, nil, lacks end
+    lacks = renamed(id, ask)
+    if lacks then return nil, a[1], 'mapped', nil, nil, lacks end
   end
   local trials = {}
   local why, back = rest_of(a[4], a[5], a[6], a[17], ask.is_last, now)
@@ -154,7 +162,7 @@ local function best_of(able, near)
 end
 
 -- Notes in `found` why an account cannot serve.
-local function note_skipped(found, id, label, why, back, slots)
+local function note_skipped(found, id, label, why, back, slots, lacks)
   if slots then
     found.full, found.slots = found.full or {}, (found.slots or 0) + slots
     table.insert(found.full, id)
@@ -168,7 +176,7 @@ local function note_skipped(found, id, label, why, back, slots)
   -- What passes soonest is what a client should hear of.
   if back and (not found.back or back < found.back) then found.back, found.why = back, why end
   local tells = found.why == '' or why == 'full' or (why == 'unbounded' and found.why ~= 'full')
-  if not found.back and tells then found.why = why end
+  if not found.back and tells then found.why, found.lacks = why, lacks end
 end
 
 -- Those of `ids` that can serve; notes in `found` what there is to say.
@@ -176,8 +184,10 @@ local function able_of(ids, ask, tried, found, now)
   local able = {}
   local first = ask.bound ~= '' and ask.bound or ask.wanted
   for _, id in ipairs(ids) do
-    local a, label, why, back, slots
-    if has_what_it_needs(id, ask) then a, label, why, back, slots = judged(id, ask, tried, now) end
+    local a, label, why, back, slots, lacks
+    if has_what_it_needs(id, ask) then
+      a, label, why, back, slots, lacks = judged(id, ask, tried, now)
+    end
     if (a or label) and not ask.is_last then found.known = found.known + 1 end
     if a then
       found.able = found.able + 1
@@ -187,7 +197,7 @@ local function able_of(ids, ask, tried, found, now)
       if ask.is_last then
         if back and back < (found.back or math.huge) then found.back, found.why = back, why end
       else
-        note_skipped(found, id, label, why, back, slots)
+        note_skipped(found, id, label, why, back, slots, lacks)
       end
     end
   end
@@ -196,6 +206,7 @@ end
 
 -- Returns  {best = account or nil, able = how many could serve, known = how many there are,
 --          why = what keeps the rest from serving, back = when the first is back (ms or nil),
+--          lacks = which model it is, where `why` is 'model' or 'mapped',
 --          skipped = JSON of reason → names, or '',
 --          full = accounts that only want for a slot, or nil, slots = how many those have}
 local function choose(ask, tried, now)

@@ -24,7 +24,7 @@ local rest, least = tonumber(ARGV[5]), tonumber(ARGV[6])
 local l = redis.call('HMGET', named('lease', lease), 'account', 'state', 'affinity', 'model',
   'class', 'groups', 'kind', 'call_most', 'call_expected', 'holders', 'held_account', 'lost',
   'lost_held', 'most', 'soft_burst', 'key', 'unbounded', 'home',
-  'thought', 'goes_on')
+  'thought', 'goes_on', 'also')
 if not l[1] or l[2] then return {'none'} end
 local now, failed = now_ms(), named('account', l[1])
 
@@ -93,7 +93,7 @@ local counts = l[7] == 'messages' or l[7] == 'batch'
 -- Leases of the release before do not say how many budgets more may be under way: it was one.
 cost.burst = tonumber(l[15]) or 1
 local ask = {lease = lease, key = key, percent = tonumber(ARGV[13]), bound = '', model = l[4],
-  class = l[5], groups = l[6], cost = counts and cost,
+  also = l[21] or '', class = l[5], groups = l[6], cost = counts and cost,
   unbounded = l[17] or ''}
 local is_first = state ~= '' and redis.call('EXISTS', failed) == 1 and cool_down(ask)
 -- A lost attempt is booked: beside it the next one needs its whole reservation again. That passes

@@ -59,6 +59,7 @@ class LeaseTable:
         limits: RelayLimits = NO_LIMITS,
         waited: str = "",
         named: Sequence[str] = (),
+        also: Iterable[str] = (),
     ) -> Admitted | Refused | Waiting:
         """Ask for a lease; see lua/admit.lua.
 
@@ -67,6 +68,7 @@ class LeaseTable:
             affinity: a conversation that should stay where it was, or ''.
             waited: '', or 'waits' when it has stood in line, or 'last' when it may not any more.
             named: what it names that lives in one account; see homes.entry().
+            also: models that it names beside its own.
         """
         args: list[Arg] = [lease, process, key_id, key_hash, model, model_class, kind, bound]
         args += [affinity, "\n".join(caller.clients), caller.address, estimate.most_micros]
@@ -74,7 +76,8 @@ class LeaseTable:
         args += [limits.rate_max, limits.rate_ms, limits.concurrency, limits.budgets]
         args += [limits.most_waiting, limits.wait_ms, waited]
         args += [estimate.max_tokens, estimate.output_micros, limits.soft_burst]
-        args += [limits.key_percent, estimate.most_global_micros, "\n".join(named)]
+        args += [limits.key_percent, estimate.most_global_micros]
+        args += ["\n".join(named), "\n".join(also)]
         reply = await self._db.run("admit", [NAMES["leases"]], args)
         if reply[0] == b"refused":
             code, detail, back_s = (part.decode() for part in reply[1:4])

@@ -192,3 +192,17 @@ async def test_an_unknown_credit_is_the_upstreams_to_judge(three: Running):
         answer = await send(client, {"fallback_credit_token": "made-up"})
     assert answer.status_code == 400
     assert "not of this workspace" in answer.text
+
+
+async def test_a_model_that_its_account_may_not_serve_is_refused_by_its_place(three: Running):
+    async with three.client() as client:
+        fields = await made(three, client, "file")
+        for account in await three.ctx.accounts.list():
+            await three.ctx.accounts.edit(account.name, allowed_models=[BODY["model"]])
+        count = len(three.sim.requests)
+        answer = await client.post(
+            "/v1/messages", json={**BODY, **fields, "fallbacks": [{"model": "claude-fable-5-2"}]}
+        )
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"].startswith("fallbacks[0].model: claude-fable-5-2 ")
+    assert len(three.sim.requests) == count

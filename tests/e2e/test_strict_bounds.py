@@ -13,7 +13,7 @@ import trio
 from relay.dialects import messages
 from relay.simulator import Fault
 
-from .conftest import BODY, SOON_S, Running, redis_process, redis_url
+from .conftest import BODY, SOON_S, UPSTREAM_KEY, Running, redis_process, redis_url
 from .test_limits import ask, limited
 from .test_pool import two_relays
 
@@ -151,5 +151,6 @@ async def test_a_request_that_nothing_bounds_does_not_move_to_a_strict_account(r
         budgets={"daily": "50", "mode": "strict"},
     )  # fmt: skip
     relay.sim.script.append(Fault(status=529))
-    assert (await ask(relay, relay.key, body)).status_code != 200
+    await ask(relay, relay.key, body)
+    assert {request.header("x-api-key") for request in relay.sim.requests} == {UPSTREAM_KEY}
     assert (await ask(relay, relay.key)).status_code == 200
