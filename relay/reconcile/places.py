@@ -92,8 +92,8 @@ class Places:
 
 
 async def of(key: AdminKey, api: AdminApi, keys: AdminKeys, accounts: Accounts) -> Places:
-    """Where each account of an organisation stands: linked by hand, else as its API key or its
-    federation says, else, for the only admin key of all, somewhere in the organisation.
+    """Where each account of an organisation stands: linked by hand, else as its API key, its
+    answers or its federation say, else, for the only admin key of all, somewhere in it.
 
     What is found is remembered, since an account that was removed stays on the books.
 
@@ -112,11 +112,14 @@ async def of(key: AdminKey, api: AdminApi, keys: AdminKeys, accounts: Accounts) 
     found = {**key.found}
     of_keys = await _api_keys(api)
     for account in candidates:
-        link = await _by_secret(account, accounts, of_keys) or _by_federation(account, organization)
+        link = await _by_secret(account, accounts, of_keys) or _by_organization(
+            account, organization
+        )
         if link is not None:
             found[account.id] = link
     if not found and not key.links and not others:
-        return _checked({account.id: Link(None) for account in candidates}, key)
+        unknown = (account for account in candidates if not account.organization)
+        return _checked({account.id: Link(None) for account in unknown}, key)
     if found != key.found:
         newest = dict(list(found.items())[-_MOST_FOUND:])
         await keys.note(key.id, {"found": stored_links(newest)})
@@ -180,11 +183,15 @@ async def _by_secret(
     return Link(found[0].workspace, found[0].id) if len(found) == 1 else None
 
 
-def _by_federation(account: Account, organization: str) -> Link | None:
-    """Where an account of kind federation stands, as its options name it."""
-    if not organization or account.options.get("organization_id") != organization:
+def _by_organization(account: Account, organization: str) -> Link | None:
+    """Where an account of this organisation stands, as its answers say, else its options.
+
+    An answer without a workspace may be of the default one, or of an API that tells none.
+    """
+    named = account.organization or account.options.get("organization_id", "")
+    if not organization or named != organization:
         return None
-    workspace = account.options.get("workspace_id", "")
+    workspace = account.workspace or account.options.get("workspace_id", "")
     if not workspace:
         return Link(None)
     return Link("" if workspace == DEFAULT_WORKSPACE else workspace)

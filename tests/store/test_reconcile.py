@@ -541,6 +541,33 @@ async def test_without_any_link_the_only_organisation_is_compared_as_a_whole(off
     assert found.theirs == COST
 
 
+@pytest.mark.parametrize(
+    ("workspace", "theirs", "is_compared"),
+    [
+        (WORKSPACE, WORKSPACE, True),
+        ("", "wrkspc_any", True),
+        (WORKSPACE, "wrkspc_other", False),
+    ],
+)
+async def test_an_account_stands_where_its_answers_say(
+    office: Office, workspace: str, theirs: str, is_compared: bool
+):
+    office.books.keys.clear()
+    await office.keys.add("beta", ADMIN_KEY)
+    fields = {"organization": ORGANIZATION, "workspace": workspace}
+    await office.store.accounts.change(office.account, fields)
+    await office.booked()
+    office.theirs(workspace=theirs)
+    assert (await run(office))[day()].differs is not is_compared
+
+
+async def test_an_account_of_another_organisation_is_not_compared(office: Office):
+    office.books.keys.clear()
+    await office.store.accounts.change(office.account, {"organization": "another"})
+    with pytest.raises(ReconcileProblem, match="No account is known"):
+        await run(office)
+
+
 async def test_an_account_that_was_removed_stays_where_it_stood(office: Office):
     await office.booked()
     office.theirs(api_key="apikey_main")
