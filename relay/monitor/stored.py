@@ -29,6 +29,7 @@ class _Ended(msgspec.Struct):
 
     status: int | None
     error: str
+    kind: str = "messages"
 
 
 async def look(opened: Store, settings: Settings, alerts: Alerts) -> Stored:
@@ -115,6 +116,7 @@ async def _requests(opened: Store) -> tuple[int, int]:
         for entry in await opened.usage.newest_first(_MOST_RECORDS, since_ms=since_ms)
         if entry.record and entry.state != "repriced"
     ]
+    ended = [one for one in ended if one.kind != "hours"]
     return len(ended), sum(is_failure(one.status, one.error) for one in ended)
 
 

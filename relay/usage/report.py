@@ -20,7 +20,7 @@ from relay.usage.periods import (
     is_on_the_hour,
     start_of_day,
 )
-from relay.usage.records import RELAY_KEY, counters
+from relay.usage.records import HOUR_LINES, RELAY_KEY, counters
 from relay.usage.sums import Names, Piece, Row, Sums, zeros
 
 Take = Callable[[Piece], None]
@@ -185,7 +185,11 @@ def dollars(micros: int) -> str:
 def saved_by_cache(found: Report, prices: Prices) -> int:
     """Micro-dollars that the cache saved in a report that tells usage by model, by the prices of
     today. Below zero where more was written into it than read."""
-    return sum(prices.saved_by_cache(row.model, _tokens(row.counters)) for row in found.rows)
+    return sum(
+        prices.saved_by_cache(row.model, _tokens(row.counters))
+        for row in found.rows
+        if row.model not in HOUR_LINES.values()
+    )
 
 
 def _tokens(counters: Mapping[str, int]) -> Tokens:

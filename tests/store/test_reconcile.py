@@ -13,6 +13,7 @@ import trio
 from relay.accounts import Accounts, kinds
 from relay.alerts import Alerts
 from relay.audit import Actor, Audit, acting
+from relay.monitor import stored
 from relay.pricing import Part, Prices, Tokens
 from relay.reconcile import AdminKeyProblem, AdminKeys, ReconcileProblem, Reconciler, Result
 from relay.store import Booking, Store
@@ -370,6 +371,7 @@ async def test_hours_are_booked_to_the_account_once_however_often_it_runs(office
     assert verdict.differences == ()
     requests = await report(office.store, Ask(YESTERDAY - 5 * DAY, by=("day",)))
     assert requests.total["requests"] == 1
+    assert await stored._requests(office.store) == (1, 0)
 
 
 @pytest.mark.parametrize("after", ["400", "100.25", "0", ""])

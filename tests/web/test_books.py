@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -97,6 +98,26 @@ async def test_an_admin_key_is_added_linked_compared_and_removed(
         assert wrong.status_code == 422
         await person.post(f"{base}/remove", confirm="acme")
         assert await console.relay.ctx.admin_keys.list() == []
+
+
+async def test_hours_stand_among_the_requests_and_in_the_usage(
+    console: Console, books: AnthropicBooks, caplog: pytest.LogCaptureFixture
+):
+    ctx = console.relay.ctx
+    key = await ctx.admin_keys.add("acme", ADMIN_KEY)
+    await ctx.admin_keys.link("acme", "main", "default")
+    await ctx.store.admin_keys.store_results(key.id, {YESTERDAY: result(500)}, "")
+    books.cost(YESTERDAY, "1250", cost_type="code_execution")
+    await ctx.reconciler.run("acme")
+    async with console.signed_in("viewer") as person:
+        rows = (await person.get("/web/requests?since=7d")).text
+        assert "container-hours" in rows
+        (request_id,) = set(re.findall(r"/web/requests/(req_\w+\?at=[\w-]+)", rows))
+        assert "container-hours" in (await person.get(f"/web/requests/{request_id}")).text
+        usage = (await person.get("/web/usage?since=7d&by=model")).text
+        assert ("container-hours" in usage, "$12.50" in usage) == (True, True)
+        assert "no price for the model" not in caplog.text
+        assert "no price of its own" not in (await person.get("/web")).text
 
 
 async def test_what_is_no_admin_key_is_refused_with_its_field(console: Console):
