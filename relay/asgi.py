@@ -1,7 +1,8 @@
-"""The front: path to handler, one nursery a request, one place that answers errors.
+"""The front: path to handler, one place that answers errors.
 
-A request is two tasks, its way and its client's going away; whichever ends first ends the
-other. Everything that a handler raises becomes an answer and a log line here.
+A request of the express lane runs in its connection's task. Any other is two tasks, its way and
+its client's going away; whichever ends first ends the other. Everything that a handler raises
+becomes an answer and a log line here.
 """
 
 import ipaddress
@@ -21,6 +22,8 @@ from relay.attempts import network_of
 from relay.client import Client, ClientGone, Receive, Send
 from relay.context import Context
 from relay.delivery import OUT_OF_ROOM
+from relay.http import Handler, Request
+from relay.lane_client import LaneClient
 from relay.leases import new_request_id, unavailable
 from relay.store import DatabaseLost, RedisAway
 from relay.strangers import Strangers
@@ -78,6 +81,24 @@ class App:
         if lead_s and is_watched:
             with trio.move_on_after(_WATCHES_EVERY_S):
                 await self._told.wait()
+
+    def lane(self, path: bytes) -> Handler | None:
+        """What answers a plain request to a path on the express lane; None where pages do."""
+        is_console = self._console is not None and _is_below(path, _CONSOLE)
+        is_admin = self._admin is not None and _is_below(path, _ADMIN)
+        return None if is_console or is_admin else self._on_lane
+
+    async def _on_lane(self, request: Request) -> None:
+        """Answer one request that came by the lane, in its connection's task."""
+        with trio.CancelScope() as scope:
+            extra = self._cors(request.headers)
+            client = LaneClient(request, new_request_id(), extra, scope.cancel)
+            self._look_behind(client)
+            try:
+                await self._answer(client)
+            finally:
+                client.let_go()
+                self._report(client, "api")
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -218,15 +239,15 @@ class App:
             return
         await client.answer_json(200, f'{{"status":"ok","version":"{relay.__version__}"}}'.encode())
 
-    def _with_cors(self, scope: Any, send: Send) -> Send:
-        """`send`, naming the request's origin where the settings allow it."""
+    def _cors(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """What names a request's origin in its answer, where the settings allow it."""
         origins = self._ctx.settings.cors_origins
         if not origins:
-            return send
-        origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
+            return []
+        origin = next((value for name, value in headers if name == b"origin"), b"")
         if "*" not in origins and origin.decode("latin-1") not in origins:
-            return send
-        extra = [
+            return []
+        return [
             (b"access-control-allow-origin", origin or b"*"),
             (b"access-control-allow-methods", _CORS_METHODS),
             (b"access-control-allow-headers", b"*, authorization"),
@@ -234,6 +255,12 @@ class App:
             (b"access-control-max-age", _CORS_MAX_AGE),
             (b"vary", b"origin"),
         ]
+
+    def _with_cors(self, scope: Any, send: Send) -> Send:
+        """`send`, naming the request's origin where the settings allow it."""
+        extra = self._cors(scope["headers"])
+        if not extra:
+            return send
 
         async def send_with_origin(message: Any) -> None:
             if message["type"] == "http.response.start":

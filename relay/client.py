@@ -28,6 +28,7 @@ EVENTS = b"text/event-stream"
 # A proxy such as nginx would hold events back until it has a buffer full of them.
 UNBUFFERED = (b"x-accel-buffering", b"no")
 
+SLOW = "The request's body did not arrive in time."
 _OF_A_BODY = (b"content-length", b"content-type", b"content-encoding")
 
 # Methods whose requests have no body that would mean anything.
@@ -92,12 +93,33 @@ class Client:
     """The client's side of one request."""
 
     def __init__(self, scope: Any, receive: Receive, send: Send, request_id: str) -> None:
-        self.method: str = scope["method"]
-        self.path: bytes = scope["raw_path"].partition(b"?")[0]
-        self.query: bytes = scope["query_string"]
-        self.headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self.address: str = scope["client"][0] if scope.get("client") else ""
-        self.scheme: str = scope.get("scheme", "http")
+        self._begin(
+            scope["method"],
+            scope["raw_path"].partition(b"?")[0],
+            scope["query_string"],
+            scope["headers"],
+            scope["client"][0] if scope.get("client") else "",
+            request_id,
+        )
+        self.scheme = scope.get("scheme", "http")
+        self._receive = receive
+        self._send = send
+
+    def _begin(
+        self,
+        method: str,
+        path: bytes,
+        query: bytes,
+        headers: list[tuple[bytes, bytes]],
+        address: str,
+        request_id: str,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.address = address
+        self.scheme = "http"
         self.request_id = request_id
         self.started_at = time.monotonic()
         self.status: int | None = None
@@ -110,8 +132,6 @@ class Client:
         self.body_is_in = trio.Event()
         if self.method in _BODILESS:
             self.body_is_in.set()
-        self._receive = receive
-        self._send = send
         self._held: tuple[BodyBudget, Hold] | None = None
 
     def header(self, name: bytes) -> bytes:
@@ -192,7 +212,7 @@ class Client:
             with trio.CancelScope(deadline=deadline) as scope:
                 message = await self._receive()
             if scope.cancelled_caught:
-                raise errors.RequestTimeout("The request's body did not arrive in time.")
+                raise errors.RequestTimeout(SLOW)
             if message["type"] != "http.request":
                 self.is_gone = True
                 raise ClientGone
@@ -227,20 +247,29 @@ class Client:
         self.status = status
         if any(name == b"content-type" and value.startswith(EVENTS) for name, value in headers):
             headers = [*headers, UNBUFFERED]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send_head(status, headers)
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the answer; an empty one sends what is held back so far."""
-        if data and self.trail.first_byte_s is None:
-            self.trail.first_byte_s = time.monotonic() - self.started_at
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self._note_first_byte(data)
+        await self._send_piece(data, is_last=False)
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last piece. An answer that is never ended reaches the client as cut off."""
+        self._note_first_byte(data)
+        self.is_ended = True
+        await self._send_piece(data, is_last=True)
+
+    async def _send_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _send_piece(self, data: bytes, *, is_last: bool) -> None:
+        message = {"type": "http.response.body", "body": data, "more_body": not is_last}
+        await self._send(message)
+
+    def _note_first_byte(self, data: bytes) -> None:
         if data and self.trail.first_byte_s is None:
             self.trail.first_byte_s = time.monotonic() - self.started_at
-        self.is_ended = True
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a whole answer."""

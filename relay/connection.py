@@ -11,7 +11,7 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from hypercorn.config import Config
@@ -21,6 +21,9 @@ from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from relay.http1 import AHEAD_BYTES, Applications, Context, Protocol, Refuse
+
+if TYPE_CHECKING:
+    from relay.http import Lane
 
 # A write deadline covers one slice, so that it bounds a client's silence and not a long answer.
 SLICE_BYTES = 256 * 1024
@@ -48,7 +51,7 @@ class Server(Context):
     def __init__(self, limits: Limits, refuse: Refuse) -> None:
         super().__init__(refuse)
         self.limits = limits
-        self.connections: set[Connection] = set()
+        self.connections: set[Connection | Lane] = set()
 
 
 class Connection(TCPServer):
@@ -57,6 +60,8 @@ class Connection(TCPServer):
     context: Server
     protocol: Protocol  # type: ignore[assignment]  # without hypercorn's wrapper, which knows h2
     stream: trio.SocketStream  # type: ignore[assignment]  # never TLS
+    # What another server has read of the connection before it handed it over.
+    read_before = b""
 
     def __init__(
         self, app: AppWrapper, config: Config, context: Server, stream: trio.SocketStream
@@ -196,6 +201,9 @@ class Connection(TCPServer):
     async def _receive(self) -> bytes:
         if self.protocol.is_paused and self.protocol.held_bytes > AHEAD_BYTES:
             await trio.sleep_forever()
+        if self.read_before:
+            data, self.read_before = self.read_before, b""
+            return data
         return bytes(await self.stream.receive_some(MAX_RECV))
 
     async def _time_out(self) -> bool:

@@ -1,7 +1,8 @@
 """The door: listening sockets, one connection per client, and the way to stop.
 
 It serves any ASGI application over HTTP/1.0 and 1.1 by hypercorn's classes (`connection`), and
-knows nothing of what the application does. It never lets one connection's failure reach another.
+plain requests by the express lane (`http`) where there is one. It knows nothing of what the
+application does, and never lets one connection's failure reach another.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from hypercorn.config import Config
 from hypercorn.utils import repr_socket_addr
 
 from relay.connection import Connection, Limits, Server
+from relay.http import Handler, Lane, Ports, Surroundings
 from relay.http1 import Refuse
 
 __all__ = ["Limits", "ListenError", "open_listeners", "serve"]
@@ -35,6 +37,8 @@ COMPLAINT_EVERY_S = 60.0
 KEEPALIVE_IDLE_S = 60
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
+HandlerOf = Callable[[bytes], Handler | None]
+Serve = Callable[[trio.SocketStream], Awaitable[None]]
 
 log = logging.getLogger("relay.listener")
 
@@ -122,6 +126,7 @@ async def serve(
     stop: trio.Event,
     drain_timeout_s: float,
     refuse: Refuse,
+    lane: HandlerOf | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `app` until `stop` is set, then let the running requests end.
@@ -136,22 +141,57 @@ async def serve(
         stop: Closes the listeners and the idle connections.
         drain_timeout_s: What running requests get after `stop`, before they are cancelled.
         refuse: Makes headers and body of an own error: 400, 405, 408, 431, 500, 501 or 505.
+        lane: What answers plain requests to a path on the express lane; None for a path that
+            `app` answers. Where the kernel has no epoll there is no lane.
     """
     server = Server(limits, refuse)
-    handler = partial(Connection, ASGIWrapper(app), _config(), server)
-    async with trio.open_nursery() as connections:
-        with accept_failures_once_a_minute():
-            await _accept(handler, listeners, limits, connections, stop, task_status)
-        await server.terminated.set()
-        for connection in list(server.connections):
-            connection.retire()
-        connections.cancel_scope.deadline = trio.current_time() + drain_timeout_s
+    async with trio.open_nursery() as watching:
+        handler = _by_hypercorn(app, server)
+        if lane is not None and Ports.is_possible:
+            ports = Ports()
+            watching.start_soon(ports.run)
+            handler = _by_lane(lane, ports, server, handler)
+        async with trio.open_nursery() as connections:
+            with accept_failures_once_a_minute():
+                await _accept(handler, listeners, limits, connections, stop, task_status)
+            await server.terminated.set()
+            for connection in list(server.connections):
+                connection.retire()
+            connections.cancel_scope.deadline = trio.current_time() + drain_timeout_s
+        watching.cancel_scope.cancel()
     if connections.cancel_scope.cancelled_caught:
         log.warning("requests still ran after %s s of draining and were cut", drain_timeout_s)
 
 
+def _by_hypercorn(app: Application, server: Server) -> Serve:
+    wrapped, config = ASGIWrapper(app), _config()
+
+    async def serve_all(stream: trio.SocketStream, data: bytes = b"") -> None:
+        connection = Connection(wrapped, config, server, stream)
+        connection.read_before = data
+        await connection.run()
+
+    return serve_all
+
+
+def _by_lane(lane: HandlerOf, ports: Ports, server: Server, hand_over: Any) -> Serve:
+    around = Surroundings(
+        ports, lane, hand_over, server.limits, server.refusal, server.terminated.is_set
+    )
+
+    async def serve_plain(stream: trio.SocketStream) -> None:
+        connection = Lane(around, stream)
+        server.connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            server.connections.discard(connection)
+
+    return serve_plain
+
+
 async def _accept(
-    handler: Any,
+    handler: Serve,
     listeners: list[trio.SocketListener],
     limits: Limits,
     connections: trio.Nursery,

@@ -270,6 +270,7 @@ async def _listen(
         stop=closing,
         drain_timeout_s=settings.drain_timeout_s,
         refuse=partial(_refuse, ctx.own_errors),
+        lane=app.lane if settings.express_lane else None,
         task_status=task_status,
     )
     whole.cancel()

@@ -52,6 +52,7 @@ class Settings:
     headers_timeout_s: float = 35.0
     body_timeout_s: float = 60.0
     write_timeout_s: float = 60.0
+    express_lane: bool = True
     drain_lead_s: float = 2.0
     drain_timeout_s: float = 300.0
     max_body_bytes: int = 32 * MIB
@@ -418,6 +419,8 @@ OPTIONS = (
            "ms of silence within a request's body"),
     Option("write_timeout_s", "server.writeTimeout", "", _ms(1),
            "ms for a client that reads nothing"),
+    Option("express_lane", "server.expressLane", "", _yes_or_no,
+           "whether plain API requests take the faster HTTP server"),
     Option("drain_lead_s", "server.drainLead", "", _ms(0), "ms that /health warns before a stop"),
     Option("drain_timeout_s", "server.drainTimeout", "", _ms(0),
            "ms that running requests get at a stop"),

@@ -75,7 +75,7 @@ async def test_an_exception_in_the_code_of_the_console_or_the_admin_api_is_count
 async def test_an_application_that_ends_without_an_answer_is_counted(
     relay: Running, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("relay.asgi.Client", lambda *args: 1 / 0)
+    monkeypatch.setattr("relay.asgi.new_request_id", lambda: 1 / 0)
     async with relay.client() as client:
         assert (await client.post("/v1/messages", json=BODY)).status_code == 500
 

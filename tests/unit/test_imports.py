@@ -23,7 +23,7 @@ ROWS = (
     {"batches", "dialects.aliases"},
     {"dialects.messages"},
     {"exchange", "dialects.meters", "dialects.bounds"},
-    {"delivery"},
+    {"delivery", "lane_client"},
     {"bases", "context", "headers"},
     {"leases"},
     {"lease"},
@@ -79,6 +79,7 @@ ROWS = (
         "systemd",
         "upstream_errors",
         "hardening",
+        "http",
     },
 )
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}

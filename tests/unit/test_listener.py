@@ -26,8 +26,11 @@ from relay.listener import (
     serve,
 )
 
+from .asgi_on_lane import on_lane
+
 PATIENT = Limits(write_timeout_s=30, keep_alive_s=30, headers_timeout_s=30)
 PROMISE_S = 10
+LANE = {"is_on": False}
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
@@ -54,6 +57,13 @@ class Serving:
             return await read_all(client)
 
 
+@pytest.fixture(params=["hypercorn", "lane"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test is true of both servers of HTTP."""
+    monkeypatch.setitem(LANE, "is_on", request.param == "lane")
+    return str(request.param)
+
+
 @asynccontextmanager
 async def serving(
     app: App, limits: Limits = PATIENT, drain_timeout_s: float = PROMISE_S
@@ -69,6 +79,7 @@ async def serving(
         stop=here.stop,
         drain_timeout_s=drain_timeout_s,
         refuse=refuse,
+        lane=on_lane(app) if LANE["is_on"] else None,
     )
 
     async def run() -> None:

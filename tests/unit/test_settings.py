@@ -91,6 +91,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         headersTimeout = 35500
         bodyTimeout = 1000
         writeTimeout = 2000
+        expressLane = false
         drainLead = 0
         drainTimeout = 3000
         maxBodyBytes = 1048576
@@ -215,6 +216,7 @@ def test_every_option_of_relay_toml_reaches_its_field(tmp_path: Path) -> None:
         "headers_timeout_s": 35.5,
         "body_timeout_s": 1.0,
         "write_timeout_s": 2.0,
+        "express_lane": False,
         "drain_lead_s": 0.0,
         "drain_timeout_s": 3.0,
         "max_body_bytes": 1048576,
