@@ -48,6 +48,7 @@ class Call:
         most_micros, expected_micros: what a batch can cost at most, and what it is likely to.
         most_global_micros: the most at an account that is known to serve everywhere.
         places: where in the request a model stands, for a message about it.
+        left_out: what the dialect could not translate and passed over, by its place.
         also: models that may serve beside `model`, each with the field that names it.
         named: what it names that lives in one account: only that account may serve.
         thinking: signatures of what was thought in its conversation, newest first, where one
@@ -74,6 +75,7 @@ class Call:
     expected_micros: int = 0
     places: Mapping[str, str] = field(default_factory=dict)
     also: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
     named: tuple[Named, ...] = ()
     has_thread: bool = False
     thinking: tuple[str, ...] = ()

@@ -62,6 +62,8 @@ def answer_headers(client: Client, lease: Lease, reply: Reply) -> Headers:
         headers.append((b"x-upstream-request-id", lease.upstream_request_id.encode("latin-1")))
     if reply.status == 200:
         headers += limits.utilisation(lease.account.budget)
+    if lease.call.left_out:
+        headers.append((b"x-relay-left-out", "; ".join(lease.call.left_out).encode("ascii")))
     if lease.account.shows_account:
         headers.append((b"x-relay-account", lease.account.account_name.encode()))
     return headers

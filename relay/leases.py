@@ -382,7 +382,11 @@ class Leases:
             counters(record, model),
             record.to_json(),
             decision(
-                record, lease.account.candidates, lease.account.skipped, lease.reason()
+                record,
+                lease.account.candidates,
+                lease.account.skipped,
+                lease.reason(),
+                lease.call.left_out,
             ).to_json(),
             is_well,
             lease.headroom,

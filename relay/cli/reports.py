@@ -30,6 +30,9 @@ def why(request_id: str, as_json: bool) -> None:
     click.echo(f"chosen {found['chosen']}: {found['reason']} ({found['candidates']} candidates)")
     for reason, names in found["skipped"].items():
         click.echo(f"  could not serve, {reason}: {', '.join(names)}")
+    # What an older release recorded has none.
+    for place in found.get("left_out", ()):
+        click.echo(f"  left out of the request: {place}")
     for attempt in found["attempts"]:
         click.echo(
             f"  {attempt['account_name']}: {attempt['outcome']}, status {attempt['status']},"

@@ -110,7 +110,8 @@ class Record:
 class Decision:
     """Why a request went where it went: kept a week, read by `relay why`.
 
-    `skipped` names the accounts that could not serve, by reason.
+    `skipped` names the accounts that could not serve, by reason; `left_out` the places in the
+    request of what Claude cannot have.
     """
 
     request_id: str
@@ -122,6 +123,7 @@ class Decision:
     reason: str
     attempts: tuple[Attempt, ...]
     prices: str = ""
+    left_out: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """The decision as one JSON object."""
@@ -129,7 +131,11 @@ class Decision:
 
 
 def decision(
-    record: Record, candidates: int, skipped: Mapping[str, Sequence[str]], reason: str
+    record: Record,
+    candidates: int,
+    skipped: Mapping[str, Sequence[str]],
+    reason: str,
+    left_out: tuple[str, ...] = (),
 ) -> Decision:
     """The decision behind a record; the last attempt's account is the chosen one."""
     return Decision(
@@ -142,6 +148,7 @@ def decision(
         reason,
         record.attempts,
         record.prices,
+        left_out,
     )
 
 

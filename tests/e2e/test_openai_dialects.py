@@ -292,3 +292,30 @@ async def test_a_conversation_that_is_too_long_is_told_by_the_code_that_clients_
 async def test_a_model_that_the_key_may_not_use_is_told_by_its_code(api: Api):
     _, api.key = await api.relay.ctx.keys.create("bob", models=("claude-haiku-*",))
     assert (await api.post()).json()["error"]["code"] == "model_not_found"
+
+
+async def test_what_claude_cannot_have_is_said_in_a_header_and_by_why(api: Api):
+    tools = [{"type": "image_generation"}, {"type": "tool_search"}]
+    answers = [await api.post(tools=tools, stream=streams) for streams in (False, True)]
+
+    left_out = ["tools[0] (image_generation)", "tools[1] (tool_search)"]
+    assert [answer.headers["x-relay-left-out"] for answer in answers] == ["; ".join(left_out)] * 2
+    await api.relay.settled()
+    for answer in answers:
+        told = await api.relay.ctx.store.usage.decision(answer.headers["x-request-id"])
+        assert told is not None
+        assert json.loads(told)["left_out"] == left_out
+
+
+async def test_much_that_claude_cannot_have_takes_a_bounded_header(api: Api):
+    tools = [{"type": "ünknown\r\nx: y" + "z" * 500}] * 1000
+    answer = await api.post(tools=tools)
+
+    assert answer.status_code == 200
+    said = answer.headers["x-relay-left-out"]
+    assert said.endswith("; 990 more")
+    assert len(said) < 2000
+
+
+async def test_nothing_is_said_where_nothing_is_left_out(api: Api):
+    assert "x-relay-left-out" not in (await api.post()).headers

@@ -329,7 +329,7 @@ REFUSED: list[tuple[str, Json, str]] = [
         "type": "custom", "custom": {"name": "patch"}}}, "tool_choice.type"),
     ("two tools of one name", {"tools": [TIME, TIME]}, "tools[1].function.name"),
     ("a name that Claude does not take", {"tools": [
-        {"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        {"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
     ("parameters that are no object", {"tools": [
         {"type": "function", "function": {"name": "a", "parameters": {"type": "array"}}}]},
      "tools[0].function.parameters"),

@@ -124,7 +124,12 @@ HELLO = [user(text("hello"))]
 ASKED = [said("user", "weather?")]
 HAS_WEATHER = {"tools": [CLAUDE_WEATHER]}
 
+
 # Name, request without the model, Claude's request without model and max_tokens.
+def spoken(kind: str) -> str:
+    return f'<{kind}>\n{{"name":"a"}}\n</{kind}>'
+
+
 CASES: list[tuple[str, Json, Json]] = [
     ("text", {"input": "hello"}, {"messages": HELLO}),
     ("no type", {"input": [{"role": "user", "content": "hello"}]}, {"messages": HELLO}),
@@ -472,18 +477,39 @@ CASES: list[tuple[str, Json, Json]] = [
         {"type": "web_search_preview_2025_03_11"}]}, {"messages": HELLO, "tools": [SEARCHING]}),
 ]  # fmt: skip
 
-_ITEMS = (
-    "apply_patch_call", "apply_patch_call_output", "code_interpreter_call", "compaction",
-    "compaction_trigger", "computer_call", "computer_call_output", "configuration_update",
-    "file_search_call", "image_generation_call", "item_reference", "local_shell_call",
+SPOKEN = (
+    "apply_patch_call", "apply_patch_call_output", "code_interpreter_call", "computer_call",
+    "computer_call_output", "file_search_call", "image_generation_call", "local_shell_call",
     "local_shell_call_output", "mcp_approval_request", "mcp_approval_response", "mcp_call",
     "mcp_list_tools", "program", "program_output", "shell_call", "shell_call_output",
     "tool_search_call", "tool_search_output",
 )  # fmt: skip
-_TOOLS = (
+SILENT = ("compaction", "compaction_trigger", "configuration_update")
+ELSEWHERE = (
     "apply_patch", "code_interpreter", "computer", "computer_use_preview", "file_search",
     "image_generation", "local_shell", "mcp", "programmatic_tool_calling", "shell", "tool_search",
 )  # fmt: skip
+CASES += [
+    (
+        f"the item {kind}",
+        {"input": [said("user", "hello"), {"type": kind, "id": "i_1", "status": "completed",
+                                           "name": "a"}, said("user", "go")]},
+        {"messages": [user(text("hello"), text(spoken(kind)), text("go"))]
+         if kind.endswith(("_output", "_response")) else
+         [*HELLO, assistant(text(spoken(kind))), user(text("go"))]},
+    )
+    for kind in SPOKEN
+]  # fmt: skip
+CASES += [
+    (f"the item {kind}", {"input": [said("user", "hello"), {
+        "type": kind, "id": "i_1", "encrypted_content": "abc"}]}, {"messages": HELLO})
+    for kind in SILENT
+]  # fmt: skip
+CASES += [
+    (f"the tool {kind}", {"input": "hello", "tools": [{"type": kind, "server_label": "a"}]},
+     {"messages": HELLO})
+    for kind in ELSEWHERE
+]  # fmt: skip
 
 # Name, request without the model, the path that the refusal begins with.
 REFUSED: list[tuple[str, Json, str]] = [
@@ -507,11 +533,11 @@ REFUSED: list[tuple[str, Json, str]] = [
         {"type": "input_image", "image_url": "data:image/png;base64,@@"}]}]},
      "input[0].content[0].image_url"),
     ("a name that Claude does not take", {"input": "a", "tools": [
-        {**WEATHER, "name": "we ather"}]}, "tools[0].name"),
+        {**WEATHER, "name": ""}]}, "tools[0].name"),
     ("two tools of one name", {"input": "a", "tools": [WEATHER, WEATHER]}, "tools[1].name"),
-    *((f"the item {kind}", {"input": [{"type": kind}]}, "input[0].type") for kind in _ITEMS),
-    *((f"the tool {kind}", {"input": "a", "tools": [{"type": kind}]}, "tools[0].type")
-      for kind in _TOOLS),
+    ("an item by its id", {"input": [{"type": "item_reference", "id": "a"}]}, "input[0].type"),
+    *((f"the tool {kind} chosen", {"input": "a", "tools": [{"type": kind}, WEATHER],
+       "tool_choice": {"type": kind}}, "tool_choice.type") for kind in ELSEWHERE),
     ("a server's tool chosen", {"input": "a", "tools": [WEATHER], "tool_choice": {
         "type": "mcp", "server_label": "a"}}, "tool_choice.type"),
     ("a tool required of none", {"input": "a", "tool_choice": "required"}, "tool_choice"),

@@ -55,10 +55,10 @@ def whole(frame: Frame, message: Json) -> Json:
     if thought:
         told["reasoning_content"] = thought
     if calls and frame.asked.echo["is_old"]:
-        told["function_call"] = _function(calls[0])
+        told["function_call"] = _function(frame, calls[0])
     elif calls:
         told["tool_calls"] = [
-            {"id": str(call.get("id")), "type": "function", "function": _function(call)}
+            {"id": str(call.get("id")), "type": "function", "function": _function(frame, call)}
             for call in calls
         ]
     reason = finish_reason(frame, stop_reason)
@@ -71,6 +71,7 @@ def whole(frame: Frame, message: Json) -> Json:
     }
 
 
-def _function(block: Json) -> Json:
+def _function(frame: Frame, block: Json) -> Json:
     arguments = msgspec.json.encode(block.get("input") or {}).decode()
-    return {"name": str(block.get("name")), "arguments": arguments}
+    name = frame.asked.box.tool(str(block.get("name"))).name
+    return {"name": name, "arguments": arguments}

@@ -1,7 +1,6 @@
 """A chat's messages as Claude's system prompt and turns."""
 
-from typing import Any
-
+from relay.dialects.openai import claudes
 from relay.dialects.openai.conversation import Conversation
 from relay.dialects.openai.fields import Json, below, given, needed, objects, refusal
 
@@ -12,6 +11,17 @@ class Chat(Conversation):
     def __init__(self) -> None:
         super().__init__()
         self._functions = 0
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the last answer's thinking came back with it."""
+        answers = [message for message in self.messages if message["role"] == "assistant"]
+        return bool(answers) and any(map(claudes.is_thought, answers[-1]["content"]))
+
+    def instruct(self, fields: Json) -> None:
+        """Add the system prompt where it stands in Claude's field beside the messages."""
+        if fields.get("system") is not None:
+            self.system += self._read(fields["system"], "system", "system")
 
     def add(self, items: list[tuple[str, Json]]) -> None:
         """Add all messages; raises errors.BadRequest with the place of what is wrong."""
@@ -28,8 +38,7 @@ class Chat(Conversation):
                 needed(item, "name", str, place)
                 self._result(item, place, f"function_{self._functions}")
             else:
-                content = _as_items(item.get("content"), below(place, "content"))
-                self.message({"role": role, "content": content}, place)
+                self.message(item, place)
         self.end()
 
     def _assistant(self, item: Json, place: str) -> None:
@@ -41,8 +50,7 @@ class Chat(Conversation):
         if content is None:
             # A refusal or calls may stand in place of words.
             content = given(item, "refusal", str, place)
-        where = below(place, "content")
-        self.message({"role": "assistant", "content": _as_items(content, where)}, place)
+        self.message({**item, "content": content}, place)
         for where, one in objects(calls, below(place, "tool_calls")):
             if (kind := given(one, "type", str, where)) not in (None, "function"):
                 raise refusal(below(where, "type"), f"{kind} calls have no counterpart here.")
@@ -57,24 +65,7 @@ class Chat(Conversation):
         self.call({**known, "call_id": call_id}, place)
 
     def _result(self, item: Json, place: str, call_id: str) -> None:
-        content = _as_items(item.get("content"), below(place, "content"))
+        content = item.get("content")
         # Some clients send null for a tool that has nothing to say.
-        self.output({"call_id": call_id, "output": "" if content is None else content}, place)
-
-
-def _as_items(content: Any, place: str) -> Any:
-    """A content's parts as the Responses API writes them."""
-    if not isinstance(content, list):
-        return content
-    return [_as_item(part, where) for where, part in objects(content, place)]
-
-
-def _as_item(part: Json, place: str) -> Json:
-    if needed(part, "type", str, place) != "image_url":
-        return part
-    image = part.get("image_url")
-    # Some clients write the address itself.
-    address = image if isinstance(image, str) else needed(part, "image_url", dict, place).get("url")
-    marks = ("cache_control", "prompt_cache_breakpoint")
-    kept = {name: part[name] for name in marks if name in part}
-    return {"type": "input_image", "image_url": address, **kept}
+        output = "" if content is None else content
+        self.output({**item, "call_id": call_id, "output": output}, place, "content")

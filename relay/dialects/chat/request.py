@@ -3,7 +3,7 @@
 from relay.dialects import models
 from relay.dialects.chat import unable
 from relay.dialects.chat.messages import Chat
-from relay.dialects.openai import caching, ending, forced, tools
+from relay.dialects.openai import caching, claudes, ending, forced, tools
 from relay.dialects.openai.asked import (
     EFFORTS,
     JSON_ONLY,
@@ -43,6 +43,7 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     traits = choices.traits(model)
     most = _most(fields) or choices.usual_most(traits)
     talk = Chat()
+    talk.instruct(fields)
     talk.add(objects(needed(fields, "messages", list), "messages"))
     is_old = not fields.get("tools") and bool(fields.get("functions"))
     box = tools.toolbox(_functions(fields) if is_old else _tools(fields), None)
@@ -54,12 +55,9 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
         body["tools"] = box.described
     if chosen:
         body["tool_choice"] = chosen
-    effort = choice(fields, "reasoning_effort", EFFORTS)
-    if effort:
-        # Thinking has no place in a chat's messages, and older models must be given theirs back
-        # with a tool's result.
-        held = _is_forced(chosen) or (traits.thinking == "budget" and _goes_on(talk.messages))
-        body |= models.thinking(traits, effort, most, shown=True, held=held)
+    _add_thinking(fields, body, talk, traits)
+    if mark := claudes.mark(fields, ""):
+        body["cache_control"] = mark
     _add_format(fields, body, talk.system)
     if talk.system:
         body["system"] = talk.system
@@ -79,11 +77,24 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
         shows_thinking=True,
         names_sources=False,
         forced=call,
+        left_out=(*box.left_out, *talk.left_out),
     )
 
 
-def _is_forced(chosen: Json | None) -> bool:
-    return chosen is not None and chosen["type"] in ("any", "tool")
+def _add_thinking(fields: Json, body: Json, talk: Chat, traits: models.Traits) -> None:
+    """The thinking as far as it is asked for, in OpenAI's words or in Claude's."""
+    most = body["max_tokens"]
+    effort = choice(fields, "reasoning_effort", EFFORTS)
+    # Older models must be given their thinking back with a tool's result.
+    lacks = traits.thinking == "budget" and _goes_on(talk.messages) and not talk.thinks
+    held = lacks or body.get("tool_choice", {}).get("type") in ("any", "tool")
+    if effort:
+        body |= models.thinking(traits, effort, most, shown=True, held=held)
+    wanted = claudes.thinking(fields, traits, most, held=held)
+    if wanted:
+        body["thinking"] = wanted
+    elif wanted is not None:
+        body.pop("thinking", None)
 
 
 def _goes_on(messages: list[Json]) -> bool:
@@ -109,12 +120,22 @@ def _functions(fields: Json) -> list[tuple[str, Json]]:
 
 
 def _flat(tool: Json, place: str) -> tuple[str, Json]:
-    """A function as the Responses API writes it, without the object around it."""
-    kind = needed(tool, "type", str, place)
-    if kind != "function":
-        raise refusal(below(place, "type"), f"{kind} tools have no counterpart with Claude.")
-    function = needed(tool, "function", dict, place)
-    return below(place, "function"), {**function, "type": "function"}
+    """A function as the Responses API writes it, without the object around it; others as they are.
+
+    Some clients leave out the object, or write tools as Claude has them.
+    """
+    if claudes.is_tool(tool):
+        return place, tool
+    kind = given(tool, "type", str, place)
+    if kind == "custom":
+        raise refusal(below(place, "type"), "custom tools have no counterpart with Claude.")
+    if kind == "function" or (kind is None and ("function" in tool or "name" in tool)):
+        if "name" in tool and "function" not in tool:
+            return place, {**tool, "type": "function"}
+        function = needed(tool, "function", dict, place)
+        marks = {name: tool[name] for name in claudes.MARKS if name in tool}
+        return below(place, "function"), {**marks, **function, "type": "function"}
+    return place, tool
 
 
 def _choice(fields: Json, *, is_old: bool) -> Json:
@@ -131,14 +152,9 @@ def _choice(fields: Json, *, is_old: bool) -> Json:
     known = {"parallel_tool_calls": fields.get("parallel_tool_calls")}
     if not isinstance(wanted, dict):
         return {**known, "tool_choice": wanted}
-    if needed(wanted, "type", str, "tool_choice") != "allowed_tools":
-        return {**known, "tool_choice": _flat(wanted, "tool_choice")[1]}
-    allowed = needed(wanted, "allowed_tools", dict, "tool_choice")
-    place = "tool_choice.allowed_tools"
-    listed = objects(needed(allowed, "tools", list, place), below(place, "tools"))
-    flat = [_flat(one, where)[1] for where, one in listed]
-    mode = choice(allowed, "mode", ("auto", "required"), place)
-    return {**known, "tool_choice": {"type": "allowed_tools", "mode": mode, "tools": flat}}
+    if needed(wanted, "type", str, "tool_choice") == "custom":
+        raise refusal("tool_choice.type", "custom tools have no counterpart with Claude.")
+    return {**known, "tool_choice": wanted}
 
 
 def _add_format(fields: Json, body: Json, system: list[Json]) -> None:
@@ -158,14 +174,16 @@ def _add_format(fields: Json, body: Json, system: list[Json]) -> None:
 
 
 def _stops(fields: Json) -> Json:
-    stop = fields.get("stop")
+    # The second is Claude's own name for it.
+    name = "stop_sequences" if fields.get("stop") is None else "stop"
+    stop = fields.get(name)
     if stop is None:
         return {}
-    listed = [stop] if isinstance(stop, str) else as_kind(stop, list, "stop")
+    listed = [stop] if isinstance(stop, str) else as_kind(stop, list, name)
     if len(listed) > _MOST_STOPS:
-        raise refusal("stop", f"holds at most {_MOST_STOPS} texts.")
-    texts = [as_kind(one, str, f"stop[{index}]") for index, one in enumerate(listed)]
+        raise refusal(name, f"holds at most {_MOST_STOPS} texts.")
+    texts = [as_kind(one, str, f"{name}[{index}]") for index, one in enumerate(listed)]
     for text in texts:
         if not text.strip():
-            raise refusal("stop", "Claude stops at no text that is only white space.")
+            raise refusal(name, "Claude stops at no text that is only white space.")
     return {"stop_sequences": texts} if texts else {}

@@ -80,7 +80,8 @@ class Stream:
         self._is_call = self._has_begun and block.get("type") == "tool_use"
         self._has_arguments = False
         if self._is_call:
-            function = {"name": str(block.get("name")), "arguments": ""}
+            name = self._frame.asked.box.tool(str(block.get("name"))).name
+            function = {"name": name, "arguments": ""}
             if self._asked["is_old"]:
                 self._delta(_encode({"function_call": function}))
             else:

@@ -6,6 +6,7 @@ answer's events go out as they are read.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
@@ -26,6 +27,7 @@ VERSION = b"2023-06-01"
 _TARGET = b"/v1/messages"
 # What a request may grow by: two sentences and the name of a tool.
 _SPARE_BYTES = 512
+_MOST_NAMED, _LONGEST_NAMED = 10, 100
 
 F = TypeVar("F", bound=Frame)
 
@@ -92,6 +94,8 @@ class Translating(ABC, Generic[F]):
         asked = self.frame.asked
         call = messages.read("messages", "POST", _TARGET, body, headers)
         call = replace(call, spare_bytes=_SPARE_BYTES)
+        if asked.left_out:
+            call = replace(call, left_out=_listed(asked.left_out))
         if not asked.session:
             return call
         return replace(call, session=asked.session, thread=asked.session)
@@ -152,6 +156,13 @@ class Translating(ABC, Generic[F]):
     def error_frame(self, error: errors.RelayError, request_id: str) -> bytes:
         """The events by which a stream that broke off says so."""
         return self._meter.broken(error) if self._meter else b""
+
+
+def _listed(left_out: Sequence[str]) -> tuple[str, ...]:
+    """What was left out, as a header and a decision have room for it."""
+    shown = [ascii(text)[1:-1][:_LONGEST_NAMED] for text in left_out[:_MOST_NAMED]]
+    more = len(left_out) - len(shown)
+    return (*shown, f"{more} more") if more else tuple(shown)
 
 
 class _Meter(meters.StreamMeter):

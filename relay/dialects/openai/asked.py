@@ -51,6 +51,7 @@ class Translated:
         shows_thinking: whether summaries of the thinking were asked for.
         names_sources: whether the pages that a search found are told.
         forced: the tool whose call the answer's text is; see forced.py.
+        left_out: the places of what Claude cannot have, with what stood there.
     """
 
     body: Json
@@ -60,6 +61,7 @@ class Translated:
     shows_thinking: bool
     names_sources: bool
     forced: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def parse(body: bytes) -> Json:

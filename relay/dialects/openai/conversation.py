@@ -5,7 +5,9 @@ refuse their own thinking after anything before it has changed. So nothing is mo
 another turn could move back, and an instruction in the middle stays in its place.
 """
 
-from relay.dialects.openai import calls, parts
+from typing import Any
+
+from relay.dialects.openai import calls, claudes, parts
 from relay.dialects.openai.fields import Json, below, choice, given, needed, refusal
 from relay.dialects.openai.tools import claude_name
 
@@ -21,6 +23,8 @@ class Conversation:
     def __init__(self) -> None:
         self.system: list[Json] = []
         self.messages: list[Json] = []
+        # The places of what Claude cannot have, with what stood there.
+        self.left_out: list[str] = []
         # Whether the user's turn that is being collected has only blank messages so far.
         self._is_blank = False
         # How many blocks of a turn of the user's the assistant had before it spoke again.
@@ -70,14 +74,18 @@ class Conversation:
         content = item.get("content")
         where = below(place, "content")
         if role == "assistant":
+            thoughts, unsigned = claudes.thoughts(item, place)
+            self.left_out += unsigned
             # Of an answer that was empty, or was thinking only, a client keeps null.
-            blocks = [] if content is None else parts.read(content, where, said_by=role)
-            self.put(role, blocks)
+            blocks = [] if content is None else self._read(content, where, role)
+            if not any(map(claudes.is_thought, blocks)):
+                blocks = thoughts + blocks
+            self.put(role, claudes.marked(blocks, item, place))
             return
         if role == "user":
-            self.put(role, parts.read(content, where, said_by=role))
+            self.put(role, claudes.marked(self._read(content, where, role), item, place))
             return
-        blocks = parts.read(content, where, said_by="system")
+        blocks = claudes.marked(self._read(content, where, "system"), item, place)
         if self.messages or self._is_blank:
             # In its place, in the user's turn: not every model takes a system turn in the middle.
             for block in blocks:
@@ -85,6 +93,9 @@ class Conversation:
             self.put("user", blocks)
         else:
             self.system += blocks
+
+    def _read(self, content: Any, place: str, said_by: str) -> list[Json]:
+        return parts.read(content, place, said_by=said_by, left_out=self.left_out)
 
     def call(self, item: Json, place: str) -> None:
         """Add a call whose arguments are JSON in a string."""
@@ -96,13 +107,19 @@ class Conversation:
         name = claude_name(needed(item, "name", str, place), namespace, place)
         call_id = needed(item, "call_id", str, place)
         block = {"type": "tool_use", "id": call_id, "name": name, "input": value}
-        self.put("assistant", [block])
+        self.put("assistant", claudes.marked([block], item, place))
 
-    def output(self, item: Json, place: str) -> None:
-        """Add what came of a call."""
-        content = parts.read(item.get("output"), below(place, "output"), said_by="tool")
+    def output(self, item: Json, place: str, name: str = "output") -> None:
+        """Add what came of a call.
+
+        Args:
+            name: the field that holds it in the client's request.
+        """
+        content = self._read(item.get("output"), below(place, name), "tool")
         call_id = needed(item, "call_id", str, place)
         block: Json = {"type": "tool_result", "tool_use_id": call_id}
         if content:
             block["content"] = content
-        self.put("user", [block])
+        if item.get("is_error") is True:
+            block["is_error"] = True
+        self.put("user", claudes.marked([block], item, place))

@@ -5,16 +5,18 @@ import binascii
 import mimetypes
 from typing import Any
 
+from relay.dialects.openai import claudes
+from relay.dialects.openai.calls import input_of
 from relay.dialects.openai.fields import (
     Json,
     as_kind,
     below,
-    choice,
     given,
     needed,
     objects,
     refusal,
 )
+from relay.dialects.openai.tools import claude_name
 
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _PDF = "application/pdf"
@@ -22,11 +24,14 @@ _TEXTS = ("input_text", "output_text", "text")
 NO_FILES = "files by id belong to OpenAI's store; send the data or an address instead."
 
 
-def read(content: Any, place: str, *, said_by: str) -> list[Json]:
+def read(
+    content: Any, place: str, *, said_by: str, left_out: list[str] | None = None
+) -> list[Json]:
     """The blocks of a content, which is a string or a list of parts; blank texts are left out.
 
     Args:
-        said_by: user, assistant, system or tool; only a user and a tool have more than text.
+        said_by: user, assistant, system or tool.
+        left_out: gets the places of thinking that Claude cannot check.
     """
     if content is None:
         raise refusal(place, "this field is required.")
@@ -37,20 +42,45 @@ def read(content: Any, place: str, *, said_by: str) -> list[Json]:
     if not isinstance(content, list):
         raise refusal(place, "must be a string or a list of parts.")
     for where, part in objects(content, place):
-        block = _block(part, where, said_by)
+        if said_by == "assistant" and claudes.is_thought(part):
+            block = claudes.thought(part, where)
+            if block is None and left_out is not None:
+                left_out.append(where)
+        else:
+            block = _block(part, where, said_by)
         if block is not None:
-            blocks.append(_cached(block, part, where))
+            blocks += claudes.marked([block], part, where)
     return blocks
+
+
+def _claudes(part: Json, place: str, said_by: str) -> Json | None:
+    """A block of Claude's that a client wrote, or None where the part is none."""
+    kind = part["type"]
+    if kind == "tool_use" and said_by == "assistant":
+        name = claude_name(needed(part, "name", str, place), "", place)
+        value = input_of(part.get("input"))
+        return {"type": kind, "id": needed(part, "id", str, place), "name": name, "input": value}
+    if kind == "tool_result" and said_by == "user":
+        block: Json = {"type": kind, "tool_use_id": needed(part, "tool_use_id", str, place)}
+        content = part.get("content")
+        if content and (blocks := read(content, below(place, "content"), said_by="tool")):
+            block["content"] = blocks
+        return {**block, "is_error": True} if part.get("is_error") is True else block
+    if claudes.is_block(part, said_by):
+        return {name: value for name, value in part.items() if name not in claudes.MARKS}
+    return None
 
 
 def _block(part: Json, place: str, said_by: str) -> Json | None:
     kind = needed(part, "type", str, place)
+    if (block := _claudes(part, place, said_by)) is not None:
+        return block
     if kind in _TEXTS:
         return _text(needed(part, "text", str, place))
     if kind == "refusal" and said_by == "assistant":
         return _text(needed(part, "refusal", str, place))
     if said_by in ("user", "tool"):
-        if kind == "input_image":
+        if kind in ("input_image", "image_url"):
             return _image(part, place)
         if kind == "input_file":
             return _file(part, place)
@@ -65,28 +95,15 @@ def _text(text: str) -> Json | None:
     return {"type": "text", "text": text} if text and not text.isspace() else None
 
 
-def _cached(block: Json, part: Json, place: str) -> Json:
-    """The block with the mark up to which the prompt is cached, in either API's words."""
-    own = given(part, "cache_control", dict, place)
-    mark = given(part, "prompt_cache_breakpoint", dict, place)
-    if own is not None:
-        where = below(place, "cache_control")
-        choice(own, "type", ("ephemeral",), where)
-        lives = choice(own, "ttl", ("5m", "1h"), where)
-    elif mark is not None:
-        # A cache of Claude's lives five minutes or an hour.
-        where = below(place, "prompt_cache_breakpoint")
-        lives = "1h" if choice(mark, "ttl", ("30m", "12h"), where) else None
-    else:
-        return block
-    return {**block, "cache_control": {"type": "ephemeral", **({"ttl": lives} if lives else {})}}
-
-
 def _image(part: Json, place: str) -> Json:
     if given(part, "file_id", str, place):
         raise refusal(below(place, "file_id"), NO_FILES)
     where = below(place, "image_url")
-    address = needed(part, "image_url", str, place)
+    if isinstance(inner := part.get("image_url"), dict):
+        # Chat Completions put an object around the address.
+        address = needed(inner, "url", str, where)
+    else:
+        address = needed(part, "image_url", str, place)
     if not address.startswith("data:"):
         return {"type": "image", "source": {"type": "url", "url": _web(address, where)}}
     media_type, data = _of_data_url(address, where)

@@ -1,9 +1,11 @@
 """Tools: OpenAI's descriptions to Claude's, and the names by which calls find their way back."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from relay.dialects.openai import claudes
 from relay.dialects.openai.fields import (
     Json,
     as_kind,
@@ -15,8 +17,9 @@ from relay.dialects.openai.fields import (
     refusal,
 )
 
-# What Claude takes for a tool's name.
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+# What Claude does not take in a tool's name, and how long one may be.
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_NAME, _DIGEST_CHARS = 128, 8
 _IN_NAMESPACE = "__"
 SEARCH = "web_search"
 _SEARCH_TYPES = ("web_search", "web_search_2025_08_26", "web_search_preview",
@@ -42,11 +45,15 @@ class Tool:
 
 @dataclass
 class Toolbox:
-    """A request's tools as Claude gets them, and which of the client's tools each one is."""
+    """A request's tools as Claude gets them, and which of the client's tools each one is.
+
+    `left_out` names those that Claude cannot have, by their places.
+    """
 
     described: list[Json] = field(default_factory=list)
     known: dict[str, Tool] = field(default_factory=dict)
     searches: bool = False
+    left_out: list[str] = field(default_factory=list)
 
     def tool(self, name: str) -> Tool:
         """The client's tool by the name that Claude knows it by."""
@@ -58,11 +65,18 @@ class Toolbox:
 
 
 def claude_name(name: str, namespace: str, place: str) -> str:
-    """The name of a tool for Claude; a namespace goes in front of it."""
+    """The name of a tool for Claude, in the letters that it takes; a namespace goes in front."""
     whole = f"{namespace}{_IN_NAMESPACE}{name}" if namespace else name
-    if not _NAME.fullmatch(whole):
-        raise refusal(below(place, "name"), "Claude takes up to 128 letters, digits, _ and -.")
-    return whole
+    if not whole:
+        raise refusal(below(place, "name"), "must not be empty.")
+    fit = _UNFIT.sub("_", whole)
+    return fit if len(fit) <= _LONGEST_NAME else _cut(fit, whole)
+
+
+def _cut(fit: str, whole: str) -> str:
+    """A name that is too long, or that two tools would have, told apart by a digest."""
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_CHARS]
+    return f"{fit[: _LONGEST_NAME - _DIGEST_CHARS - 1]}_{digest}"
 
 
 def toolbox(listed: Sequence[tuple[str, Json]], most_searches: int | None) -> Toolbox:
@@ -73,32 +87,75 @@ def toolbox(listed: Sequence[tuple[str, Json]], most_searches: int | None) -> To
     """
     box = Toolbox()
     for place, tool in listed:
-        kind = needed(tool, "type", str, place)
-        if kind == "namespace":
-            _add_namespace(box, tool, place)
+        where, tool = _flat(place, tool)
+        kind = given(tool, "type", str, place)
+        if claudes.is_tool(tool):
+            _add_claudes(box, tool, where)
+        elif kind == "namespace":
+            _add_namespace(box, tool, where)
         elif kind in ("function", "custom"):
-            _add(box, tool, place, "")
+            _add(box, tool, where, "")
         elif kind in _SEARCH_TYPES:
-            _add_search(box, tool, place, most_searches)
+            _add_search(box, tool, where, most_searches)
+        elif kind is None:
+            raise refusal(below(place, "type"), "this field is required.")
         else:
-            raise refusal(below(place, "type"), f"{kind} is a tool that Claude does not have.")
+            box.left_out.append(f"{place} ({kind})")
     return box
+
+
+def _flat(place: str, tool: Json) -> tuple[str, Json]:
+    """A function as the Responses API writes it, where a client writes it as the other API does."""
+    inner = tool.get("function")
+    if tool.get("type") != "function" or not isinstance(inner, dict):
+        return place, tool
+    return below(place, "function"), {**tool, **inner, "type": "function"}
 
 
 def _add_namespace(box: Toolbox, tool: Json, place: str) -> None:
     namespace = needed(tool, "name", str, place)
     inner = needed(tool, "tools", list, place)
     for where, one in objects(inner, below(place, "tools")):
-        if needed(one, "type", str, where) not in ("function", "custom"):
-            raise refusal(below(where, "type"), "a namespace holds function and custom tools only.")
-        _add(box, one, where, namespace)
+        kind = needed(one, "type", str, where)
+        if kind in ("function", "custom"):
+            _add(box, one, where, namespace)
+        else:
+            box.left_out.append(f"{where} ({kind})")
+
+
+def _name_for(box: Toolbox, tool: Json, place: str, namespace: str = "") -> str:
+    """The name by which Claude gets a tool. Two may come to the same one, but not be the same."""
+    name = needed(tool, "name", str, place)
+    whole = claude_name(name, namespace, place)
+    other = box.known.get(whole)
+    if other is not None and (other.name, other.namespace) != (name, namespace):
+        whole = _cut(whole, f"{namespace}{_IN_NAMESPACE}{name}")
+    if whole in box.known or (box.searches and whole == SEARCH):
+        raise refusal(below(place, "name"), f"two tools are called {whole}.")
+    return whole
+
+
+def _add_claudes(box: Toolbox, tool: Json, place: str) -> None:
+    """A tool that is described as Claude wants it."""
+    name = _name_for(box, tool, place)
+    described = {key: value for key, value in tool.items() if key != "cache_control"}
+    if described.get("type") in ("function", "custom"):
+        del described["type"]
+    box.described.append(_marked({**described, "name": name}, tool, place))
+    box.known[name] = Tool("function", tool["name"])
+    if name == SEARCH and "input_schema" not in tool:
+        del box.known[name]
+        box.searches = True
+
+
+def _marked(described: Json, tool: Json, place: str) -> Json:
+    cache = claudes.mark(tool, place)
+    return {**described, "cache_control": cache} if cache else described
 
 
 def _add(box: Toolbox, tool: Json, place: str, namespace: str) -> None:
     name = needed(tool, "name", str, place)
-    whole = claude_name(name, namespace, place)
-    if whole in box.known or (box.searches and whole == SEARCH):
-        raise refusal(below(place, "name"), f"two tools are called {whole}.")
+    whole = _name_for(box, tool, place, namespace)
     kind = tool["type"]
     described: Json = {"name": whole}
     text = given(tool, "description", str, place) or ""
@@ -111,7 +168,7 @@ def _add(box: Toolbox, tool: Json, place: str, namespace: str) -> None:
             described["strict"] = True
     if text:
         described["description"] = text
-    box.described.append(described)
+    box.described.append(_marked(described, tool, place))
     box.known[whole] = Tool(kind, name, namespace)
 
 
@@ -169,7 +226,11 @@ def tool_choice(fields: Json, box: Toolbox) -> Json | None:
     """Claude's tool_choice, or None for its default; narrows the box to the tools allowed."""
     alone = given(fields, "parallel_tool_calls", bool) is False
     asked = fields.get("tool_choice")
-    if isinstance(asked, dict):
+    if isinstance(asked, dict) and claudes.is_choice(asked):
+        wanted = claudes.chosen(asked)
+        if wanted["type"] == "tool":
+            wanted["name"] = _known(box, wanted["name"], "", "tool_choice")
+    elif isinstance(asked, dict):
         wanted = _chosen(asked, box)
     else:
         words = ("none", "auto", "required")
@@ -189,9 +250,13 @@ _WORDS = {"none": "none", "auto": "auto", "required": "any"}
 def _chosen(asked: Json, box: Toolbox) -> Json:
     kind = needed(asked, "type", str, "tool_choice")
     if kind == "allowed_tools":
-        mode = choice(asked, "mode", ("auto", "required"), "tool_choice") or "auto"
-        allowed = objects(needed(asked, "tools", list, "tool_choice"), "tool_choice.tools")
-        names = {_name_of(one, place, box) for place, one in allowed}
+        where = "tool_choice"
+        if isinstance(asked.get("allowed_tools"), dict):
+            # Chat Completions put an object around them.
+            asked, where = asked["allowed_tools"], "tool_choice.allowed_tools"
+        mode = choice(asked, "mode", ("auto", "required"), where) or "auto"
+        allowed = objects(needed(asked, "tools", list, where), below(where, "tools"))
+        names = {_name_of(one, place, box) for place, one in allowed if _is_had(one, place)}
         box.described = [tool for tool in box.described if tool["name"] in names]
         return {"type": _WORDS[mode]}
     return {"type": "tool", "name": _name_of(asked, "tool_choice", box)}
@@ -203,10 +268,27 @@ def _name_of(asked: Json, place: str, box: Toolbox) -> str:
     if kind in _SEARCH_TYPES:
         name = SEARCH
     elif kind in ("function", "custom"):
-        namespace = given(asked, "namespace", str, place) or ""
-        name = claude_name(needed(asked, "name", str, place), namespace, place)
+        where, flat = _flat(place, asked)
+        namespace = given(flat, "namespace", str, where) or ""
+        return _known(box, needed(flat, "name", str, where), namespace, place)
     else:
         raise refusal(below(place, "type"), f"{kind} is a tool that Claude does not have.")
     if not box.has(name):
         raise refusal(place, f"{name} is not among the tools.")
     return name
+
+
+def _is_had(asked: Json, place: str) -> bool:
+    """Whether a tool that is allowed is one that Claude can have."""
+    return needed(asked, "type", str, place) in ("function", "custom", *_SEARCH_TYPES)
+
+
+def _known(box: Toolbox, name: str, namespace: str, place: str) -> str:
+    """Claude's name of the tool that the client calls so."""
+    for own, tool in box.known.items():
+        if (tool.name, tool.namespace) == (name, namespace):
+            return own
+    fit = claude_name(name, namespace, place)
+    if not box.has(fit):
+        raise refusal(place, f"{fit} is not among the tools.")
+    return fit

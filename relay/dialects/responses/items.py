@@ -1,13 +1,17 @@
 """The input's items as Claude's system prompt and messages."""
 
+import re
 from collections.abc import Callable
 
 from relay.dialects.openai.conversation import Conversation
 from relay.dialects.openai.fields import Json, below, given, needed, objects, refusal
-from relay.dialects.responses import carried
+from relay.dialects.responses import carried, spoken
 
 # Made by built-in tools of ours: what they stand for comes back inside of a reasoning item.
 _PASSED_OVER = frozenset({"web_search_call"})
+# Nothing is stored, so they lead nowhere.
+_REFERENCES = frozenset({"item_reference"})
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class Items(Conversation):
@@ -27,9 +31,7 @@ class Items(Conversation):
             kind = given(item, "type", str, place) or "message"
             if kind in _PASSED_OVER:
                 continue
-            read = _READERS.get(kind)
-            if read is None:
-                raise refusal(below(place, "type"), f"{kind} has no counterpart with Claude.")
+            read = _READERS.get(kind, Items.other)
             read(self, item, place)
         self.end()
 
@@ -59,6 +61,7 @@ class Items(Conversation):
         unpacked = carried.unpack(packed) if packed else None
         if unpacked is None:
             # Another model's thinking, which Claude can neither read nor check.
+            self.left_out.append(f"{place} (reasoning)")
             return
         blocks, is_turn = unpacked
         # What comes now is the assistant's, whatever it holds.
@@ -68,6 +71,17 @@ class Items(Conversation):
         self.put("assistant", blocks)
         if is_turn:
             self._settled = len(self.messages[-1]["content"])
+
+    def other(self, item: Json, place: str) -> None:
+        """Add an item of a tool that Claude does not have, as what it says."""
+        kind = item["type"]
+        if kind in _REFERENCES or not _KIND.fullmatch(kind):
+            raise refusal(below(place, "type"), f"{kind} has no counterpart with Claude.")
+        text = spoken.said(item)
+        if text is None:
+            self.left_out.append(f"{place} ({kind})")
+        else:
+            self.put(text[0], [text[1]])
 
     def more_tools(self, item: Json, place: str) -> None:
         listed = needed(item, "tools", list, place)

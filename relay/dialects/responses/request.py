@@ -1,7 +1,7 @@
 """A request of the Responses API as a request of the Messages API."""
 
 from relay.dialects import models
-from relay.dialects.openai import caching, ending, forced, tools
+from relay.dialects.openai import caching, claudes, ending, forced, tools
 from relay.dialects.openai.asked import (
     EFFORTS,
     JSON_ONLY,
@@ -42,6 +42,8 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
         body["stream"] = True
     box = _add_tools(fields, body, talk)
     effort, shown = _add_thinking(fields, body, talk, traits)
+    if mark := claudes.mark(fields, ""):
+        body["cache_control"] = mark
     _add_format(fields, body, talk.system)
     if talk.system:
         body["system"] = talk.system
@@ -60,6 +62,7 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
         shows_thinking=shown,
         names_sources=_SOURCES in included,
         forced=call,
+        left_out=(*box.left_out, *talk.left_out),
     )
 
 
