@@ -181,7 +181,8 @@ def refusal(why: str, model: str, back_s: str) -> errors.RelayError:
                 f" ({_listed(model)})."
             )
         case "model":
-            return errors.NotFound(f"model: {model} is served by no account of this relay.")
+            told = f"model: {model} is served by no account of this relay."
+            return errors.UnservedModel(told, model)
         case "full":
             return errors.Overloaded(
                 f"The upstream accounts' {model} slots are in use, or left to other keys; try again"

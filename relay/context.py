@@ -12,6 +12,7 @@ from relay.keys import Keys
 from relay.known_models import KnownModels
 from relay.leases import Leases
 from relay.limits import Clients
+from relay.missing_models import MissingModels
 from relay.own_errors import OwnErrors
 from relay.owners import Owners
 from relay.pricing import Prices
@@ -46,6 +47,7 @@ class Context:
     prices: Prices
     tariff: Tariff
     leases: Leases
+    missing_models: MissingModels
     own_errors: OwnErrors
     clients: Clients
     upstreams: Upstreams

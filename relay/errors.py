@@ -3,10 +3,12 @@ dialects/openai/failures.py writes them.
 
 RelayError                     status  type
  ├─ BadRequest                 400     invalid_request_error
- │   └─ BadField               400     invalid_request_error   (names the field, admin API)
+ │   ├─ BadField               400     invalid_request_error   (names the field, admin API)
+ │   └─ ForbiddenModel         400     invalid_request_error
  ├─ Unauthorized               401     authentication_error    (never retried by clients)
  ├─ Forbidden                  403     permission_error
  ├─ NotFound                   404     not_found_error
+ │   └─ UnservedModel          404     not_found_error
  ├─ MethodNotAllowed           405     invalid_request_error
  ├─ RequestTimeout             408     timeout_error
  ├─ Conflict                   409     conflict_error          (admin API)
@@ -64,6 +66,14 @@ class BadField(BadRequest):
         self.field = field
 
 
+class ForbiddenModel(BadRequest):
+    """The key may not use a model."""
+
+    def __init__(self, message: str, model: str) -> None:
+        super().__init__(message)
+        self.model = model
+
+
 class Unauthorized(RelayError):
     status = 401
     type = "authentication_error"
@@ -87,6 +97,14 @@ class Forbidden(RelayError):
 class NotFound(RelayError):
     status = 404
     type = "not_found_error"
+
+
+class UnservedModel(NotFound):
+    """No account serves a model."""
+
+    def __init__(self, message: str, model: str) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class ThreadNotFound(NotFound):

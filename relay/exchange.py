@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 import trio
 
-from relay import balancer, delivery, errors, homes, limits
+from relay import balancer, delivery, errors, homes, limits, missing_models
 from relay.balancer import Verdict
 from relay.body import LARGE_BYTES, place_of
 from relay.call import Call, Dialect, Reader
@@ -73,6 +73,17 @@ async def relay(
         call = read(body)
     client.trail.model = call.model
     call = await homes.found_in(call)
+    try:
+        await _admitted(ctx, client, dialect, key, call)
+    except (errors.ForbiddenModel, errors.UnservedModel) as refusal:
+        section = missing_models.section_of(dialect.name)
+        raise await ctx.missing_models.explained(refusal, key.id, section) from None
+
+
+async def _admitted(
+    ctx: Context, client: Client, dialect: Dialect, key: KeyRef, call: Call
+) -> None:
+    """Answer a call that was read, once it is admitted."""
     async with ctx.leases.admit(client.request_id, key, call, caller_of(ctx, client)) as lease:
         lease.dialect = dialect.name
         deliver = partial(delivery.deliver, ctx, client, dialect, lease)
@@ -153,7 +164,19 @@ async def _answer_failure(ctx: Context, client: Client, lease: Lease, failure: _
         raise homes.thread_not_found(lease.call)
     await ctx.leases.settle(lease)
     client.trail.is_own_error = failure.is_own and failure.status >= 500
-    await client.answer(failure.status, failure.headers, failure.body)
+    answer = failure.status, failure.headers, failure.body
+    if failure.status == 404 and not failure.is_own:
+        answer = await _named_models(ctx, client, lease, failure) or answer
+    await client.answer(*answer)
+
+
+async def _named_models(
+    ctx: Context, client: Client, lease: Lease, failure: _Failure
+) -> tuple[int, errors.Headers, bytes] | None:
+    """What the client is answered instead, if the upstream does not have the model."""
+    section = missing_models.section_of(lease.dialect)
+    found = await ctx.missing_models.of_upstream(lease, failure.headers, failure.body, section)
+    return missing_models.answer(found, failure.headers, client.request_id) if found else None
 
 
 def _patience(ctx: Context) -> Patience:

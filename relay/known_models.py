@@ -5,7 +5,7 @@ process looks for a change at intervals; finding a model's traits costs a reques
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -68,6 +68,10 @@ class KnownModels:
         """A model's traits: by a list that has it, else by its name."""
         known = self.find(name, account_id)
         return known.traits if known else models.traits(name)
+
+    def of(self, account_id: str) -> Iterable[Known]:
+        """The models that an account lists, in its upstream's order."""
+        return self._by_account.get(account_id, {}).values()
 
     def all(self) -> Mapping[str, Known]:
         """Every listed model by its name."""

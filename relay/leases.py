@@ -322,9 +322,9 @@ class Leases:
                 when = datetime.fromtimestamp(int(answer.detail) / 1000, UTC)
                 return errors.Unauthorized(expired_key(when))
             case "key_model":
-                return errors.BadRequest(
-                    f"{_place(call, answer.detail)}: {answer.detail} is not among the models that"
-                    " this key may use."
+                place, model = _place(call, answer.detail), answer.detail
+                return errors.ForbiddenModel(
+                    f"{place}: {model} is not among the models that this key may use.", model
                 )
             case "account_mapped" | "account_model" if answer.detail in call.also and (
                 code == "account_mapped" or answer.detail != call.model

@@ -29,6 +29,7 @@ from relay.context import Context
 from relay.keys import Keys
 from relay.known_models import KnownModels
 from relay.leases import Leases, new_request_id
+from relay.missing_models import MissingModels
 from relay.oauth import Provider
 from relay.own_errors import OwnErrors
 from relay.owners import Owners
@@ -151,6 +152,7 @@ async def context(settings: Settings) -> AsyncIterator[Context]:
                 settings.blocked_message,
                 settings.retry_timeout_s,
             ),
+            missing_models=MissingModels(opened, accounts, models),
             own_errors=OwnErrors(opened),
             clients=clients,
             upstreams=upstreams,

@@ -56,7 +56,7 @@ def of(kind: str, message: str) -> Failure:
     is_about_model = place is not None and place[1] == "model"
     if kind in ("invalid_request_error", "request_too_large") and _OVERFLOW.match(message):
         own_type, code = "invalid_request_error", TOO_LONG
-    elif is_about_model and (kind == "not_found_error" or message.endswith(_NOT_ALLOWED)):
+    elif is_about_model and (kind == "not_found_error" or _NOT_ALLOWED in message):
         code = "model_not_found"
     return Failure(own_type, code, message, place[1] if place else None)
 
