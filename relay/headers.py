@@ -13,6 +13,9 @@ Headers = list[tuple[bytes, bytes]]
 # headers and beta values must pass. The client's credential, cookies and addresses must not.
 _PASSED_TO_UPSTREAM = frozenset({b"accept", b"content-type", b"user-agent", b"x-app"})
 _PASSED_PREFIXES = (b"anthropic-", b"x-stainless-")
+# A credential may be good for several workspaces. Which of them a key reaches is not its to say:
+# what lives there belongs to other keys.
+_WORKSPACE = b"anthropic-workspace-id"
 
 # RFC 9110 section 7.6.1, and what speaks of the upstream's own connection or quota.
 _KEPT_FROM_CLIENT = frozenset(
@@ -32,7 +35,7 @@ def upstream_headers(client: Client, lease: Lease, *, plain: bool) -> Headers:
     headers = [
         (name, value)
         for name, value in client.headers
-        if name in _PASSED_TO_UPSTREAM or name.startswith(_PASSED_PREFIXES)
+        if name in _PASSED_TO_UPSTREAM or (name.startswith(_PASSED_PREFIXES) and name != _WORKSPACE)
     ]
     packed = not plain and not lease.call.stream and b"gzip" in client.header(b"accept-encoding")
     headers.append((b"accept-encoding", b"gzip" if packed else b"identity"))
@@ -73,7 +76,7 @@ def belongs_to(headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, str]:
     """The organisation and the workspace of the account that answered; empty where not told."""
     organization, workspace = (
         value_of(headers, name)[:_LONGEST_PLACE].decode("latin-1")
-        for name in (b"anthropic-organization-id", b"anthropic-workspace-id")
+        for name in (b"anthropic-organization-id", _WORKSPACE)
     )
     is_plain = organization.isprintable() and workspace.isprintable()
     return (organization, workspace) if organization and is_plain else ("", "")

@@ -26,6 +26,7 @@ _UNKNOWN_WAIT_S = b"60"
 # Models whose thinking an organisation reads alone, and those that read such thinking.
 _MAKES = re.compile(r"(?:sonnet|haiku)-5-5(?!\d)")
 _READS = re.compile(r"(?:sonnet|haiku|opus)-5-5(?!\d)")
+_IS_CLAUDES = re.compile(r"claude-(?:[a-z]+-)?\d")
 # What a tool was called with may hold fields of that name as well.
 _MOST_SIGNATURES = 8
 _WHY = {
@@ -64,9 +65,17 @@ def thinking_of(call: Call) -> tuple[str, ...]:
     Only that organisation's accounts read it: at another one it is dropped without a word.
     Source: platform.claude.com/docs/en/build-with-claude/preserved-thinking, in October 2026.
     """
-    if call.kind != "messages" or not any(_READS.search(one) for one in (call.model, *call.also)):
+    if call.kind != "messages":
         return ()
-    return tuple(state.signatures(call.body, _MOST_SIGNATURES))
+    return signatures((call.model, *call.also), call.body, _MOST_SIGNATURES)
+
+
+def signatures(models: Iterable[str], body: bytes, most: int) -> tuple[str, ...]:
+    """The newest signatures of thinking in a request, where one of its models may read such as is
+    bound to an organisation. What a name of an account's own stands for is not known here."""
+    if not any(_READS.search(model) or not _IS_CLAUDES.search(model) for model in models):
+        return ()
+    return tuple(state.signatures(body, most))
 
 
 def of_files(places: Mapping[str, str]) -> Iterable[Named]:

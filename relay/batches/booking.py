@@ -1,10 +1,11 @@
 """What a batch's results add up to, and how it goes on the books."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from relay import homes
 from relay.context import Context
 from relay.dialects import messages, meters
 from relay.pricing import Bill, Part, Prices, Tokens
@@ -15,6 +16,8 @@ ENDINGS = ("succeeded", "errored", "canceled", "expired")
 _LONGEST_LINE = 64 * 1024 * 1024
 _LONGEST_NAMES = 500
 _MOST_REMARKS = 8
+# Of a batch's answers so many things are remembered; it has no threads, and no refunds.
+_MOST_MADE, _MADE = 10_000, ("container", "thinking")
 
 
 @dataclass(slots=True)
@@ -47,6 +50,8 @@ class Tally:
     def __init__(self, prices: Prices) -> None:
         self.results = dict.fromkeys(ENDINGS, 0)
         self.sums: dict[str, _Sum] = {}
+        # Kind and id of what the answers name and later requests may name.
+        self.made: dict[tuple[str, str], None] = {}
         self._prices = prices
         self._parts: list[bytes] = []
         self._held = 0
@@ -75,13 +80,15 @@ class Tally:
         if not line.strip():
             return
         try:
-            ending, bill = meters.result_of(line)
+            ending, bill, made = meters.result_of(line)
             self.results[ending] += 1
         except (ValueError, KeyError):
             self._is_broken = True
             return
         if ending == "succeeded":
             self._add(bill)
+            if len(self.made) < _MOST_MADE:
+                self.made |= dict.fromkeys(one for one in made if one[0] in _MADE)
 
     def _add(self, bill: Bill) -> None:
         for part in bill.parts:
@@ -111,7 +118,8 @@ async def book(ctx: Context, batch: KeptBatch, tally: Tally) -> bool:
     }
     if not shares:
         shares = {_counted(ctx, next(iter(batch.models))): _attempt(batch, Tokens(), 0)}
-    return await _book(ctx, batch, shares, tally.results, "")
+    made = [homes.entry(batch.key_id, kind, made_id) for kind, made_id in tally.made]
+    return await _book(ctx, batch, shares, tally.results, "", made)
 
 
 async def book_estimated(ctx: Context, batch: KeptBatch, why: str) -> bool:
@@ -155,6 +163,7 @@ async def _book(
     shares: Mapping[str, Attempt],
     results: dict[str, int] | None,
     error: str,
+    made: Sequence[str] = (),
 ) -> bool:
     """Book what each model has cost, with a record for each: counters are kept by model."""
     for model, attempt in shares.items():
@@ -176,7 +185,7 @@ async def _book(
         )
         for model, record in records.items()
     ]
-    return await ctx.store.batches.book(batch.id, parts, why.to_json())
+    return await ctx.store.batches.book(batch.id, parts, why.to_json(), made)
 
 
 def _record(

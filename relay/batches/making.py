@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
@@ -28,6 +28,8 @@ MOST_BYTES = 256 * 1024 * 1024
 MOST_SPOOLED_BYTES = 4 * MOST_BYTES
 _MOST_MODELS = 64
 _MOST_NAMED = 10_000
+# Of so many requests' conversations it is looked whose organisation's thinking they hold.
+_MOST_SIGNATURES = 100
 _PIECE_BYTES = 256 * 1024
 _KEEP_DEADLINE_S = 60.0
 _RETRY_S = 0.2
@@ -67,6 +69,15 @@ class Reading:
     unbounded: str = ""
     also: dict[str, str] = field(default_factory=dict)
     named: dict[tuple[str, str], Named] = field(default_factory=dict)
+    thinking: list[str] = field(default_factory=list)
+
+    def name(self, place: str, things: Iterable[Named]) -> None:
+        """Add what a request names. Raises errors.BadRequest when that becomes too much."""
+        for thing in things:
+            whole = replace(thing, place=f"{place}.{thing.place}")
+            self.named.setdefault((thing.kind, thing.id), whole)
+        if len(self.named) > _MOST_NAMED:
+            raise errors.BadRequest(f"{place}: a batch names up to {_MOST_NAMED} files and others.")
 
     def call(self, target: bytes) -> Call:
         """The call that makes the batch at the upstream."""
@@ -76,6 +87,7 @@ class Reading:
             target,
             model="\n".join(self.models),
             named=tuple(self.named.values()),
+            thinking=tuple(self.thinking),
             unbounded=self.unbounded,
             most_micros=self.most_micros,
             most_global_micros=self.most_global_micros,
@@ -177,11 +189,9 @@ def _shares(spool: BinaryIO, prices: Prices) -> tuple[dict[str, _Share], Reading
             named = file_ids.named(request)
         except errors.BadRequest as error:
             raise errors.BadRequest(messages.below(place, error.message)) from None
-        for thing in (*params.named, *homes.of_files(named)):
-            whole = replace(thing, place=f"{place}.{thing.place}")
-            reading.named.setdefault((thing.kind, thing.id), whole)
-        if len(reading.named) > _MOST_NAMED:
-            raise errors.BadRequest(f"{place}: a batch names up to {_MOST_NAMED} files and others.")
+        if len(reading.thinking) < _MOST_SIGNATURES:
+            reading.thinking += homes.signatures((params.model, *params.also), request, 1)
+        reading.name(place, (*params.named, *homes.of_files(named)))
         if params.model not in shares and len(shares) >= _MOST_MODELS:
             raise errors.BadRequest(f"{place}.params.model: a batch names up to {_MOST_MODELS}.")
         share = shares.setdefault(params.model, _Share(number))

@@ -1,7 +1,7 @@
 """Usage out of Claude's answers, read on the side: of streams, of whole answers, of batches."""
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -187,8 +187,9 @@ def _blocks(content: bytes) -> list[Any]:
         return []
 
 
-def result_of(line: bytes) -> tuple[str, Bill]:
-    """One line of a batch's results: how the request ended, and what it is billed.
+def result_of(line: bytes) -> tuple[str, Bill, Sequence[tuple[str, str]]]:
+    """One line of a batch's results: how the request ended, what it is billed, and kind and id of
+    what its answer names.
 
     Raises:
         ValueError: it is no such line.
@@ -200,7 +201,7 @@ def result_of(line: bytes) -> tuple[str, Bill]:
     reading = _Reading()
     if result.message is not None:
         reading.message(result.message)
-    return result.type, reading.bill("", 0, writes_long=False)
+    return result.type, reading.bill("", 0, writes_long=False), list(reading.made)
 
 
 class _Unpacker:

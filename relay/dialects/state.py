@@ -4,6 +4,7 @@ Each lives in one account, whose answer named it first. What is read here is rea
 the body itself, so that the upstream cannot read another id than the relay did.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 
@@ -98,7 +99,8 @@ def signatures(body: bytes, most: int) -> Iterator[str]:
             return
         places[name] = body.rfind(name, 0, at)
         if found := _SIGNED.match(body, at):
-            yield found[1].decode("ascii", "replace")
+            # Some programs escape a slash or an equals sign.
+            yield str(json.loads(found[1])) if b"\\" in found[1] else found[1][1:-1].decode()
 
 
 def made_by(
@@ -122,6 +124,7 @@ def made_by(
 
 _SIGNATURE, _REDACTED = b'"signature"', b'"redacted_thinking"'
 _SIGNED = re.compile(
-    rb'"(?:signature"\s*:|redacted_thinking"\s*,\s*"data"\s*:)\s*"([A-Za-z0-9+/=_.:-]{8,})"'
+    rb'"(?:signature"\s*:|redacted_thinking"\s*,\s*"data"\s*:)\s*'
+    rb'("(?:[A-Za-z0-9+/=_.:-]|\\/|\\u00[0-7][0-9A-Fa-f]){8,}")'
 )
 _NULL = msgspec.Raw(b"null")

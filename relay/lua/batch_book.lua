@@ -4,7 +4,8 @@
 -- KEYS[1]  batches that are not booked yet
 -- ARGV     1 batch  2 decision  3 decision's life in seconds  4 counters' life in seconds
 --          5 for how long it is remembered that it was booked, in seconds
---          6… model, record, amounts as PLACE=AMOUNT with spaces between; for each model
+--          6 what its answers named that lives in its account, one a line (see homes.lua)
+--          7… model, record, amounts as PLACE=AMOUNT with spaces between; for each model
 -- Returns  1 booked, 0 there was nothing to book
 local batch = named('batch', ARGV[1])
 local b = redis.call('HMGET', batch, 'key', 'account', 'started_at', 'owner', 'holders', 'most',
@@ -14,7 +15,7 @@ if not b[1] or b[9] then
   return 0
 end
 local started, total, MONEY = figure(b[3]), 0, 1
-for i = 6, #ARGV, 3 do
+for i = 7, #ARGV, 3 do
   local amounts = {}
   for place, amount in string.gmatch(ARGV[i + 2], '(%d+)=(%d+)') do
     amounts[tonumber(place)] = figure(amount)
@@ -31,6 +32,7 @@ spend('relay', total, started)
 local cost = reservation(b[6], b[7])
 for scope in string.gmatch(b[5], '[^\n]+') do hold(scope, cost, -1) end
 if b[8] ~= '' then hold('account:' .. b[8], cost, -1) end
+if ARGV[6] ~= '' then keep_homes(ARGV[6], b[2], now_ms()) end
 keep_decision(b[10], ARGV[2], ARGV[3], now_ms())
 redis.call('HSET', batch, 'booked', whole(total))
 redis.call('EXPIRE', batch, ARGV[5])

@@ -166,6 +166,9 @@ class Api:
         key = max(keys_of(received))
         return self.places.get(key) or state.place_of(key)
 
+    def _kept_of(self, received: Received) -> state.Kept:
+        return self._kept.setdefault(self.place_of(received).workspace, state.Kept())
+
     def _check_owner(self, received: Received, ids: Iterable[str]) -> None:
         workspace = self.place_of(received).workspace
         for object_id in ids:
@@ -179,7 +182,7 @@ class Api:
         self._check_owner(ask.received, state.files_in(fields))
         for skill_id in state.skills_in(fields):
             self._check_owner(ask.received, [self._skills.get(skill_id)["id"]])
-        kept = self._kept.setdefault(self.place_of(ask.received).workspace, state.Kept())
+        kept = self._kept_of(ask.received)
         made = kept.before(fields, ask.number)
         message = answers.answer(fields, ask.number, ask.steering, self._cached(ask, fields))
         if "fallback_credit" in made:
@@ -205,7 +208,8 @@ class Api:
 
     def _make_batch(self, ask: _Ask) -> Json:
         fields = answers.parse(ask.received.body, answers.MAX_BATCH_BYTES)
-        return self.batches.make(fields, ask.number, self.base_url, ask.steering)
+        kept = self._kept_of(ask.received)
+        return self.batches.make(fields, ask.number, self.base_url, ask.steering, kept)
 
     def _results(self, ask: _Ask, batch_id: str) -> Reply:
         lines = self.batches.results(batch_id)

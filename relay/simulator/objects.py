@@ -6,10 +6,10 @@ All of it lives in memory, as long as the simulator runs.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from relay.simulator import answers
+from relay.simulator import answers, state
 from relay.simulator.answers import ApiError, Json, Steering
 
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -115,14 +115,16 @@ class Batches:
     def __init__(self) -> None:
         self._batches: dict[str, _Batch] = {}
 
-    def make(self, fields: Json, number: int, base_url: str, steering: Steering) -> Json:
+    def make(
+        self, fields: Json, number: int, base_url: str, steering: Steering, kept: state.Kept
+    ) -> Json:
         """A new batch. Raises ApiError when its requests are not well-formed."""
         batch_id = f"msgbatch_sim{number:08d}"
         requests = fields.get("requests")
         if not isinstance(requests, list) or not 0 < len(requests) <= _LARGEST_BATCH:
             raise answers.invalid(f"requests: Input should be a list of 1 to {_LARGEST_BATCH}")
         lines = [
-            _line(one, number * _LARGEST_BATCH + place, steering)
+            _line(one, number * _LARGEST_BATCH + place, steering, kept)
             for place, one in enumerate(requests)
         ]
         if len({line["custom_id"] for line in lines}) < len(lines):
@@ -201,7 +203,7 @@ def _counts(lines: list[Json], processing: int = 0) -> Json:
     return {"processing": processing, **{kind: results.count(kind) for kind in kinds}}
 
 
-def _line(one: object, number: int, steering: Steering) -> Json:
+def _line(one: object, number: int, steering: Steering, kept: state.Kept) -> Json:
     """One line of a batch's results; what is wrong with its params is a result, too."""
     fields = one if isinstance(one, dict) else {}
     custom_id, params = fields.get("custom_id"), fields.get("params")
@@ -209,10 +211,12 @@ def _line(one: object, number: int, steering: Steering) -> Json:
         raise answers.invalid("requests: each needs a custom_id and params")
     try:
         answers.check(params, "model", "max_tokens", "messages")
+        made = kept.before(params, number)
     except ApiError as error:
         told = answers.error_body(error.kind, error.message, f"req_sim{number:08d}")
         return {"custom_id": custom_id, "result": {"type": "errored", "error": told}}
-    message = answers.answer(params, number, steering).to_json()
+    answer = answers.answer(params, number, steering)
+    message = replace(answer, container=made.get("container")).to_json()
     return {"custom_id": custom_id, "result": {"type": "succeeded", "message": message}}
 
 

@@ -1,7 +1,7 @@
 """Batches that are not booked yet: what is held for each, and who looks at it when."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from relay.store.database import Arg, Database
@@ -87,13 +87,16 @@ class BatchTable:
         batch_id: str,
         parts: Iterable[tuple[str, bytes, Mapping[str, int]]],
         decision: bytes,
+        made: Sequence[str] = (),
     ) -> bool:
         """Book a batch once; see lua/batch_book.lua. Safe to repeat.
 
         Args:
             parts: for each model: its name, the record, and what that adds by counter.
+            made: what its answers named that lives in its account; see homes.entry().
         """
         args: list[Arg] = [batch_id, decision, _DECISION_LIFE_S, COUNTERS_LIFE_S, _BOOKED_LIFE_S]
+        args.append("\n".join(made))
         for model, record, amounts in parts:
             text = " ".join(f"{PLACES[counter]}={amount}" for counter, amount in amounts.items())
             args += (model, record, text)

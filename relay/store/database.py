@@ -27,7 +27,7 @@ _SCRIPTS = {
     "settle": (*_STATES, "limits", "history", "health", "count", "buckets", "homes"),
     "batch_keep": ("common", "limits"),
     "batch_due": ("common",),
-    "batch_book": ("common", "limits", "count", "buckets"),
+    "batch_book": ("common", "limits", "count", "buckets", "homes"),
     "decided": ("common", "buckets"),
     "trim": (),
     "shares": ("common", "history"),

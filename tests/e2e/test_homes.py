@@ -206,3 +206,25 @@ async def test_a_model_that_its_account_may_not_serve_is_refused_by_its_place(th
     assert answer.status_code == 404
     assert answer.json()["error"]["message"].startswith("fallbacks[0].model: claude-fable-5-2 ")
     assert len(three.sim.requests) == count
+
+
+async def test_a_batch_s_container_is_known_once_the_batch_is_booked(three: Running):
+    tools = {"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]}
+    async with three.client() as client:
+        params = {**BODY, **tools}
+        made_batch = await client.post(
+            "/v1/messages/batches", json={"requests": [{"custom_id": "a", "params": params}]}
+        )
+        home = last_used(three)
+        results = await client.get(f"/v1/messages/batches/{made_batch.json()['id']}/results")
+        container = results.json()["result"]["message"]["container"]["id"]
+        for _ in range(3):
+            assert (await send(client, {"container": container})).status_code == 200
+            assert last_used(three) == home
+
+
+async def test_a_client_cannot_choose_the_workspace_of_an_accounts_credential(three: Running):
+    async with three.client(headers={"anthropic-workspace-id": "another"}) as client:
+        await send(client, {})
+        await client.get("/v1/models")
+    assert not any(request.header("anthropic-workspace-id") for request in three.sim.requests)

@@ -126,6 +126,26 @@ async def test_a_conversation_goes_on_where_its_organisation_has_no_account_any_
         assert (await client.post("/v1/messages", json=body)).status_code == 200
 
 
+@pytest.mark.parametrize("kind", ["alias", "batch"])
+async def test_names_of_an_account_s_own_and_batches_are_held_as_well(three: Running, kind: str):
+    for name in NAMES.values():
+        await three.ctx.accounts.edit(name, model_map={"our-best": "claude-sonnet-5-5"})
+    model = "our-best" if kind == "alias" else "claude-sonnet-5-5"
+    async with three.client() as client:
+        body = await conversation(client, model=model)
+        home = last_used(three)
+        await three.settled()
+        three.sim.by_key[home] = LIMITED
+        assert (await client.post("/v1/messages", json=body)).status_code == 429
+        if kind == "alias":
+            answer = await client.post("/v1/messages", json=body)
+        else:
+            requests = [{"custom_id": "a", "params": body}]
+            answer = await client.post("/v1/messages/batches", json={"requests": requests})
+    assert answer.status_code == 503
+    assert "one organisation alone can read" in answer.json()["error"]["message"]
+
+
 async def test_thinking_that_every_organisation_reads_binds_nobody(three: Running):
     async with three.client() as client:
         body = await conversation(client, model="claude-opus-5-5")

@@ -98,6 +98,7 @@ def test_an_answer_names_what_later_requests_may_name(answer: Any, expected: lis
         (b'[{"signature" :"b2xkb2xkb2xk"}, {"signature":\n"bmV3bmV3bmV3"}]',
          ["bmV3bmV3bmV3", "b2xkb2xkb2xk"]),
         (b'[{"signature": "b2xkb2xkb2xk"}, {"signature": {"of": "a tool"}}]', ["b2xkb2xkb2xk"]),
+        (rb'{"signature": "YS9i\/2M+ZA\u003d\u003d"}', ["YS9i/2M+ZA=="]),
         (b'[{"signature": ""}, "signature", {"signature": null}]', []),
         (rb'{"text": "{\"signature\": \"b2xkb2xkb2xk\"}"}', []),
         (b'{"thinking": {"type": "adaptive"}}', []),
