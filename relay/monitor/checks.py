@@ -180,6 +180,7 @@ _CHECKS: tuple[Check, ...] = (
     relay_checks.own_errors,
     relay_checks.booking,
     relay_checks.price,
+    relay_checks.books,
     relay_checks.webhook,
 )
 

@@ -209,6 +209,31 @@ def price(look: Look, _: Site, __: Settings) -> Iterator[Finding]:
         yield Finding("price", OK, "Every model that was used has a price of its own.")
 
 
+def books(look: Look, _: Site, __: Settings) -> Iterator[Finding]:
+    """Whether the ledger equals Anthropic's books, of each organisation that has an admin key."""
+    if not look.redis_answers or look.stored is None:
+        yield Finding("books", UNSEEN, _AWAY)
+        return
+    for standing in look.stored.books:
+        key = standing.key
+        if key.error:
+            text = f"They could not be compared with Anthropic's: {key.error}"
+            yield Finding(
+                "books", WARNING, text, "relay reconcile; see docs/reconcile.md", key.name
+            )
+        elif standing.differing:
+            text = (
+                f"They differ from Anthropic's by {dollars(standing.difference)} since"
+                f" {standing.differing[0].day}."
+            )
+            mend = f"relay reconcile {key.name} --stored names the models; see docs/reconcile.md"
+            yield Finding("books", WARNING, text, mend, key.name)
+        else:
+            yield Finding(
+                "books", OK, "They equal Anthropic's, or no day is over yet.", "", key.name
+            )
+
+
 def webhook(look: Look, _: Site, __: Settings) -> Iterator[Finding]:
     """Whether those who are to be told are reached."""
     if not look.redis_answers or look.stored is None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from relay import reconcile
 from relay.accounts import Account
 from relay.alerts import Standing
 from relay.store import BrokenLease
@@ -86,6 +87,7 @@ class Stored:
         sealed: accounts whose secrets do not open, by name, and why.
         requests, failures: of the last five minutes.
         unpriced: models without a row in the price table.
+        books: how Anthropic's books compare, by organisation.
         own_errors: of the last five minutes, by what: answers that were errors of Relay's own
             and that no record tells of.
         aside: requests of the last day that could not be booked, newest first.
@@ -106,6 +108,7 @@ class Stored:
     aside: Sequence[BrokenLease] = ()
     webhooks: Sequence[Standing] = ()
     unpriced: Sequence[Unpriced] = ()
+    books: Sequence[reconcile.Standing] = ()
 
     @property
     def is_loading(self) -> bool:

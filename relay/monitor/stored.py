@@ -9,6 +9,7 @@ from relay.accounts import Account, AccountProblem, Accounts, kinds
 from relay.alerts import Alerts
 from relay.monitor.seen import Stored
 from relay.pricing import PricesError
+from relay.reconcile import standings
 from relay.settings import Settings
 from relay.store import DatabaseLost, RedisAway, ReplyError, Store
 from relay.usage import Unpriced, unpriced
@@ -52,6 +53,7 @@ async def look(opened: Store, settings: Settings, alerts: Alerts) -> Stored:
             aside=await opened.leases.aside(await opened.upkeep.now_ms() - _DAY_MS),
             webhooks=await alerts.standings(),
             unpriced=await _unpriced(opened, settings),
+            books=await standings(opened),
         )
     except DatabaseLost as lost:
         return Stored(problem=str(lost), is_lost=True)

@@ -5,7 +5,7 @@ and the ledger say of a day is put side by side by workspace, account and model;
 session hours, which no answer tells of, are booked to the account as lines of their own.
 """
 
-from relay.reconcile.admin_api import AdminApi, AdminApiProblem
+from relay.reconcile.admin_api import AdminApi
 from relay.reconcile.compare import Day, Line
 from relay.reconcile.keys import (
     DEFAULT_WORKSPACE,
@@ -15,10 +15,12 @@ from relay.reconcile.keys import (
     Link,
     ReconcileProblem,
 )
-from relay.reconcile.runs import MOST_DAYS, RUN_DEADLINE_S, Reconciler, Result, Standing
+from relay.reconcile.reports import AdminApiProblem
+from relay.reconcile.runs import MOST_DAYS, RUN_DEADLINE_S, Reconciler
+from relay.reconcile.standings import Result, Standing, standings
 
 __all__ = [
     "DEFAULT_WORKSPACE", "MOST_DAYS", "RUN_DEADLINE_S", "AdminApi", "AdminApiProblem", "AdminKey",
     "AdminKeyProblem", "AdminKeys", "Day", "Line", "Link", "ReconcileProblem", "Reconciler",
-    "Result", "Standing",
+    "Result", "Standing", "standings",
 ]  # fmt: skip

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from relay.pricing import CLASSES, PICO_PER_MICRO, Part, Prices, Tokens, canonical
-from relay.reconcile.admin_api import CostRow, UsageRow
 from relay.reconcile.ledger import Amounts
 from relay.reconcile.places import Places, Unit
+from relay.reconcile.reports import CostRow, UsageRow
 from relay.usage import HOUR_LINES
 
 MOST_DOLLARS, MOST_PERCENT = 500_000, 1

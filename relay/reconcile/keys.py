@@ -136,12 +136,7 @@ class AdminKeys:
 
     async def list(self) -> Sequence[AdminKey]:
         """All admin keys, oldest first."""
-        found = []
-        for key_id in await self._store.admin_keys.ids():
-            fields = await self._store.admin_keys.read(key_id)
-            if fields:
-                found.append(_admin_key(key_id, fields))
-        return sorted(found, key=lambda key: (key.created_at, key.id))
+        return await listed(self._store)
 
     async def find(self, name_or_id: str) -> AdminKey:
         """The admin key with this id or name; AdminKeyProblem when there is none."""
@@ -216,6 +211,16 @@ class AdminKeys:
 
     def _sealed(self, key_id: str, secret: str) -> str:
         return self._vault.encrypt(secret, purpose=_purpose(key_id))
+
+
+async def listed(store: Store) -> Sequence[AdminKey]:
+    """All admin keys, oldest first, without their texts."""
+    found = []
+    for key_id in await store.admin_keys.ids():
+        fields = await store.admin_keys.read(key_id)
+        if fields:
+            found.append(_admin_key(key_id, fields))
+    return sorted(found, key=lambda key: (key.created_at, key.id))
 
 
 def _purpose(key_id: str) -> str:

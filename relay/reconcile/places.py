@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from relay.accounts import Account, Accounts
 from relay.accounts.values import origin
-from relay.reconcile.admin_api import AdminApi, AdminApiProblem, ApiKey
+from relay.reconcile.admin_api import AdminApi
 from relay.reconcile.keys import (
     DEFAULT_WORKSPACE,
     AdminKey,
@@ -15,6 +15,7 @@ from relay.reconcile.keys import (
     ReconcileProblem,
     stored_links,
 )
+from relay.reconcile.reports import AdminApiProblem, ApiKey
 from relay.vault import VaultError
 
 # Where a workspace is not known, all of an organisation's are compared together.

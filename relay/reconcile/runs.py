@@ -4,7 +4,6 @@ import hashlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -15,10 +14,12 @@ from relay.alerts import Alerts
 from relay.audit import Audit
 from relay.pricing import Prices
 from relay.reconcile import hours, ledger, places
-from relay.reconcile.admin_api import AdminApi, AdminApiProblem
+from relay.reconcile.admin_api import AdminApi
 from relay.reconcile.compare import Day, compare, settled
 from relay.reconcile.keys import AdminKey, AdminKeyProblem, AdminKeys, ReconcileProblem
 from relay.reconcile.places import Places
+from relay.reconcile.reports import AdminApiProblem
+from relay.reconcile.standings import Result, Standing, standing_of, standings
 from relay.store import Store
 from relay.upstream import Upstreams
 from relay.usage import dollars
@@ -39,56 +40,6 @@ _TOO_LONG = "Comparing the books took too long and was given up."
 _UNLOCK_DEADLINE_S = 2.0
 _MOST_STORED, _MOST_TOLD = 20, 10
 _ONCE_FOR_S = 100 * 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What comparing a day came to, in micro-dollars.
-
-    Args:
-        hours: container and session hours that are booked for the day.
-        lines: those that differ, the largest difference first.
-    """
-
-    day: str
-    ours: int
-    theirs: int
-    hours: int
-    lines: Sequence[Mapping[str, object]]
-    at: str
-
-    @property
-    def differs(self) -> bool:
-        return bool(self.lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How an organisation's books compare.
-
-    Args:
-        equal_until: the last day (UTC) up to which every compared day is equal, or empty.
-        differing: the days that differ, oldest first.
-        results: all that are stored, newest first.
-    """
-
-    key: AdminKey
-    equal_until: str
-    differing: Sequence[Result]
-    results: Sequence[Result]
-
-    @property
-    def difference(self) -> int:
-        """How much more Anthropic's books say of the days that differ, in micro-dollars."""
-        return sum(result.theirs - result.ours for result in self.differing)
-
-
-def _stored(text: str) -> Result | None:
-    """A stored result; None for what another release stored in another way."""
-    try:
-        return msgspec.json.decode(text, type=Result)
-    except msgspec.DecodeError:
-        return None
 
 
 class Reconciler:
@@ -183,18 +134,11 @@ class Reconciler:
 
     async def standings(self) -> Sequence[Standing]:
         """How the books of each organisation compare, as of the last runs."""
-        return [await self._standing(key) for key in await self._keys.list()]
+        return await standings(self._store)
 
     async def standing(self, name_or_id: str) -> Standing:
         """The same of one organisation. Raises AdminKeyProblem."""
-        return await self._standing(await self._keys.find(name_or_id))
-
-    async def _standing(self, key: AdminKey) -> Standing:
-        stored = await self._store.admin_keys.results(key.id)
-        results = [result for day in sorted(stored) if (result := _stored(stored[day])) is not None]
-        differing = [result for result in results if result.differs]
-        equal = [result.day for result in results if not differing or result.day < differing[0].day]
-        return Standing(key, equal[-1] if equal else "", differing, results[::-1])
+        return await standing_of(self._store, await self._keys.find(name_or_id))
 
     async def _compare(self, key: AdminKey, days: Sequence[str]) -> Sequence[Result]:
         secret = await self._keys.secret(key.id)

@@ -54,7 +54,7 @@ class MonitorRun(msgspec.Struct, frozen=True):
         return [
             one
             for one in self.findings
-            if one.level in ("warning", "critical") and one.check != "price"
+            if one.level in ("warning", "critical") and one.check not in ("price", "books")
         ]
 
     @property

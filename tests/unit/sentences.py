@@ -14,8 +14,8 @@ MODULES = (
     "alerts/desk.py", "alerts/outbound.py", "backup/archive.py", "backup/backups.py",
     "backup/identities.py", "backup/operations.py", "keys/register.py", "keys/values.py",
     "limits.py", "oauth.py", "owners.py", "passwords.py", "reconcile/admin_api.py",
-    "reconcile/keys.py", "reconcile/places.py", "reconcile/runs.py", "rules.py",
-    "upstream/proxy.py",
+    "reconcile/keys.py", "reconcile/places.py", "reconcile/reports.py", "reconcile/runs.py",
+    "rules.py", "upstream/proxy.py",
     "usage/periods.py", "usage/report.py", "users.py", "web/forms.py", "web/requests.py",
 )  # fmt: skip
 # Made with a sentence for people.

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from relay import reconcile
 from relay import settings as relay_settings
 from relay.accounts import Account
 from relay.monitor import checks, doors, installed, machine, mending, notes, stored
@@ -25,6 +26,7 @@ from relay.monitor.notes import Notes, Place
 from relay.monitor.report import Report, line, sheet
 from relay.monitor.seen import Certificate, Clock, Disk, Door, Look, Memory, Stored, Unit
 from relay.monitor.site import Site, site
+from relay.reconcile import AdminKey, Result
 from relay.settings import Settings
 from relay.usage import Unpriced
 
@@ -283,6 +285,28 @@ def test_a_model_without_a_price_is_named_with_what_was_booked_for_it(
                 if one.check == "price"]  # fmt: skip
     assert "2026-11-20" in found.text
     assert "Opus 4, 4.1, Opus 3, $1.500000" in found.text
+
+
+@pytest.mark.parametrize(
+    ("error", "theirs", "level", "text"),
+    [
+        ("", 500, None, ""),
+        ("", 2_500, "warning", "They differ from Anthropic's by $0.002000 since 2026-11-22."),
+        ("It refuses the admin key.", 500, "warning", "It refuses the admin key."),
+    ],
+)
+def test_books_that_differ_or_cannot_be_read_are_reported(
+    settings: Settings, appliance: Site, error: str, theirs: int, level: str | None, text: str
+):
+    key = AdminKey("adm_1", "acme", "https://a", "sk", "", "", {}, {}, NOW, NOW, NOW, error)
+    lines = [{}] if theirs != 500 else []
+    result = Result("2026-11-22", 500, theirs, 0, lines, "")
+    differing = [result] if lines else []
+    look = kept(books=[reconcile.Standing(key, "", differing, [result])])
+    assert levels(look, appliance, settings) == ({"books acme": level} if level else {})
+    (found,) = [one for one in checks.judged(look, appliance, settings, "", NOW)
+                if one.check == "books"]  # fmt: skip
+    assert text in found.text
 
 
 @pytest.mark.parametrize(

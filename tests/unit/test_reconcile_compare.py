@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.pricing import Prices
-from relay.reconcile.admin_api import CostRow, UsageRow
 from relay.reconcile.compare import compare
 from relay.reconcile.keys import Link
 from relay.reconcile.places import Places
+from relay.reconcile.reports import CostRow, UsageRow
 from relay.usage import HOUR_LINES
 
 DAY = "2026-11-28"
