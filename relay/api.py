@@ -33,6 +33,14 @@ async def _responses(ctx: Context, client: Client, match: "re.Match[bytes]") -> 
     await _translated(ctx, client, responses.Responses(client.request_id, _choices(ctx)))
 
 
+async def _compact(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    await _translated(ctx, client, responses.Compacting(client.request_id, _choices(ctx)))
+
+
+async def _count(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
+    await _translated(ctx, client, responses.Counting(client.request_id, _choices(ctx)))
+
+
 async def _chat(ctx: Context, client: Client, match: "re.Match[bytes]") -> None:
     await _translated(ctx, client, chat.Chat(client.request_id, _choices(ctx)))
 
@@ -44,7 +52,14 @@ def _choices(ctx: Context) -> Choices:
 async def _translated(ctx: Context, client: Client, dialect: Translating[Any]) -> None:
     _pin_version(client)
     client.refusal = dialect.refusal
-    await exchange.relay(ctx, client, dialect, partial(dialect.read, client.headers))
+
+    def read(body: bytes) -> Call:
+        call = dialect.read(client.headers, body)
+        if dialect.beta:
+            client.headers = [*client.headers, (b"anthropic-beta", dialect.beta)]
+        return call
+
+    await exchange.relay(ctx, client, dialect, read)
 
 
 def _pin_version(client: Client) -> None:
@@ -150,6 +165,8 @@ ROUTES = tuple((re.compile(pattern), handlers) for pattern, handlers in _HANDLER
 _OPENAI_HANDLERS: tuple[tuple[bytes, Mapping[str, Handler]], ...] = (
     (rb"chat/completions", {"POST": _chat}),
     (rb"responses", {"POST": _responses}),
+    (rb"responses/input_tokens", {"POST": _count}),
+    (rb"responses/compact", {"POST": _compact}),
     (
         rb"responses/" + _ID + rb"(?:/[a-z_]+)?",
         {"GET": _not_stored, "POST": _not_stored, "DELETE": _not_stored},

@@ -63,7 +63,8 @@ def turns(fields: Json) -> Iterator[str]:
     """Roles, and turns without content.
 
     Source: platform.claude.com/docs/en/api/messages; the first role: Bedrock,
-    github.com/anthropics/anthropic-sdk-typescript/issues/622.
+    github.com/anthropics/anthropic-sdk-typescript/issues/622; a summary comes before all turns:
+    platform.claude.com/docs/en/build-with-claude/compaction-on-demand.
     """
     messages = fields["messages"]
     for number, message in enumerate(messages):
@@ -73,8 +74,13 @@ def turns(fields: Json) -> Iterator[str]:
             yield f"messages.{number}: all messages must have non-empty content"
         if not isinstance(message["content"], str | list):
             yield f"messages.{number}.content: Input should be a valid list"
-    if messages[0]["role"] != "user":
+    if messages[0]["role"] != "user" and not _is_summary(messages[0]):
         yield 'messages: first message must use the "user" role'
+
+
+def _is_summary(message: Json) -> bool:
+    content = message["content"]
+    return isinstance(content, list) and [one.get("type") for one in content] == ["compaction"]
 
 
 def blank_texts(fields: Json) -> Iterator[str]:

@@ -24,7 +24,6 @@ from relay.dialects.openai.forced import AsCall
 
 # Newer versions refuse temperature and top_p.
 VERSION = b"2023-06-01"
-_TARGET = b"/v1/messages"
 # What a request may grow by: two sentences and the name of a tool.
 _SPARE_BYTES = 512
 _MOST_NAMED, _LONGEST_NAMED = 10, 100
@@ -46,6 +45,8 @@ class Translating(ABC, Generic[F]):
     """The dialect of one request: it knows what was asked and how far the answer has come."""
 
     name = ""
+    # What is asked of Claude's API, and where.
+    kind, target = "messages", b"/v1/messages"
     retells = True
     # A comment, which every reader of events passes over.
     ping = b": ping\n\n"
@@ -85,6 +86,11 @@ class Translating(ABC, Generic[F]):
         """Whether a stream was asked for, as far as the request has been read."""
         return self._frame is not None and bool(self._frame.asked.body.get("stream"))
 
+    @property
+    def beta(self) -> bytes:
+        """What the request needs of the upstream that is not for everybody yet, or empty."""
+        return b""
+
     def read(self, headers: Headers, body: bytes) -> Call:
         """The call to Claude's API that a request becomes; raises errors.BadRequest."""
         messages.refuse_encoded(headers)
@@ -92,7 +98,7 @@ class Translating(ABC, Generic[F]):
         self._body = body = self._translated()
         self._most_bytes = len(body) + _SPARE_BYTES
         asked = self.frame.asked
-        call = messages.read("messages", "POST", _TARGET, body, headers)
+        call = messages.read(self.kind, "POST", self.target, body, headers)
         call = replace(call, spare_bytes=_SPARE_BYTES)
         if asked.left_out:
             call = replace(call, left_out=_listed(asked.left_out))

@@ -8,8 +8,8 @@ from relay.dialects.openai.fields import Json, choice, given
 
 _MOST_MARKS = 4
 _MARK: Json = {"type": "ephemeral"}
-# Claude refuses a mark at its own thinking.
-_UNMARKABLE = frozenset({"thinking", "redacted_thinking"})
+# Claude refuses a mark at its own thinking, and wants its summary back as it was.
+_UNMARKABLE = frozenset({"thinking", "redacted_thinking", "compaction"})
 
 
 def settle_marks(body: Json, fields: Json, *, by_default: bool) -> None:

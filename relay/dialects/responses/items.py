@@ -72,6 +72,17 @@ class Items(Conversation):
         if is_turn:
             self._settled = len(self.messages[-1]["content"])
 
+    def compaction(self, item: Json, place: str) -> None:
+        """A summary of Claude's takes the place of all before it."""
+        packed = given(item, "encrypted_content", str, place)
+        unpacked = carried.unpack(packed) if packed else None
+        if unpacked is None or unpacked[0][0]["type"] != "compaction":
+            self.left_out.append(f"{place} (compaction)")
+            return
+        self.messages = [{"role": "assistant", "content": unpacked[0][:1]}]
+        self._is_blank, self._settled = False, 1
+        self._heard.clear()
+
     def other(self, item: Json, place: str) -> None:
         """Add an item of a tool that Claude does not have, as what it says."""
         kind = item["type"]
@@ -96,4 +107,5 @@ _READERS: dict[str, Callable[[Items, Json, str], None]] = {
     "custom_tool_call_output": Items.output,
     "reasoning": Items.reasoning,
     "additional_tools": Items.more_tools,
+    "compaction": Items.compaction,
 }
