@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from relay import errors, upstream_errors
+from relay import errors, limits, upstream_errors
 from relay.call import ANY_FALLBACK, Call
 from relay.store import Rest
 from relay.upstream import AnswerTooLargeError, UpstreamError, UpstreamTimeoutError
@@ -171,10 +171,7 @@ def refusal(why: str, model: str, back_s: str) -> errors.RelayError:
                 f" ({_listed(model)}), and a batch goes on unchanged. Use the upstream's names."
             )
         case "unbounded":
-            return errors.BadRequest(
-                f"{model}: the accounts of this relay have strict budgets, and what this costs"
-                " cannot be bounded beforehand."
-            )
+            return limits.unbounded(model, "the accounts of this relay have strict budgets")
         case "model" if "\n" in model:
             return errors.NotFound(
                 f"requests: no account of this relay serves all models of the batch"

@@ -113,6 +113,12 @@ class ThreadNotFound(NotFound):
     code = "thread_not_found"
 
 
+class ThreadUnsupported(BadRequest):
+    """A message thread cannot be continued here; clients send the whole conversation then."""
+
+    code = "thread_unsupported_request"
+
+
 class MethodNotAllowed(RelayError):
     status = 405
     type = "invalid_request_error"

@@ -27,6 +27,19 @@ _FORBIDDEN = {
     "address": "This API key may not be used from your address.",
     "client": "This API key may not be used with this client.",
 }
+# What to do where a strict budget finds no bound, by the field.
+_ADVICE = {
+    "container": " What runs in it has no limit.",
+    "max_tokens": " Name it.",
+    "mcp_servers": " Their tools may be used any number of times.",
+    "messages": " A tool that a message adds needs `max_uses`, and what runs in a container has no"
+    " limit.",
+    "safeguards": " Send the request without it: Claude Code then does so itself, and checks by"
+    " requests of its own.",
+    "thread": " Send the whole conversation without it.",
+    "tools": " Give each tool that runs at the upstream `max_uses`; code execution, tool search and"
+    " tools of MCP servers have no limit.",
+}
 # Each request asks for its caller, and callers are few.
 _CALLERS_REMEMBERED = 1024
 _DURATION = re.compile(r"(\d{1,9})/(\d{1,7})")
@@ -175,11 +188,21 @@ def refusal(
         case "budget":
             return _of_budget(json.loads(detail), wait, blocked_message)
         case "unbounded":
-            return errors.BadRequest(
-                f"{detail}: this API key has a strict budget, and what this costs cannot be bounded"
-                " beforehand."
-            )
+            return unbounded(detail, "this API key has a strict budget")
     return None
+
+
+def unbounded(field: str, why: str) -> errors.BadRequest:
+    """What a client is told whose request has no bound.
+
+    Args:
+        field: what has none, a top-level field; in a batch behind its place.
+        why: who needs a bound, as a clause.
+    """
+    name = field.rpartition(".")[2]
+    kind = errors.ThreadUnsupported if name == "thread" else errors.BadRequest
+    advice = _ADVICE.get(name, "")
+    return kind(f"{field}: {why}, and what this costs cannot be bounded beforehand.{advice}")
 
 
 def _of_budget(

@@ -34,8 +34,9 @@ _LONGEST_PRICED = 64 * 1024
 _MOST_FALLBACKS, _LONGEST_MODEL = 16, 256
 # What a letter, a digit or _ looks like when it is spelled as an escape; nobody needs to.
 _ESCAPE = re.compile(rb"\\u00(?:3[0-9]|5[fF]|6[1-9a-fA-F]|7[0-9aA])")
-# Content that is read at the upstream, whatever its size; and tools that are named in messages.
-_ELSEWHERE = frozenset(("url", "file", "container_upload"))
+# Content that is read at the upstream, whatever its size: no more than a context holds. What is
+# uploaded into a container is for code that runs there. And tools that are named in messages.
+_ELSEWHERE, _UPLOAD = frozenset(("url", "file")), "container_upload"
 _ADDITION = "tool_addition"
 # Content that costs more tokens than its bytes are: a picture, and the pages of a document.
 _SHOWN = ("image", "document", "base64")
@@ -84,7 +85,7 @@ def _content(name: bytes, words: bytes, longest_name: int) -> _Content:
 
 
 _PIECE_BYTES = 1024 * 1024
-_WORDS = (*_ELSEWHERE, _ADDITION, *_SHOWN)
+_WORDS = (*sorted(_ELSEWHERE), _UPLOAD, _ADDITION, *_SHOWN)
 _TYPED = _content(b"type", "|".join(_WORDS).encode(), len(b'"type"'))
 _TYPED_ESCAPED = _content(
     _spelled("type"), b"|".join(map(_spelled, _WORDS)), len(b'"type"') + 4 * len(b"\\u0000")
@@ -164,15 +165,15 @@ def _with_content(
     reach: Reach, counts: Mapping[str, int], content: _Content, fields: Mapping[str, msgspec.Raw]
 ) -> Reach:
     """What there is, with what the content costs beyond its bytes and the tools it defines."""
-    if not _ELSEWHERE.isdisjoint(counts):
+    if _UPLOAD in counts:
         for name, value in fields.items():
-            if not _ELSEWHERE.isdisjoint(content.count(memoryview(value))):
+            if _UPLOAD in content.count(memoryview(value)):
                 raise Unbounded(name[:100])
     if additions := counts.get(_ADDITION):
         reach = named_tools.added(memoryview(fields.get("messages", b"")), additions, reach)
     hidden = counts.get("image", 0) * _PICTURE_TOKENS
-    if "document" in counts and "base64" in counts:
-        # A small file may have many pages.
+    if ("document" in counts and "base64" in counts) or not _ELSEWHERE.isdisjoint(counts):
+        # A small file may have many pages, and one that is not here any number.
         hidden += LARGEST_CONTEXT
     return replace(reach, hidden_tokens=reach.hidden_tokens + hidden) if hidden else reach
 

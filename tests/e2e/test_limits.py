@@ -199,7 +199,8 @@ async def test_a_key_may_be_held_to_addresses(relay: Running):
         ({"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 1}]}, True),
         ({"tools": [{"name": "mine", "input_schema": {"type": "object"}}]}, True),
         ({"messages": [{"role": "user", "content": [
-            {"type": "image", "source": {"type": "url", "url": "https://x"}}]}]}, False),
+            {"type": "image", "source": {"type": "url", "url": "https://x"}}]}]}, True),
+        ({"container": {"skills": [{"type": "anthropic", "skill_id": "pdf"}]}}, False),
     ],
 )  # fmt: skip
 async def test_a_strict_budget_refuses_what_it_cannot_bound(
@@ -212,8 +213,8 @@ async def test_a_strict_budget_refuses_what_it_cannot_bound(
 
 
 HIDDEN = [
-    '{"model":"claude-opus-5","max_tokens":9,"messages":[{"role":"user","content":[{"ty\\u0070e":'
-    '"image","source":{"type":"\\u0075rl","url":"https://x"}}]}]}',
+    '{"model":"claude-opus-5","max_tokens":9,"messages":[],"con\\u0074ainer":'
+    '{"skills":[{"type":"anthropic","skill_id":"pdf"}]}}',
     '{"model":"claude-opus-5","max_tokens":9,"messages":[],"tools":'
     '[{"type":"web\\u005fsearch_20250305","name":"web\\u005Fsearch"}]}',
     '{"model":"claude-opus-5","max_tokens":9,"messages":[],"mcp\\u005fservers":'

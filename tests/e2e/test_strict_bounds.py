@@ -14,6 +14,7 @@ from relay.dialects import messages
 from relay.simulator import Fault
 
 from .conftest import BODY, SOON_S, UPSTREAM_KEY, Running, redis_process, redis_url
+from .shapes import SHAPES, Shape
 from .test_limits import ask, limited
 from .test_pool import two_relays
 
@@ -154,3 +155,53 @@ async def test_a_request_that_nothing_bounds_does_not_move_to_a_strict_account(r
     await ask(relay, relay.key, body)
     assert {request.header("x-api-key") for request in relay.sim.requests} == {UPSTREAM_KEY}
     assert (await ask(relay, relay.key)).status_code == 200
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+async def test_what_real_clients_send_passes_a_strict_budget(relay: Running, shape: Shape):
+    """Claude Code leaves `safeguards` out, as its protocol says, once a 400 names it."""
+    key = await limited(relay, budgets={"total": "50"}, budget_mode="strict")
+    headers = {**shape.headers, "x-api-key": key, "content-type": "application/json"}
+    fields = json.loads(shape.body)
+    async with relay.client() as client:
+        if "safeguards" in fields:
+            refused = await client.post(shape.path, content=shape.body, headers=headers)
+            error = refused.json()["error"]
+            assert (refused.status_code, error["type"]) == (400, "invalid_request_error")
+            assert error["message"].startswith("safeguards: ")
+            assert not relay.sim.requests
+            del fields["safeguards"]
+        answer = await client.post(shape.path, json=fields, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert len(relay.sim.requests) == 1
+
+
+async def test_a_thread_that_nothing_bounds_is_refused_so_that_clients_send_all_of_it(
+    relay: Running,
+):
+    key = await limited(relay, budgets={"total": "50"}, budget_mode="strict")
+    headers = {"x-api-key": key}
+    async with relay.client() as client:
+        body = {**BODY, "thread": {"type": "create"}}
+        first = await client.post("/v1/messages", json=body, headers=headers)
+        thread = {"type": "continue", "previous_message_id": first.json()["id"]}
+        await relay.settled()
+        answer = await client.post("/v1/messages", json={**BODY, "thread": thread}, headers=headers)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
+    assert error["details"]["error_code"] == "thread_unsupported_request"
+    assert error["message"].startswith("thread: this API key has a strict budget")
+
+
+PICTURE = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
+
+
+async def test_a_strict_budget_holds_a_whole_context_for_what_is_read_elsewhere(relay: Running):
+    turns = [{"role": "user", "content": [PICTURE]}]
+    body = json.dumps({**BODY, "messages": turns})
+    # A million tokens into an hour's cache of Opus 5, in the US.
+    assert held_by(relay, body) > 11_000_000
+    for missing, status in ((1, 429), (0, 200)):
+        key = await limited(relay, budgets={"total": usd(held_by(relay, body) - missing)})
+        assert (await ask(relay, key, body)).status_code == status
+        await relay.ctx.keys.delete("limited")

@@ -47,14 +47,12 @@ def without(field: str) -> dict:
 
 
 UNBOUNDED = [
-    (with_source({"type": "url", "url": "https://example.org/a.png"}), "messages"),
-    (with_source({"type": "file", "file_id": "file_1"}, "document"), "messages"),
     ({**PLAIN, "messages": [{"role": "user", "content": [
         {"type": "container_upload", "file_id": "f"}]}]}, "messages"),
     ({**PLAIN, "messages": [{"role": "system", "content": [
         {"type": "tool_addition", "tool": {}}]}]}, "messages"),
-    ({**PLAIN, "system": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]},
-     "system"),
+    ({**PLAIN, "system": [{"type": "container_upload", "file_id": "f"}]}, "system"),
+    ({**PLAIN, "safeguards": [{"type": "dangerous_tool_use"}]}, "safeguards"),
     ({**PLAIN, "mcp_servers": [{"type": "url", "url": "https://example.org", "name": "a"}]},
      "mcp_servers"),
     ({**PLAIN, "tools": [SEARCH]}, "tools"),
@@ -73,7 +71,7 @@ UNBOUNDED = [
     ({**PLAIN, "fallbacks": "dearest"}, "fallbacks"),
     ({**PLAIN, "speed": "furious"}, "speed"),
     ({**PLAIN, "inference_geo": "moon"}, "inference_geo"),
-    ({**PLAIN, "container": {"skills": [{"skill_id": "pdf"}]}}, "container"),
+    ({**PLAIN, "container": {"skills": [{"type": "anthropic", "skill_id": "pdf"}]}}, "container"),
     ({**PLAIN, "thread": {"type": "continue", "previous_message_id": "msg_1"}}, "thread"),
     ({**PLAIN, "compaction": {"type": "of_tomorrow"}}, "compaction"),
     ({**PLAIN, "compaction": {"type": "summarize", "model": "a"}}, "compaction"),
@@ -143,6 +141,12 @@ PRICED: list[tuple[dict, Reach]] = [
     (with_source({"type": "base64", "media_type": "image/png", "data": "aGk="}),
      Reach(hidden_tokens=5000)),
     (with_source({"type": "base64", "media_type": "application/pdf", "data": "aGk="}, "document"),
+     Reach(hidden_tokens=1_000_000)),
+    (with_source({"type": "url", "url": "https://example.org/a.png"}),
+     Reach(hidden_tokens=1_005_000)),
+    (with_source({"type": "file", "file_id": "file_1"}, "document"),
+     Reach(hidden_tokens=1_000_000)),
+    ({**PLAIN, "system": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]},
      Reach(hidden_tokens=1_000_000)),
     (with_source({"type": "text", "media_type": "text/plain", "data": "hi"}, "document"),
      PLAIN_REACH),
