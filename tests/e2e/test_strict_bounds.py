@@ -4,62 +4,22 @@ import json
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import trio
 
-from relay.dialects import messages
 from relay.simulator import Fault
 
 from .conftest import BODY, SOON_S, UPSTREAM_KEY, Running, redis_process, redis_url
+from .everything import DEAREST, EVERYTHING, held_by, usd
 from .shapes import SHAPES, Shape
 from .test_limits import ask, limited
 from .test_pool import two_relays
 
 __all__ = ["redis_process", "redis_url"]
 
-OPUS, FABLE, SONNET = "claude-opus-5", "claude-fable-5-2", "claude-sonnet-5-5"
-ADVISOR = {"type": "advisor_20260301", "name": "advisor", "model": OPUS, "max_uses": 1,
-           "max_tokens": 1024}  # fmt: skip
-SEARCH = {"type": "web_search_20260209", "name": "web_search", "max_uses": 1}
-COMPACT = {"type": "compact_20260112", "pause_after_compaction": True}
-WINDOW = {"input_tokens": 0, "cache_creation_input_tokens": 1_000_000,
-          "cache_creation": {"ephemeral_1h_input_tokens": 1_000_000}}  # fmt: skip
-EVERYTHING: dict[str, Any] = {
-    "model": OPUS,
-    "fallbacks": [{"model": FABLE, "speed": "fast"}, {"model": SONNET}],
-    "tools": [ADVISOR, SEARCH],
-    "context_management": {"edits": [COMPACT]},
-    "speed": "fast",
-    "inference_geo": "us",
-}
-# The dearest that everything can come to: each model that declines searches, asks and compacts.
-HOPS = [
-    {**WINDOW, "type": kind, "model": model, "output_tokens": put_out}
-    for model in (OPUS, FABLE, SONNET)
-    for kind, put_out in (("compaction", 100), ("message", 100), ("message", 100))
-]
-ADVICE = {"type": "advisor_message", "model": OPUS, "input_tokens": 5_000, "output_tokens": 1024}
-DEAREST = {
-    "input_tokens": 1_000_000, "output_tokens": 200, "speed": "fast", "inference_geo": "us",
-    "server_tool_use": {"web_search_requests": 1}, "iterations": [*HOPS, ADVICE, ADVICE],
-}  # fmt: skip
-
-
 BODIES = {"everything": json.dumps({**BODY, **EVERYTHING}), "plain": json.dumps(BODY)}
-
-
-def held_by(relay: Running, body: str, *, is_global: bool = False) -> int:
-    """What a strict budget holds for a request, micro-dollars."""
-    call = messages.read("messages", "POST", b"/v1/messages", body.encode(), [])
-    size = len(call.body), call.max_tokens, call.reach
-    return relay.ctx.prices.most(call.model, *size, is_global=is_global)
-
-
-def usd(micros: int) -> str:
-    return f"{micros // 1_000_000}.{micros % 1_000_000:06d}"
 
 
 @pytest.mark.parametrize("is_held", [True, False], ids=["all at once", "as they end"])
@@ -68,7 +28,7 @@ async def test_two_hundred_at_once_pass_no_strict_budget_whatever_they_name(
 ):
     body = BODIES["everything"]
     async with two_relays(redis_url, tmp_path) as (one, two):
-        budget = 5 * held_by(one, body) + 1
+        budget = 5 * held_by(one.ctx.prices, body) + 1
         key = await limited(one, budgets={"total": usd(budget)}, budget_mode="strict")
         codes: Counter[int] = Counter()
         headers = {
@@ -108,7 +68,9 @@ async def test_a_strict_budget_holds_the_most_that_a_request_can_cost(relay: Run
     body = BODIES[what]
     for missing, status in ((1, 429), (0, 200)):
         name = f"{what} {missing}"
-        await relay.ctx.keys.create(name, budgets={"total": usd(held_by(relay, body) - missing)})
+        await relay.ctx.keys.create(
+            name, budgets={"total": usd(held_by(relay.ctx.prices, body) - missing)}
+        )
         _, key = await relay.ctx.keys.rotate(name, 0)
         assert (await ask(relay, key, body)).status_code == status
 
@@ -126,8 +88,8 @@ async def test_less_is_held_where_every_account_is_known_to_serve_everywhere(
     for name, geo in zip(("main", "second"), geos, strict=True):
         await relay.ctx.accounts.edit(name, inference_geo=geo)
     body = BODIES["plain"]
-    held = held_by(relay, body, is_global=True)
-    assert held < held_by(relay, body)
+    held = held_by(relay.ctx.prices, body, is_global=True)
+    assert held < held_by(relay.ctx.prices, body)
     key = await limited(relay, budgets={"total": usd(held)})
     assert (await ask(relay, key, body)).status_code == (200 if is_global else 429)
 
@@ -200,8 +162,10 @@ async def test_a_strict_budget_holds_a_whole_context_for_what_is_read_elsewhere(
     turns = [{"role": "user", "content": [PICTURE]}]
     body = json.dumps({**BODY, "messages": turns})
     # A million tokens into an hour's cache of Opus 5, in the US.
-    assert held_by(relay, body) > 11_000_000
+    assert held_by(relay.ctx.prices, body) > 11_000_000
     for missing, status in ((1, 429), (0, 200)):
-        key = await limited(relay, budgets={"total": usd(held_by(relay, body) - missing)})
+        key = await limited(
+            relay, budgets={"total": usd(held_by(relay.ctx.prices, body) - missing)}
+        )
         assert (await ask(relay, key, body)).status_code == status
         await relay.ctx.keys.delete("limited")
