@@ -70,6 +70,29 @@ def _kept(api: Api, text: str, *, stream: bool) -> list[dict]:
     return [{"role": "assistant", "content": words or None}]
 
 
+LIMITED = {"type": "integer", "minimum": 0}
+FORM = {"type": "object", "properties": {"minimum": LIMITED, "next": {"$ref": "#/$defs/node"}},
+        "$defs": {"node": {"type": "object", "properties": {"pattern": {"type": ["string", "null"],
+                                                                        "pattern": "^a"}}}},
+        "required": ["minimum"]}  # fmt: skip
+
+
+@apis
+async def test_schemas_cost_no_conversation(relay: Running, api: Api):
+    tools = [{"name": f"t{place}", "strict": True, "parameters": FORM} for place in range(23)]
+    shape = {"name": "a", "schema": FORM}
+    asked = api.asking(
+        [("user", "hello")],
+        tools=[{"type": "function", "function": one} if api is CHAT else {"type": "function", **one}
+               for one in tools],
+        response_format={"type": "json_schema", "json_schema": shape},
+        text={"format": {"type": "json_schema", **shape}},
+    )  # fmt: skip
+    async with relay.client() as client:
+        answer = await client.post(api.path, json=asked)
+    assert answer.status_code == 200, answer.text
+
+
 @apis
 async def test_half_a_character_costs_no_conversation(relay: Running, api: Api):
     asked = api.asking([("user", "cut \ud83d off")])

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
@@ -106,22 +105,10 @@ def json_schema(wanted: Json, place: str) -> Json:
     Args:
         wanted: holds the schema and perhaps a description of what it is for.
     """
-    schema = _closed(needed(wanted, "schema", dict, place))
+    schema = dict(needed(wanted, "schema", dict, place))
     if description := given(wanted, "description", str, place):
         schema.setdefault("description", description)
     return {"type": "json_schema", "schema": schema}
-
-
-def _closed(schema: Any) -> Any:
-    """A JSON schema whose objects say that they have no other properties, as Claude wants it."""
-    if isinstance(schema, list):
-        return [_closed(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    done = {name: _closed(value) for name, value in schema.items()}
-    if schema.get("type") == "object" and isinstance(schema.get("properties", {}), dict):
-        done.setdefault("additionalProperties", False)
-    return done
 
 
 def sampling(fields: Json, model: models.Traits, *, thinks: bool) -> Json:

@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 
 from relay.dialects import models
-from relay.dialects.openai.asked import json_schema
-from relay.dialects.openai.exact import is_exact
+from relay.dialects.openai import schemas
 from relay.dialects.openai.fields import Json
 from relay.dialects.openai.tools import Toolbox
 
@@ -37,7 +36,7 @@ def settle(body: Json, box: Toolbox, traits: models.Traits) -> str:
         return name
     for tool in meant:
         schema = tool.get("input_schema")
-        if isinstance(schema, dict) and traits.structures and is_exact(schema):
+        if isinstance(schema, dict) and traits.structures and schemas.can_hold(schema):
             tool["strict"] = True
     rest = {part: value for part, value in wanted.items() if part not in ("type", "name")}
     body.pop("tool_choice")
@@ -55,8 +54,8 @@ def _form(body: Json, tool: Json, box: Toolbox) -> Json | None:
         return None
     if not isinstance(schema, dict):
         return None
-    form = json_schema({"schema": schema}, "tools")
-    return form if is_exact(form["schema"]) else None
+    schema = schemas.of_tool(schema)
+    return {"type": "json_schema", "schema": schema} if schemas.can_hold(schema) else None
 
 
 def _say(body: Json, line: str) -> None:

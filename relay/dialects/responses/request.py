@@ -1,7 +1,7 @@
 """A request of the Responses API as a request of the Messages API."""
 
 from relay.dialects import models
-from relay.dialects.openai import caching, claudes, ending, forced, tools
+from relay.dialects.openai import caching, claudes, ending, forced, schemas, tools
 from relay.dialects.openai.asked import (
     EFFORTS,
     JSON_ONLY,
@@ -48,6 +48,7 @@ def translate(fields: Json, choices: Choices = _NO_CHOICES) -> Translated:
     if talk.system:
         body["system"] = talk.system
     call = forced.settle(body, box, traits)
+    schemas.settle(body, is_held=traits.structures)
     caching.settle_marks(body, fields, by_default=choices.marks_cache)
     ending.settle(body, traits)
     thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
