@@ -15,7 +15,7 @@ _PASSED_TO_UPSTREAM = frozenset({b"accept", b"content-type", b"user-agent", b"x-
 _PASSED_PREFIXES = (b"anthropic-", b"x-stainless-")
 # A credential may be good for several workspaces. Which of them a key reaches is not its to say:
 # what lives there belongs to other keys.
-_WORKSPACE = b"anthropic-workspace-id"
+_WORKSPACE, _ORGANIZATION = b"anthropic-workspace-id", b"anthropic-organization-id"
 
 # RFC 9110 section 7.6.1, and what speaks of the upstream's own connection or quota.
 _KEPT_FROM_CLIENT = frozenset(
@@ -74,10 +74,9 @@ def answer_headers(client: Client, lease: Lease, reply: Reply) -> Headers:
 
 def belongs_to(headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, str]:
     """The organisation and the workspace of the account that answered; empty where not told."""
-    organization, workspace = (
-        value_of(headers, name)[:_LONGEST_PLACE].decode("latin-1")
-        for name in (b"anthropic-organization-id", _WORKSPACE)
-    )
+    named = dict(headers)
+    organization = named.get(_ORGANIZATION, b"")[:_LONGEST_PLACE].decode("latin-1")
+    workspace = named.get(_WORKSPACE, b"")[:_LONGEST_PLACE].decode("latin-1")
     is_plain = organization.isprintable() and workspace.isprintable()
     return (organization, workspace) if organization and is_plain else ("", "")
 
