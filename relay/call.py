@@ -140,6 +140,21 @@ class Meter(Reader, Protocol):
         """Whether the answer's first event has been seen."""
 
     @property
+    def has_started(self) -> bool:
+        """Whether an event has come that is neither a ping nor an error."""
+
+    @property
+    def first_error(self) -> bytes | None:
+        """The data of an error's event before which nothing but pings came; else None."""
+
+    @property
+    def body(self) -> bytes:
+        """A whole answer as it was read, uncompressed; empty for a stream."""
+
+    def passed(self, data: bytes) -> bytes:
+        """What passes on of the bytes that were just read."""
+
+    @property
     def at_boundary(self) -> bool:
         """Whether bytes of our own may go in here without breaking an event."""
 

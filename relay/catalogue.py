@@ -10,9 +10,9 @@ from relay import errors, exchange
 from relay.call import Call
 from relay.client import Client
 from relay.context import Context
-from relay.delivery import collect
 from relay.headers import answer_headers
 from relay.keys import may_use
+from relay.opening import collect
 from relay.upstream import Reply
 
 Json = dict[str, Any]

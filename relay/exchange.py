@@ -12,16 +12,17 @@ from functools import partial
 import msgspec
 import trio
 
-from relay import balancer, delivery, errors, homes, limits, missing_models
+from relay import balancer, delivery, errors, homes, limits, missing_models, opening
 from relay.balancer import Verdict
 from relay.body import LARGE_BYTES, place_of
-from relay.call import Call, Dialect, Reader
+from relay.call import Call, Dialect, Headers, Reader
 from relay.client import Client, ClientGone
 from relay.context import Context
-from relay.headers import answer_headers, belongs_to, upstream_headers, value_of
+from relay.headers import answer_headers, belongs_to, passed_headers, upstream_headers, value_of
 from relay.keys import KeyRef
 from relay.lease import Lease
 from relay.leases import Step
+from relay.opening import RefusedInside
 from relay.patience import Patience
 from relay.store import Again, Caller, RedisAway
 from relay.upstream import Reply, UpstreamError, is_ours
@@ -195,12 +196,14 @@ async def _attempt(
 ) -> _Failure | None:
     """Try the lease's account. Returns None once the client has its answer, or part of it."""
     call = lease.call
+    headers: errors.Headers = []
     try:
         async with answered(ctx, client, lease, _as_mapped(lease, body), plain=plain) as reply:
             if reply.status < 400:
+                headers = reply.headers
                 await deliver(reply)
                 return None
-            refusal = await delivery.collect(reply, _MOST_REFUSAL_BYTES)
+            refusal = await opening.collect(reply, _MOST_REFUSAL_BYTES)
             verdict = balancer.of_reply(
                 reply.status, reply.headers, refusal, call.model, is_fast=call.reach.is_fast
             )
@@ -208,6 +211,8 @@ async def _attempt(
                 # Counting tokens has limits of its own, which say nothing of messages.
                 verdict = replace(verdict, state="")
             return _Failure(verdict, reply.status, answer_headers(client, lease, reply), refusal)
+    except RefusedInside as refused:
+        return _refused_inside(client, lease, headers, refused)
     except UpstreamError as error:
         if client.status is not None:
             raise
@@ -220,6 +225,20 @@ async def _attempt(
             raise
         verdict = balancer.of_reply(lease.status or 500, (), b"")
         return _own_failure(verdict, client, error)
+
+
+def _refused_inside(
+    client: Client, lease: Lease, headers: Headers, refused: RefusedInside
+) -> _Failure:
+    """An error under a status of 200 is what the status that belongs to it would have said."""
+    call, status = lease.call, refused.status
+    lease.status, lease.error = status, f"status_{status}"
+    is_fast = call.reach.is_fast
+    verdict = balancer.of_reply(status, headers, refused.body, call.model, is_fast=is_fast)
+    if status in (401, 403):
+        return _own_failure(verdict, client, _credential_refused(client, lease))
+    told = opening.whole_headers(passed_headers(client, lease, headers), refused.body)
+    return _Failure(verdict, status, told, refused.body)
 
 
 def _own_failure(verdict: Verdict, client: Client, error: errors.RelayError) -> _Failure:
@@ -340,12 +359,16 @@ def _note_answer(client: Client, lease: Lease, reply: Reply) -> None:
         # A client that followed it would take its key to another host.
         raise errors.BadGateway("The upstream account's address only redirects elsewhere.")
     if reply.status in (401, 403):
-        lease.error = REFUSED
-        client.trail.error = (
-            f"credential_refused: the upstream answered {reply.status} to the account's secret"
-        )
-        # A 401 or 403 would make clients drop their own, valid key.
-        raise errors.Unavailable(lease.credential.sentence)
+        raise _credential_refused(client, lease)
+
+
+def _credential_refused(client: Client, lease: Lease) -> errors.Unavailable:
+    lease.error = REFUSED
+    client.trail.error = (
+        f"credential_refused: the upstream answered {lease.status} to the account's secret"
+    )
+    # A 401 or 403 would make clients drop their own, valid key.
+    return errors.Unavailable(lease.credential.sentence)
 
 
 async def pass_through(

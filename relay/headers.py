@@ -55,15 +55,20 @@ def _with_beta(headers: Headers, beta: bytes) -> Headers:
 
 def answer_headers(client: Client, lease: Lease, reply: Reply) -> Headers:
     """The upstream's headers as the client sees them: ours is the request's id."""
+    return passed_headers(client, lease, reply.headers)
+
+
+def passed_headers(client: Client, lease: Lease, given: Sequence[tuple[bytes, bytes]]) -> Headers:
+    """The same of an answer that is over."""
     headers = [
         (name, value)
-        for name, value in reply.headers
+        for name, value in given
         if name not in _KEPT_FROM_CLIENT and not name.startswith(_QUOTA_PREFIX)
     ]
     headers += errors.identity(client.request_id)
     if lease.upstream_request_id:
         headers.append((b"x-upstream-request-id", lease.upstream_request_id.encode("latin-1")))
-    if reply.status == 200:
+    if lease.status == 200:
         headers += limits.utilisation(lease.account.budget)
     if lease.call.left_out:
         headers.append((b"x-relay-left-out", "; ".join(lease.call.left_out).encode("ascii")))

@@ -16,12 +16,12 @@ from relay import batches, errors
 from relay.call import Call
 from relay.client import Client
 from relay.context import Context
-from relay.delivery import collect
 from relay.exchange import answered, authenticated, body_of, caller_of, outcome, pass_through
 from relay.headers import answer_headers
 from relay.keys import KeyRef
 from relay.lease import Lease
 from relay.leases import AWAY, new_request_id
+from relay.opening import collect
 from relay.store import RedisAway
 from relay.upstream import Reply, UpstreamError
 

@@ -221,8 +221,8 @@ def error_frame(error: errors.RelayError, request_id: str) -> bytes:
 
 
 def retold(meter: Meter, data: bytes) -> bytes:
-    """The client gets every byte as it came."""
-    return data
+    """The client gets every byte as it came, and events that came without a name under theirs."""
+    return meter.passed(data)
 
 
 def retold_whole(body: bytes) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 
 from relay import sse
 from relay.call import CHARS_PER_TOKEN, Headers
-from relay.dialects import bill, state
+from relay.dialects import bill, shapes, state
 from relay.pricing import Bill, Tokens, canonical
 
 _MOST_USAGE_BYTES = 64 * 1024 * 1024
@@ -233,6 +233,10 @@ class _Meter:
         self.is_complete = False
         self.has_ended = False
         self.has_begun = False
+        # Whether an event has come that is neither a ping nor an error.
+        self.has_started = False
+        # The data of an error that came before any such event.
+        self.first_error: bytes | None = None
         # Of models that declined.
         self._chars_before = 0
 
@@ -256,6 +260,11 @@ class _Meter:
     def stop_reason(self) -> str:
         return self._reading.stop_reason
 
+    @property
+    def body(self) -> bytes:
+        """A whole answer as it was read, uncompressed."""
+        return b""
+
     def bill(self, requested: str, *, writes_long: bool) -> Bill:
         uncounted = 0 if self.is_complete else self.chars - self._chars_before
         return self._reading.bill(requested, uncounted, writes_long=writes_long)
@@ -267,6 +276,8 @@ class StreamMeter(_Meter):
     def __init__(self, unpack: _Unpacker | None) -> None:
         super().__init__(unpack)
         self._framer = sse.Framer()
+        # The events under the names that they came without; None while they have names.
+        self._named: list[bytes] | None = None
 
     @property
     def at_boundary(self) -> bool:
@@ -276,7 +287,29 @@ class StreamMeter(_Meter):
         if self._unpack is not None:
             data = self._unpack.feed(data)
         for frame in self._framer.feed(data):
-            self._see(frame.event, frame.data)
+            event = frame.event
+            if event in shapes.NAMELESS:
+                event = shapes.event_name(frame.data)
+                if self._named is None and not self.has_started and self._unpack is None:
+                    self._named = []
+            if self._named is not None and event:
+                self._named.append(sse.encode(event.decode("latin-1"), frame.data))
+            if not self.has_started:
+                self._begin(event, frame.data)
+            self._see(event, frame.data)
+
+    def _begin(self, event: bytes, data: bytes) -> None:
+        if event == b"error":
+            self.first_error = data if self.first_error is None else self.first_error
+        elif event and event != b"ping":
+            self.has_started = True
+
+    def passed(self, data: bytes) -> bytes:
+        """What a client gets of the bytes that were just read: events have their names."""
+        if self._named is None:
+            return data
+        named, self._named = b"".join(self._named), []
+        return named
 
     def _see(self, event: bytes, data: bytes) -> None:
         if event in (b"message_stop", b"error"):
@@ -336,6 +369,14 @@ class BodyMeter(_Meter):
         super().__init__(unpack)
         self._parts: list[bytes] = []
         self._size = 0
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self._parts)
+
+    def passed(self, data: bytes) -> bytes:
+        """A whole answer passes as it came."""
+        return data
 
     def feed(self, data: bytes) -> None:
         if self._unpack is not None:

@@ -1,5 +1,6 @@
 """An upstream that answers with exactly the bytes it is told, in exactly those pieces."""
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,11 @@ class Scripted:
         return f"http://127.0.0.1:{self.port}"
 
     async def handle(self, stream: trio.SocketStream) -> None:
+        # The relay may give up an answer midway.
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self._serve(stream)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
         connection = h11.Connection(h11.SERVER)
         while await self._receive(connection, stream):
             head = h11.Response(status_code=self.status, headers=list(self.headers))

@@ -308,7 +308,7 @@ async def test_a_trials_stream_that_begins_well_ends_the_cooldown(relay: Running
     account = await relay.ctx.accounts.find("main")
     fields = {"state": "cooling", "state_since": "1", "state_until": "1"}
     await relay.ctx.store.accounts.change(account.id, fields)
-    relay.sim.script.append(Fault(silent_at=1200))
+    relay.sim.script.append(Fault(silent_at=600, of_body=True))
     async with (
         relay.client() as client,
         client.stream("POST", "/v1/messages", json=STREAM) as answer,
