@@ -15,6 +15,7 @@ from relay import (
     reconcile,
     refusals,
     remarks,
+    retirements,
     systemd,
     tariff,
     usage,
@@ -70,6 +71,11 @@ def table(ctx: Context) -> tuple[Job, ...]:
         Job("forget", DAY_S, partial(usage.prune, ctx.store)),
         Job("marks", MARKS_EVERY_S, ctx.alerts.tell_marks),
         Job("expiring", HOUR_S, ctx.alerts.tell_expiring),
+        Job(
+            "retirements",
+            retirements.REPORT_EVERY_S,
+            partial(retirements.report, ctx.store, ctx.models, ctx.alerts),
+        ),
         *(
             Job(f"webhook {one.name}", DELIVER_EVERY_S, partial(ctx.alerts.deliver, one))
             for one in ctx.alerts.webhooks

@@ -7,7 +7,7 @@ process looks for a change at intervals; finding a model's traits costs a reques
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -47,7 +47,7 @@ class Known:
         """Whether its retirement is near, or overdue."""
         if self.has_retired or self.retires_at is None:
             return False
-        return (self.retires_at - now).days < days
+        return self.retires_at - now <= timedelta(days=days)
 
 
 class KnownModels:
@@ -72,6 +72,10 @@ class KnownModels:
     def of(self, account_id: str) -> Iterable[Known]:
         """The models that an account lists, in its upstream's order."""
         return self._by_account.get(account_id, {}).values()
+
+    def everywhere(self) -> Iterable[Known]:
+        """Every account's models; one that several list comes several times."""
+        return (one for listed in self._by_account.values() for one in listed.values())
 
     def all(self) -> Mapping[str, Known]:
         """Every listed model by its name."""

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 import trio
 
 import relay
-from relay import server, store
+from relay import retirements, server, store
 from relay.accounts import Account, AccountProblem
 from relay.alerts import Alerts, post
 from relay.context import Context
+from relay.known_models import KnownModels
 from relay.monitor import checks, installed
 from relay.monitor.findings import CRITICAL, OK, UNSEEN, WARNING, Finding
 from relay.monitor.look import take
@@ -50,10 +51,12 @@ async def examine(environ: Mapping[str, str]) -> Report:
         look = await take(here, settings, opened, alerts)
         notes = await Place(settings.home, opened if look.redis_answers else None).read()
         twins = await shared_names(opened) if look.redis_answers else ()
+        retiring = await models_retiring(opened) if look.redis_answers else ()
     since = datetime.fromtimestamp(notes.since, UTC) if notes.since else look.at
     findings = [
         *checks.judged(look, here, settings, problem, since),
         *twins,
+        *retiring,
         *await _admissions(look, here, settings),
         *_installed(look, here, environ),
         *(_watchman(look, notes) if here.is_appliance else ()),
@@ -73,6 +76,24 @@ async def shared_names(opened: Store) -> Sequence[Finding]:
         for twin in await table.twins()
     ]  # fmt: skip
     return found or [Finding("names", OK, "No two keys, accounts or tokens share a name.")]
+
+
+async def models_retiring(opened: Store) -> Sequence[Finding]:
+    """Models that keys use and that retire soon, by what the relay has read of the upstreams."""
+    known = KnownModels(opened)
+    await known.follow()
+    if not known.all():
+        text = "No upstream's list of models was read yet."
+        return [Finding("retirement", UNSEEN, text)]
+    found = [
+        Finding(
+            "retirement", WARNING, retirements.sentence(one), retirements.what_helps(one.model),
+            one.model,
+        )
+        for one in await retirements.near(opened, known)
+    ]  # fmt: skip
+    text = f"No key used a model of late that retires within {retirements.WITHIN_DAYS} days."
+    return found or [Finding("retirement", OK, text)]
 
 
 def _watchman(look: Look, notes: Notes) -> Sequence[Finding]:

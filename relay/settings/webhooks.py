@@ -14,7 +14,7 @@ from relay.settings.secret import Secret
 
 EVENTS = (
     "daily_limit", "monthly_limit", "account_error", "budget", "key_expiring", "monitor", "report",
-    "price_unknown", "usage_unknown", "reconcile",
+    "price_unknown", "usage_unknown", "reconcile", "model_retiring",
 )  # fmt: skip
 USUAL_MARKS = (800,)
 FORMATS = ("json", "discord", "slack")

@@ -8,17 +8,20 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import trio
 
-from relay import budgets, usage
+from relay import budgets, retirements, usage
 from relay.accounts import Account
 from relay.budgets import Budget
 from relay.context import Context
 from relay.keys import Key
 from relay.reconcile import Standing
+from relay.retirements import Retirement
 from relay.usage import Row, Speed, Unpriced
 
 FRESH_S = 1.5
 # What is read from many keys or records is read less often.
 _SLOW_FRESH_S = 5.0
+# A week of counters is read for what changes from day to day.
+_RARE_FRESH_S = 60.0
 _SPEED_OF_LAST = timedelta(minutes=15)
 _NEAR = 0.75
 _MOST_NEAR = 20
@@ -72,6 +75,7 @@ class Slow:
         monitor: None where no monitor has run.
         unpriced: models without a row in the price table.
         books: how Anthropic's books compare, by organisation.
+        retiring: models that keys use and that retire soon, as of the last minute.
     """
 
     near: Sequence[NearBudget]
@@ -80,6 +84,7 @@ class Slow:
     monitor: MonitorRun | None
     unpriced: Sequence[Unpriced]
     books: Sequence[Standing]
+    retiring: Sequence[Retirement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,7 @@ class Live:
         self._lock = trio.Lock()
         self._last: tuple[float, Snapshot] | None = None
         self._slow: tuple[float, Slow] | None = None
+        self._retiring: tuple[float, Sequence[Retirement]] | None = None
 
     async def snapshot(self) -> Snapshot:
         """The state now, or of a moment ago."""
@@ -163,7 +169,14 @@ class Live:
             monitor=_monitor_run((await ctx.store.upkeep.monitor_notes()).get("last", "")),
             unpriced=await usage.unpriced(ctx.store, ctx.prices),
             books=await ctx.reconciler.standings(),
+            retiring=await self._read_retiring(),
         )
+
+    async def _read_retiring(self) -> Sequence[Retirement]:
+        if self._retiring is None or time.monotonic() - self._retiring[0] > _RARE_FRESH_S:
+            found = await retirements.near(self._ctx.store, self._ctx.models)
+            self._retiring = (time.monotonic(), found)
+        return self._retiring[1]
 
 
 def _monitor_run(kept: str) -> MonitorRun | None:

@@ -32,7 +32,7 @@ ROWS = (
     {"checks", "reconcile"},
     {"backup", "balancer", "tokens"},
     {"keys", "accounts", "owners", "users"},
-    {"budgets"},
+    {"budgets", "retirements"},
     {"known_models", "remarks", "repricing", "tariff"},
     {
         "attempts",

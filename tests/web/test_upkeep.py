@@ -4,7 +4,7 @@ import dataclasses
 import html
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -131,6 +131,26 @@ async def test_a_model_without_a_price_stands_on_the_overview_and_in_the_reports
         assert f"The model {new} has no price of its own since 2026-11-20" in page
         assert f"{new} has no price of its own" in (await person.get("/web/reports")).text
         assert f"Table {ctx.prices.version}." in (await person.get("/web/prices")).text
+
+
+async def test_a_model_that_retires_soon_stands_on_the_overview_with_its_keys(console: Console):
+    ctx = console.relay.ctx
+    soon = datetime.now(UTC) + timedelta(days=9)
+    [account] = await ctx.accounts.list()
+    entry = {"id": "claude-opus-5", "retires_at": soon.isoformat()}
+    await ctx.models.learn(account.id, json.dumps({"data": [entry]}).encode())
+    body = {
+        "model": "claude-opus-5",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "x"}],
+    }
+    async with console.relay.client() as client:
+        assert (await client.post("/v1/messages", json=body)).status_code == 200
+    async with console.signed_in() as person:
+        page = (await person.get("/web")).text
+    told = f"The model claude-opus-5 retires on {soon:%Y-%m-%d}. In the last 7 days it was used by"
+    assert f"{told} alice." in page
+    assert "All is well." not in page
 
 
 async def test_an_admin_sees_every_session_and_ends_one_or_all(console: Console):
