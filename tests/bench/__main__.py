@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import trio
 
-from tests.bench import measure, table, together
+from tests.bench import measure, peers, table, together
 from tests.bench.contenders import Caddy, Contender, Direct, Hypercorn, Nginx
 from tests.bench.processes import StartError
 from tests.bench.relay_contender import ChatRelay, Relay, ResponsesRelay
@@ -42,6 +42,7 @@ def everyone() -> list[Contender]:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--peers", "with_peers", is_flag=True, help="Also the gateways of others.")
 @click.option("--quick", is_flag=True, help="A smoke run of seconds: is everything in order?")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 20))
 @click.option(
@@ -53,7 +54,8 @@ def everyone() -> list[Contender]:
     help="Only this part; may be repeated. Limits and faults (two relays) run only if named.",
 )  # fmt: skip
 @click.option(
-    "--only", multiple=True, type=click.Choice([one.name for one in everyone()]),
+    "--only", multiple=True,
+    type=click.Choice([one.name for one in (*everyone(), *peers.everyone())]),
     help="Only this contender; may be repeated.",
 )  # fmt: skip
 @click.option(
@@ -63,6 +65,7 @@ def everyone() -> list[Contender]:
 @click.option("--long-streams", is_flag=True, help="Also 50 streams of 500 chunks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def main(
+    with_peers: bool,
     quick: bool,
     rounds: int,
     seconds: int,
@@ -75,7 +78,8 @@ def main(
     """Measure the relay, its bare stack, and plain proxies, side by side on this machine."""
     more = [Shape(count, 50) for count in streams] + [LONG_SHAPE] * long_streams
     plan = _plan(quick, rounds, seconds, parts or USUAL_PARTS, tuple(more))
-    contenders = [one for one in everyone() if not only or one.name in only]
+    known = [*everyone(), *(peers.everyone() if with_peers else ())]
+    contenders = [one for one in known if not only or one.name in only]
     results = trio.run(_run, contenders, plan) if plan.clients or plan.shapes else []
     found = trio.run(_run_together, parts, quick)
     if as_json:

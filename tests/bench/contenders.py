@@ -62,6 +62,15 @@ class Contender:
         """What the contender's database has done so far; None where it has none."""
         return None
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that clients send beside those of HTTP itself."""
+        return {
+            "x-api-key": self.key,
+            "anthropic-version": "2023-06-01",
+            "content-type": "application/json",
+        }
+
     def request(self, *, chunks: int | None = None) -> bytes:
         """The body that clients send; with `chunks`, for a stream of that many."""
         return payloads.request(chunks=chunks)
@@ -80,11 +89,9 @@ class Contender:
         raise NotImplementedError
 
     async def _check(self) -> None:
-        headers = {"x-api-key": self.key, "content-type": "application/json"}
-        headers["anthropic-version"] = "2023-06-01"
         async with httpx.AsyncClient(trust_env=False, timeout=_ANSWER_DEADLINE_S) as client:
             reply = await client.post(
-                self.requests_url + self.path, headers=headers, content=self.request()
+                self.requests_url + self.path, headers=self.headers, content=self.request()
             )
         if not self.is_right(reply.content):
             raise StartError(f"answers {reply.status_code}: {reply.text[:200]}")

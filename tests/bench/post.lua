@@ -1,12 +1,12 @@
 -- What wrk sends, and how it tells its figures: one line that requests_load.py reads.
--- The body's file and the key come in the environment, which others cannot read.
+-- The body's file and the headers come in the environment, which others cannot read.
 
 local file = assert(io.open(os.getenv("BENCH_BODY_FILE"), "rb"))
 wrk.method = "POST"
 wrk.body = file:read("*a")
-wrk.headers["content-type"] = "application/json"
-wrk.headers["anthropic-version"] = "2023-06-01"
-wrk.headers["x-api-key"] = os.getenv("BENCH_KEY")
+for name, value in string.gmatch(os.getenv("BENCH_HEADERS"), "([^\n:]+): ([^\n]*)") do
+  wrk.headers[name] = value
+end
 file:close()
 
 function done(summary, latency, requests)

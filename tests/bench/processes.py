@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trio
 
-START_DEADLINE_S = 20.0
+START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 15.0
 _LOOK_EVERY_S = 0.02
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -66,6 +66,15 @@ class Program:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    async def end(self) -> None:
+        """Stop it before the nursery's end, and wait until it has ended."""
+        with trio.move_on_after(STOP_DEADLINE_S):
+            self._process.terminate()
+            await self._process.wait()
+            return
+        self._process.kill()
+        await self._process.wait()
 
     async def until(self, is_ready: Callable[[], bool]) -> None:
         """Wait until the program is ready.

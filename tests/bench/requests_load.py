@@ -77,7 +77,8 @@ async def _wrk(contender: Contender, folder: Path, clients: int, seconds: int) -
         binary, "--threads", "1", "--connections", str(clients), "--duration", f"{seconds}s",
         "--timeout", "10s", "--script", str(_SCRIPT), contender.requests_url + contender.path,
     ]  # fmt: skip
-    env = {**os.environ, "BENCH_BODY_FILE": str(body), "BENCH_KEY": contender.key}
+    headers = "\n".join(f"{name}: {value}" for name, value in contender.headers.items())
+    env = {**os.environ, "BENCH_BODY_FILE": str(body), "BENCH_HEADERS": headers}
     with trio.move_on_after(seconds + _SPARE_S):
         done = await trio.run_process(
             command, capture_stdout=True, stderr=subprocess.STDOUT, check=False, env=env

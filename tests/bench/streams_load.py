@@ -124,7 +124,7 @@ def _no_collection():
 async def _read_stream(client: _Client, contender: Contender, chunks: int, start_at: float) -> None:
     url = urlsplit(contender.streams_url + contender.path)
     body = contender.request(chunks=chunks)
-    request = _request(url.netloc, url.path, contender.key, body)
+    request = _request(url.netloc, url.path, contender.headers, body)
     parser = httptools.HttpResponseParser(client)
     await trio.sleep_until(start_at)
     asked_at = trio.current_time()
@@ -140,12 +140,9 @@ async def _read_stream(client: _Client, contender: Contender, chunks: int, start
                 client.ttfb_s = trio.current_time() - asked_at
 
 
-def _request(host: str, path: str, key: str, body: bytes) -> bytes:
-    head = (
-        f"POST {path} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\n"
-        "anthropic-version: 2023-06-01\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
-    )
+def _request(host: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
+    given = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\n{given}content-length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
