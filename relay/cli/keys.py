@@ -54,7 +54,8 @@ def _settings(command: Any) -> Any:
                      help="How budgets hold; strict for the total and soft for the others when"
                      " left out."),
         click.option("--client", "clients", multiple=True,
-                     help="Client it may be used with: claude_code, gemini_cli or your own."),
+                     help="Client it may be used with: claude_code, gemini_cli (which cannot work"
+                     " with the relay) or your own."),
         click.option("--ip", "networks", multiple=True,
                      help="Address or network it may be used from."),
         click.option("--owner", help="Whose it is; an owner may have budgets of their own."),

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ..process.conftest import ROOT
 from .aimock import TOO_LARGE, TOO_LONG, fixture, saying
 from .documented import documented
 from .installed import MACHINE, NODE_MODULES, begin, needed, run
@@ -216,6 +219,25 @@ def test_it_knows_when_the_context_is_full(codex: Codex):
     said = codex.ask("say too much", codex.relay.key("too-much"), *ONCE)
     assert said.status != 0
     assert "ran out of room in the model's context window" in said.output
+
+
+def test_a_documented_catalogue_tells_it_of_claude(simulated: Codex):
+    simulated.configure()
+    key = simulated.relay.key("catalogue")
+    assert "metadata" in simulated.ask("say hello", key).output
+    (script,) = re.findall(
+        r"^```sh\n(codex debug models.*?)^```",
+        (ROOT / "docs" / "clients.md").read_text(), re.DOTALL | re.MULTILINE,
+    )  # fmt: skip
+    program = Path(simulated.command("x")[0])
+    env = {"HOME": str(simulated.folder), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-ec", script], cwd=simulated.folder, env=env, check=True)
+    config = simulated.folder / ".codex" / "config.toml"
+    catalogue = simulated.folder / ".codex" / "claude.json"
+    config.write_text(f'model_catalog_json = "{catalogue}"\n{config.read_text()}')
+    said = simulated.ask("say hello again", key)
+    assert said.status == 0, said.output
+    assert "metadata" not in said.output
 
 
 def test_stopping_it_ends_the_upstreams_work_and_books_the_floor(
