@@ -228,3 +228,32 @@ async def test_a_client_cannot_choose_the_workspace_of_an_accounts_credential(th
         await send(client, {})
         await client.get("/v1/models")
     assert not any(request.header("anthropic-workspace-id") for request in three.sim.requests)
+
+
+@pytest.mark.parametrize("kind", ["nothing", *KINDS])
+async def test_a_request_costs_two_scripts_whatever_it_names(
+    three: Running, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    async with three.client() as client:
+        fields = {} if kind == "nothing" else await made(three, client, kind)
+        await three.settled()
+        called: list[str] = []
+        tables = (three.ctx.store.leases, three.ctx.store.objects, three.ctx.store.accounts)
+        database = tables[0]._db
+        run, call = database.run, database.call
+
+        async def noted_run(name: str, *args: Any) -> Any:
+            called.append(name)
+            return await run(name, *args)
+
+        async def noted_call(*command: Any, **options: Any) -> Any:
+            if "object:" in str(command) or "homes:" in str(command[1:3]):
+                called.append(str(command[0]))
+            return await call(*command, **options)
+
+        monkeypatch.setattr(database, "run", noted_run)
+        monkeypatch.setattr(database, "call", noted_call)
+        assert (await send(client, fields)).status_code == 200
+    # Jobs and the heartbeat run beside it.
+    ours = [name for name in called if name in ("admit", "settle", "move_on", "HGETALL", "HMGET")]
+    assert ours == ["admit", "settle"]

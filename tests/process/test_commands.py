@@ -1,5 +1,6 @@
 """The command line: what it prints, for people and for programs, and how it refuses."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +46,7 @@ def test_an_accounts_secret_comes_from_stdin_or_a_file_and_is_never_shown(
     shown = home.relay("account", "list").stdout + home.relay("account", "list", "--json").stdout
     assert "canary" not in shown
     assert "https://api.anthropic.com" in shown
+    assert re.search(r"ORGANIZATION +WORKSPACE", shown)
     home.relay("account", "remove", "one", "--yes")
     accounts = home.json("account", "list")
     assert isinstance(accounts, list)

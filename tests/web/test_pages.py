@@ -383,3 +383,16 @@ async def test_a_page_says_so_when_redis_is_away(tmp_path: Path, own_redis: Redi
         page = await person.get("/web/keys")
         assert (page.status_code, "Redis does not answer" in page.text) == (503, True)
         own_redis.start()
+
+
+async def test_the_console_shows_where_an_account_belongs(console: Console):
+    account, _ = await ids(console)
+    async with console.signed_in() as admin:
+        await used(admin, console, console.relay.key)
+        (found,) = await console.relay.ctx.accounts.list()
+        assert found.organization
+        assert found.workspace
+        for path in ("/web/accounts", f"/web/accounts/{account}"):
+            page = (await admin.get(path)).text
+            assert found.organization in page
+            assert found.workspace in page
