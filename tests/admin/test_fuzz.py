@@ -22,7 +22,7 @@ CHECKS = (
     "response_schema_conformance", "negative_data_rejection", "unsupported_method", "ignored_auth",
 )  # fmt: skip
 # They take seconds, or call what is not ours; other tests do these.
-NOT_TRIED = "/(backups|test)"
+NOT_TRIED = "/(backups|test|reconciliation/)"
 # It would delete the token that the run is made with.
 ITS_OWN = "peopleDeleteToken"
 

@@ -20,7 +20,7 @@ PAGES = (
     "/web/audit", "/web/users", "/web/users/admin", "/web/settings", "/web/own", "/web/my",
     "/web/audit.json",
     "/web/owners", "/web/reports", "/web/reports.json", "/web/sessions", "/web/prices",
-    "/web/clients", "/web/webhooks", "/web/backups",
+    "/web/clients", "/web/webhooks", "/web/backups", "/web/books",
     "/web/usage", "/web/usage?since=90d&by=account&and=day", "/web/usage?by=client",
 )  # fmt: skip
 
