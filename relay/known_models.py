@@ -5,6 +5,7 @@ process looks for a change at intervals; finding a model's traits costs a reques
 """
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,10 @@ FOLLOW_EVERY_S = 15.0
 # What one account may list; the bound of what it can store is this times an entry's fields.
 _MOST_MODELS = 500
 _LONGEST_NAME = 200
+# us.anthropic.NAME-20250929-v1:0, NAME@20250929 and NAME[1m] are spellings of NAME.
+_AROUND = re.compile(
+    r"^(?:[a-z]+\.)?anthropic\.|(?:[-@]20\d{6}|-latest)?(?:-v\d{1,2}(?::\d{1,2})?)?(?:\[1m\])?$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,23 @@ class KnownModels:
         self._version = ""
         self._by_account: dict[str, dict[str, Known]] = {}
         self._by_name: dict[str, Known] = {}
+        # The same models by their names without a date or another seller's spelling.
+        self._plain_by_account: dict[str, dict[str, Known]] = {}
+        self._by_plain_name: dict[str, Known] = {}
 
     def find(self, name: str, account_id: str = "") -> Known | None:
-        """The model of that name, as that account lists it, else as any does."""
-        at_home = self._by_account.get(account_id, {})
-        return at_home.get(name) or self._by_name.get(name)
+        """The model of that name, as that account lists it, else as any does.
+
+        By the name as it is first: of two editions of a model only one may retire, say.
+        """
+        if exact := self._by_account.get(account_id, {}).get(name):
+            return exact
+        plain = _plain(name)
+        return (
+            self._plain_by_account.get(account_id, {}).get(plain)
+            or self._by_name.get(name)
+            or self._by_plain_name.get(plain)
+        )
 
     def traits(self, name: str, account_id: str = "") -> Traits:
         """A model's traits: by a list that has it, else by its name."""
@@ -105,6 +122,10 @@ class KnownModels:
         self._by_name = {
             name: known for listed in by_account.values() for name, known in listed.items()
         }
+        self._plain_by_account = {
+            account_id: _by_plain_name(listed) for account_id, listed in by_account.items()
+        }
+        self._by_plain_name = _by_plain_name(self._by_name)
         self._version = version
 
 
@@ -119,6 +140,19 @@ def _entries(listed: bytes) -> list[dict[str, Any]]:
         return []
     named = [entry for entry in data if isinstance(entry, dict) and _is_name(entry.get("id"))]
     return named[:_MOST_MODELS]
+
+
+def _plain(name: str) -> str:
+    """A model's name without its seller's prefix, its date, its edition and its window."""
+    return _AROUND.sub("", name)
+
+
+def _by_plain_name(listed: Mapping[str, Known]) -> dict[str, Known]:
+    """Models by plain names; of several editions the one that is listed first, the newest."""
+    found: dict[str, Known] = {}
+    for name, known in listed.items():
+        found.setdefault(_plain(name), known)
+    return found
 
 
 def _is_name(value: object) -> bool:

@@ -1,7 +1,6 @@
 """Models that retire soon and that keys still use: for the doctor, the console and the webhooks."""
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from relay import usage
 from relay.alerts import Alerts
-from relay.known_models import Known, KnownModels
+from relay.known_models import KnownModels
 from relay.store import Store
 
 REPORT_EVERY_S = 3600.0
@@ -18,8 +17,6 @@ _USED_WITHIN = timedelta(days=7)
 # Longer than a retirement can be near, so that each is reported once.
 _ONCE_FOR_S = 90 * 24 * 3600.0
 _MOST_NAMED = 20
-# One model goes by a name with its date and by one without, with the width of its window behind.
-_TAIL = re.compile(r"([-@]20\d{6})?(\[1m\])?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ async def near(store: Store, known: KnownModels) -> list[Retirement]:
     rows = (await usage.report(store, usage.Ask(since, by=("key", "account", "model")))).rows
     found: defaultdict[tuple[str, datetime], dict[str, str]] = defaultdict(dict)
     for row in rows:
-        one = _listed(known, row.account_id, row.model)
+        one = known.find(row.model, row.account_id)
         is_used = bool(row.counters["requests"] or row.counters["cost_micros"])
         if one is None or not is_used or row.key_id == usage.RELAY_KEY:
             continue
@@ -100,17 +97,6 @@ def what_helps(model: str) -> str:
         "Let these programs ask for another model, or map the name: [claude.models] and"
         f" [openai.models] in relay.toml, or `relay account edit ACCOUNT --map {model}=MODEL`."
     )
-
-
-def _listed(known: KnownModels, account_id: str, model: str) -> Known | None:
-    """A served model as its account lists it, with or without its date; else as any does.
-
-    By its own name first: of two editions of a model only one may retire.
-    """
-    plain, home = _TAIL.sub("", model), list(known.of(account_id))
-    by_name = next((one for one in home if one.name == model), None)
-    by_plain = next((one for one in home if _TAIL.sub("", one.name) == plain), None)
-    return by_name or by_plain or known.find(model)
 
 
 def _retirement(model: str, retires_at: datetime, keys: Mapping[str, str]) -> Retirement:

@@ -46,6 +46,35 @@ async def test_an_account_s_own_list_comes_before_those_of_others(opened: Store)
 
 
 @pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("claude-new-9-20261101", "claude-new-9"),
+        ("claude-new-9", "claude-new-9-20261101"),
+        ("claude-new-9", "claude-new-9@20261101"),
+        ("claude-new-9", "claude-new-9[1m]"),
+        ("claude-new-9-20261101", "claude-new-9-latest"),
+        ("claude-new-9", "us.anthropic.claude-new-9-20261101-v1:0"),
+        ("anthropic.claude-new-9", "claude-new-9"),
+    ],
+)
+async def test_a_model_is_found_by_its_other_spellings(opened: Store, name: str, asked: str):
+    known = KnownModels(opened)
+    await known.learn("acc_1", listed({**ENTRY, "id": name}))
+    for account_id in ("acc_1", "acc_2"):
+        assert known.traits(asked, account_id).max_output == 4321
+    assert known.find("claude-new-9-1") is None
+    assert known.find("claude-new") is None
+
+
+async def test_a_name_as_it_stands_comes_before_its_other_spellings(opened: Store):
+    known = KnownModels(opened)
+    newer = {**ENTRY, "id": "claude-new-9-20261201", "max_tokens": 2}
+    await known.learn("acc_1", listed(newer, {**ENTRY, "id": "claude-new-9-20261101"}))
+    assert known.traits("claude-new-9-20261101", "acc_1").max_output == 4321
+    assert known.traits("claude-new-9", "acc_1").max_output == 2
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         b"",
