@@ -70,6 +70,16 @@ def _kept(api: Api, text: str, *, stream: bool) -> list[dict]:
     return [{"role": "assistant", "content": words or None}]
 
 
+@apis
+async def test_a_picture_with_a_wrong_label_costs_no_conversation(relay: Running, api: Api):
+    address = "data:image/jpg;base64,iVBORw0KGgo\nAAAA="
+    part = {"type": "image_url", "image_url": {"url": address}}
+    if api is RESPONSES:
+        part = {"type": "input_image", "image_url": address}
+    steps: list[Step] = [("user", [part]), ("call", "c"), ("result", "c", [part]), ("user", "b")]
+    assert set(await answers_to(relay, api, steps)) == {200}
+
+
 LIMITED = {"type": "integer", "minimum": 0}
 FORM = {"type": "object", "properties": {"minimum": LIMITED, "next": {"$ref": "#/$defs/node"}},
         "$defs": {"node": {"type": "object", "properties": {"pattern": {"type": ["string", "null"],

@@ -315,7 +315,7 @@ REFUSED: list[tuple[str, Json, str]] = [
     ("a file of nothing", {"messages": [asking(file("", "a.txt"))]},
      "messages[0].content[0].file.file_data"),
     ("an image of an unknown kind", {"messages": [asking(picture(
-        f"data:image/tiff;base64,{PIXEL}"))]}, "messages[0].content[0].image_url"),
+        "data:image/tiff;base64,SUkqAAgAAAA="))]}, "messages[0].content[0].image_url"),
     ("an image of this machine", {"messages": [asking(picture("file:///etc/passwd"))]},
      "messages[0].content[0].image_url"),
     ("an image of nobody", {"messages": [asking({"type": "image_url"})]},

@@ -524,7 +524,7 @@ REFUSED: list[tuple[str, Json, str]] = [
     ("an image by its id", {"input": [{"role": "user", "content": [
         {"type": "input_image", "file_id": "file_1"}]}]}, "input[0].content[0].file_id"),
     ("an image that Claude cannot see", {"input": [{"role": "user", "content": [
-        {"type": "input_image", "image_url": f"data:image/tiff;base64,{PIXEL}"}]}]},
+        {"type": "input_image", "image_url": "data:image/tiff;base64,SUkqAAgAAAA="}]}]},
      "input[0].content[0].image_url"),
     ("a file from this machine", {"input": [{"role": "user", "content": [
         {"type": "input_image", "image_url": "file:///etc/passwd"}]}]},

@@ -145,6 +145,18 @@ def refused_fields(asked: Asked, one: Json) -> list[str]:
     return [path.removesuffix("type") + other for other in holder]
 
 
+# A value of the wrong kind: docs/openai-fields.md says that these are refused, not how.
+_OF_KINDS = re.compile(r"must |this field is required|holds at most")
+
+
+def test_every_reason_of_a_refusal_stands_on_the_page(asked: Asked):
+    section = PAGE.partition("## What is refused")[2].partition("\n## ")[0]
+    reasons = [re.escape(one).replace("…", ".+") for one in re.findall("`([^`]+)`", section)]
+    told = [outcome(asked.translate, one).partition(": ")[2] for one in asked.refused]
+    assert [sentence for sentence in told if not _OF_KINDS.match(sentence)
+            and not any(re.fullmatch(reason, sentence) for reason in reasons)] == []  # fmt: skip
+
+
 def test_a_translated_field_of_the_wrong_kind_is_refused_by_its_name(asked: Asked):
     for row, said in asked.rows.items():
         if said == "translated" and row.isidentifier():

@@ -1,15 +1,12 @@
 """The parts of a message or of a tool's output as Claude's blocks."""
 
-import base64
-import binascii
 import mimetypes
 from typing import Any
 
-from relay.dialects.openai import claudes
+from relay.dialects.openai import claudes, data
 from relay.dialects.openai.calls import input_of
 from relay.dialects.openai.fields import (
     Json,
-    as_kind,
     below,
     given,
     needed,
@@ -18,8 +15,6 @@ from relay.dialects.openai.fields import (
 )
 from relay.dialects.openai.tools import claude_name
 
-_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
-_PDF = "application/pdf"
 _TEXTS = ("input_text", "output_text", "text")
 NO_FILES = "files by id belong to OpenAI's store; send the data or an address instead."
 
@@ -67,7 +62,8 @@ def _claudes(part: Json, place: str, said_by: str) -> Json | None:
             block["content"] = blocks
         return {**block, "is_error": True} if part.get("is_error") is True else block
     if claudes.is_block(part, said_by):
-        return {name: value for name, value in part.items() if name not in claudes.MARKS}
+        own = {name: value for name, value in part.items() if name not in claudes.MARKS}
+        return data.labelled(own, place)
     return None
 
 
@@ -106,10 +102,12 @@ def _image(part: Json, place: str) -> Json:
         address = needed(part, "image_url", str, place)
     if not address.startswith("data:"):
         return {"type": "image", "source": {"type": "url", "url": _web(address, where)}}
-    media_type, data = _of_data_url(address, where)
-    if media_type not in _IMAGES:
-        raise refusal(where, f"Claude sees images of the types {', '.join(_IMAGES)} only.")
-    return {"type": "image", "source": _base64(media_type, data)}
+    label, coded = _of_data_url(address, where)
+    coded, content = data.read(coded, where)
+    media_type = data.type_of(content, label)
+    if media_type not in data.IMAGES:
+        raise refusal(where, f"Claude sees images of the types {', '.join(data.IMAGES)} only.")
+    return {"type": "image", "source": _base64(media_type, coded)}
 
 
 def _file(part: Json, place: str) -> Json:
@@ -119,22 +117,22 @@ def _file(part: Json, place: str) -> Json:
         block: Json = {"type": "url", "url": _web(address, below(place, "file_url"))}
         return _titled({"type": "document", "source": block}, part, place)
     where = below(place, "file_data")
-    data = needed(part, "file_data", str, place)
+    coded = needed(part, "file_data", str, place)
     name = given(part, "filename", str, place) or ""
-    if data.startswith("data:"):
-        media_type, data = _of_data_url(data, where)
-    else:
-        media_type = mimetypes.guess_type(name)[0] or _PDF
-        _checked(data, where)
-    if media_type in _IMAGES:
-        return {"type": "image", "source": _base64(media_type, data)}
-    if media_type == _PDF:
-        return _titled({"type": "document", "source": _base64(_PDF, data)}, part, place)
+    label = mimetypes.guess_type(name)[0] or "text/plain"
+    if coded.startswith("data:"):
+        label, coded = _of_data_url(coded, where)
+    coded, content = data.read(coded, where)
+    media_type = data.type_of(content, label)
+    if media_type in data.IMAGES:
+        return {"type": "image", "source": _base64(media_type, coded)}
+    if media_type == data.PDF:
+        return _titled({"type": "document", "source": _base64(data.PDF, coded)}, part, place)
     try:
-        text = base64.b64decode(data).decode()
+        text = content.decode()
     except UnicodeDecodeError:
         raise refusal(where, f"Claude reads PDF, images and text, not {media_type}.") from None
-    if not text:
+    if text.isspace():
         raise refusal(where, "the file is empty.")
     source = {"type": "text", "media_type": "text/plain", "data": text}
     return _titled({"type": "document", "source": source}, part, place)
@@ -142,11 +140,11 @@ def _file(part: Json, place: str) -> Json:
 
 def _titled(block: Json, part: Json, place: str) -> Json:
     title = given(part, "filename", str, place)
-    return {**block, "title": title[:500]} if title else block
+    return {**block, "title": title[:500]} if title and not title.isspace() else block
 
 
-def _base64(media_type: str, data: str) -> Json:
-    return {"type": "base64", "media_type": media_type, "data": data}
+def _base64(media_type: str, coded: str) -> Json:
+    return {"type": "base64", "media_type": media_type, "data": coded}
 
 
 def _web(address: str, place: str) -> str:
@@ -156,19 +154,9 @@ def _web(address: str, place: str) -> str:
 
 
 def _of_data_url(address: str, place: str) -> tuple[str, str]:
-    """The media type and the base64 text of a data: address."""
-    head, comma, data = address[5:].partition(",")
-    media_type, *options = [part.strip().lower() for part in head.split(";")]
+    """The label and the base64 text of a data: address."""
+    head, comma, coded = address[5:].partition(",")
+    label, *options = [part.strip().lower() for part in head.split(";")]
     if not comma or "base64" not in options:
         raise refusal(place, "must be a data: address in base64.")
-    return media_type, _checked(data, place)
-
-
-def _checked(data: str, place: str) -> str:
-    try:
-        is_empty = not base64.b64decode(as_kind(data, str, place), validate=True)
-    except (binascii.Error, ValueError):
-        raise refusal(place, "is not valid base64.") from None
-    if is_empty:
-        raise refusal(place, "is empty.")
-    return data
+    return label, coded
