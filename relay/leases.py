@@ -165,19 +165,21 @@ class Leases:
             return NOTHING
         tokens = len(call.body) // CHARS_PER_TOKEN
         dearest = self._dearest.get(call.model, call.model)
+        anywhere, in_us = self._most(call, dearest)
         return Estimate(
-            self._most(call, dearest),
+            anywhere if call.reach.geo == "global" else in_us,
             self._prices.cost(call.model, Tokens(input=tokens)),
             tokens,
             call.unbounded,
             call.max_tokens,
             self._prices.cost(call.model, Tokens(output=call.max_tokens)),
-            0 if call.reach.geo else self._most(call, dearest, is_global=True),
+            0 if call.reach.geo else anywhere,
         )
 
-    def _most(self, call: Call, model: str, *, is_global: bool = False) -> int:
+    def _most(self, call: Call, model: str) -> tuple[int, int]:
+        """The most that it can cost anywhere, and where it is held to the US."""
         size = len(call.body) + call.spare_bytes
-        return self._prices.most(model, size, call.max_tokens, call.reach, is_global=is_global)
+        return self._prices.most_by_place(model, size, call.max_tokens, call.reach)
 
     def _is_dearer(self, call: Call, credential: Credential) -> bool:
         """Whether an account's own name for the model can cost more than what is reserved.
@@ -188,7 +190,8 @@ class Leases:
         if call.kind != "messages" or target is None:
             return False
         reserved = self._dearest.get(call.model, call.model)
-        if self._most(call, target) <= self._most(call, reserved):
+        place = 0 if call.reach.geo == "global" else 1
+        if self._most(call, target)[place] <= self._most(call, reserved)[place]:
             return False
         self._dearest[call.model] = target
         return True

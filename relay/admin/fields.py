@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from relay import errors, rules
 from relay.admin.routing import In, camel
+from relay.usage import a_day
 from relay.versions import Changed
 
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -56,7 +57,7 @@ def day(text: str, field: str) -> date:
         errors.BadField: it is none.
     """
     try:
-        return date.fromisoformat(text)
+        return a_day(text)
     except ValueError:
         raise errors.BadField("A day is YYYY-MM-DD.", field) from None
 

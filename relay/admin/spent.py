@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from relay import errors, usage
-from relay.admin.fields import Moment, must_exist
+from relay.admin.fields import Moment, day, must_exist
 from relay.admin.routing import CSV, Call, File, In, Out, Page, PageQuery, camel, page
 from relay.keys import KeyProblem
 from relay.usage import Archive, Ask, Report, UsageProblem, spreadsheet
@@ -227,11 +227,8 @@ async def reports(call: Call) -> Page[DayReport]:
 
 
 async def report(call: Call, date: str) -> DayReport:
+    chosen = day(date, "date")
     try:
-        day = datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC).date()
-    except ValueError:
-        raise errors.BadField("A day is YYYY-MM-DD.", "date") from None
-    try:
-        return _day(await usage.daily(call.ctx.store, call.ctx.prices, day))
+        return _day(await usage.daily(call.ctx.store, call.ctx.prices, chosen))
     except UsageProblem as problem:
         raise errors.NotFound(str(problem)) from None

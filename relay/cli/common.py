@@ -126,8 +126,10 @@ def a_day(text: str, option: str) -> date:
     Raises:
         click.BadParameter: it is none.
     """
+    from relay import usage
+
     try:
-        return date.fromisoformat(text)
+        return usage.a_day(text)
     except ValueError:
         raise click.BadParameter("use YYYY-MM-DD", param_hint=option) from None
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.common import json_flag, print_json, sentences, table, with_context
+from relay.cli.common import a_day, json_flag, print_json, sentences, table, with_context
 from relay.cli.reprice import reprice
 
 if TYPE_CHECKING:
@@ -180,11 +180,8 @@ def report(day: str | None, is_list: bool, as_json: bool) -> None:
         else:
             _show_reports(found)
         return
-    try:
-        chosen = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC) if day else None
-    except ValueError:
-        raise click.BadParameter("use YYYY-MM-DD", param_hint="--date") from None
-    date = (chosen or datetime.now(UTC) - timedelta(days=1)).date()
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
+    date = a_day(day, "--date") if day else yesterday
 
     async def make(ctx: "Context") -> dict[str, Any]:
         await ctx.tariff.follow()

@@ -180,30 +180,39 @@ class Prices(PricedRows):
         Args:
             is_global: its account is known to serve everywhere where the call names no place.
         """
-        is_us = reach.geo == "us" or not (is_global or reach.geo)
-        if reach.is_single:
-            pico = self._most_pico(Run(model, reach.prompt(body_bytes), max_tokens), reach, is_us)
-        else:
-            found = runs(model, body_bytes, max_tokens, reach)
-            pico = sum(self._most_pico(run, reach, is_us) for run in found)
-            searches = reach.tool_uses * (1 + len(reach.fallbacks))
-            pico += searches * self.table.web_search
-        return _rounded(pico)
+        anywhere, in_us = self.most_by_place(model, body_bytes, max_tokens, reach)
+        return in_us if reach.geo == "us" or not (is_global or reach.geo) else anywhere
 
-    def _most_pico(self, run: Run, reach: Reach, is_us: bool) -> int:
-        """Pico-dollars that a run cannot pass, whichever of its models it is billed at."""
-        most = 0
+    def most_by_place(
+        self, model: str, body_bytes: int, max_tokens: int, reach: Reach = PLAIN
+    ) -> tuple[int, int]:
+        """The same where every account serves everywhere, and where it is held to the US."""
+        if reach.is_single:
+            run = Run(model, reach.prompt(body_bytes), max_tokens)
+            anywhere, in_us = self._most_pico(run, reach)
+            return _rounded(anywhere), _rounded(in_us)
+        searches = reach.tool_uses * (1 + len(reach.fallbacks))
+        anywhere = in_us = searches * self.table.web_search
+        for run in runs(model, body_bytes, max_tokens, reach):
+            pico, pico_us = self._most_pico(run, reach)
+            anywhere += pico
+            in_us += pico_us
+        return _rounded(anywhere), _rounded(in_us)
+
+    def _most_pico(self, run: Run, reach: Reach) -> tuple[int, int]:
+        """Pico-dollars that a run cannot pass, whichever of its models it is billed at; and the
+        same where it is held to the US."""
+        most = most_us = 0
         for model in (run.model, *run.others):
             for row, is_fast in self._candidates(model):
                 dearest_input, output = row.dearest_for(run.input)
                 pico = run.input * dearest_input + run.output * output
-                if is_us:
-                    pico = _times(pico, row.us)
                 if is_fast or reach.is_fast:
                     known = self.table.fast if is_fast or not run.is_beside else _AS_LISTED
                     pico = _times(pico, known if row.fast is None else row.fast)
                 most = max(most, pico)
-        return most
+                most_us = max(most_us, _times(pico, row.us))
+        return most, most_us
 
     def saved_by_cache(self, model: str, tokens: Tokens) -> int:
         """Micro-dollars that the cache saved: what its reads would have cost as fresh input, less

@@ -9,7 +9,7 @@ from relay.store import COUNTERS
 from relay.usage.archive import Archive, is_short, tidy
 from relay.usage.daily import daily, kept_reports, prune, save_due
 from relay.usage.latest import Speed, programs, speed
-from relay.usage.periods import UsageProblem, moment
+from relay.usage.periods import UsageProblem, a_day, moment
 from relay.usage.records import (
     HOUR_LINES,
     RELAY_KEY,
@@ -34,7 +34,8 @@ __all__ = [
     "Difference", "Found", "KeyUsage",
     "Line", "Plan", "Record", "Report", "Row", "Search", "Share", "Speed", "Unpriced",
     "UsageProblem", "Verdict",
-    "book", "counters", "daily", "decision", "dollars", "is_place", "is_short", "kept_reports",
+    "a_day", "book", "counters", "daily", "decision", "dollars", "is_place", "is_short",
+    "kept_reports",
     "lock", "moment", "note_unpriced", "of_key", "plan",
     "programs", "prune", "refusal", "report", "save_due", "saved_by_cache", "search",
     "speed", "tidy", "unpriced", "verify", "when",

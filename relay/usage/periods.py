@@ -15,6 +15,13 @@ class UsageProblem(Exception):
     """A sentence about why a question about usage has no answer."""
 
 
+def a_day(text: str) -> date:
+    """A day as YYYY-MM-DD and in no other way. Raises ValueError where it is none."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+        raise ValueError(text)
+    return date.fromisoformat(text)
+
+
 def moment(text: str, now: datetime, *, is_end: bool = False) -> datetime:
     """A time as people write it: 2026-11-23, 2026-11, 2026-11-23T14:00, 7d, 12h, 90m, yesterday.
 

@@ -25,8 +25,7 @@ class Unpriced:
     Args:
         since: the UTC day on which that was noticed.
         booked_as: the row by which it is booked.
-        cost_micros: what was booked for answers that it served; what it was billed for within
-            another model's answer is counted under that one.
+        cost_micros: what was booked for it, also within other models' answers.
     """
 
     model: str

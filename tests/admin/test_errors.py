@@ -67,6 +67,7 @@ WRONG = (
     ("GET", "/usage?by=colour", None, "by[0]"),
     ("GET", "/usage?since=2026-01-02&until=2026-01-01", None, "since"),
     ("GET", "/reports/yesterday", None, "date"),
+    ("GET", "/reports/20261123", None, "date"),
 )  # fmt: skip
 
 

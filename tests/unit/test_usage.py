@@ -1,12 +1,12 @@
 """Times as people write them, the hours and days of a period, and what is counted under what."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 
 from relay import usage
 from relay.cli.usage import BY
-from relay.usage import UsageProblem, moment
+from relay.usage import UsageProblem, a_day, moment
 from relay.usage.periods import covering
 from relay.usage.report import program_of
 
@@ -35,6 +35,18 @@ def at(text: str) -> datetime:
 def test_a_time_is_read_as_people_write_it(text: str, begins: str, ends: str) -> None:
     assert moment(text, NOW) == at(begins)
     assert moment(text, NOW, is_end=True) == at(ends)
+
+
+def test_a_day_is_read_in_one_form() -> None:
+    assert a_day("2026-11-23") == date(2026, 11, 23)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "20261123", "2026-W48-1", "2026-1-5", "2026-02-30", "٢٠٢٦-11-23", "2026-11-23 "]
+)
+def test_a_day_in_another_form_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        a_day(text)
 
 
 @pytest.mark.parametrize("text", ["", "now", "7", "7w", "2026-13", "2026-02-30", "-1d"])
