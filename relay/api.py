@@ -1,5 +1,6 @@
 """The APIs' paths: which of them the relay serves, and what answers each."""
 
+import functools
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -180,6 +181,27 @@ OPENAI_MODELS: tuple[tuple[re.Pattern[bytes], Mapping[str, Handler]], ...] = (
 )
 
 
+_Refusal = Callable[[int, bytes], tuple[int, bytes, bytes]]
+_Found = tuple[_Refusal | None, Mapping[str, Handler], "re.Match[bytes] | None"]
+
+
+def _found(path: bytes) -> _Found:
+    """How errors of a path's API are told, and what answers there, by method."""
+    if bases.speaks_gemini(path):
+        return bases.in_geminis_words, {}, None
+    refusal = failures.in_openais_words if bases.speaks_openai(path) else None
+    asked = bases.asked(path)
+    for pattern, handlers in (*OPENAI_ROUTES, *(OPENAI_MODELS if asked.is_openai else ROUTES)):
+        if match := pattern.fullmatch(asked.rest):
+            return refusal, handlers, match
+    return refusal, {}, None
+
+
+# Most requests are for a few paths; what a client may make up takes no more room than this.
+_LONGEST_REMEMBERED = 100
+_remembered = functools.lru_cache(maxsize=256)(_found)
+
+
 def route(client: Client) -> Callable[[Context], Awaitable[None]] | None:
     """What answers the client's path, or None when the relay serves nothing there.
 
@@ -188,16 +210,11 @@ def route(client: Client) -> Callable[[Context], Awaitable[None]] | None:
     Raises:
         errors.MethodNotAllowed: the path is served, but not by this method.
     """
-    if bases.speaks_gemini(client.path):
-        client.refusal = bases.in_geminis_words
+    find = _remembered if len(client.path) <= _LONGEST_REMEMBERED else _found
+    client.refusal, handlers, match = find(client.path)
+    if match is None:
         return None
-    if bases.speaks_openai(client.path):
-        client.refusal = failures.in_openais_words
-    asked = bases.asked(client.path)
-    for pattern, handlers in (*OPENAI_ROUTES, *(OPENAI_MODELS if asked.is_openai else ROUTES)):
-        if match := pattern.fullmatch(asked.rest):
-            handler = handlers.get(client.method)
-            if handler is None:
-                raise errors.MethodNotAllowed(client.method, tuple(handlers))
-            return lambda ctx: handler(ctx, client, match)
-    return None
+    handler = handlers.get(client.method)
+    if handler is None:
+        raise errors.MethodNotAllowed(client.method, tuple(handlers))
+    return lambda ctx: handler(ctx, client, match)
