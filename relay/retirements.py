@@ -88,7 +88,9 @@ async def report(store: Store, known: KnownModels, alerts: Alerts) -> None:
 
 def sentence(one: Retirement) -> str:
     """Who is concerned by a retirement, and when."""
-    return f"It retires on {one.day}, and was used in the last 7 days by {one.named}."
+    is_overdue = one.retires_at <= datetime.now(UTC)
+    when = f"It was to retire on {one.day}" if is_overdue else f"It retires on {one.day}"
+    return f"{when}, and was used in the last 7 days by {one.named}."
 
 
 def what_helps(model: str) -> str:

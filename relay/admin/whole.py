@@ -78,10 +78,19 @@ class Unpriced(Out):
     cost_micros: int
 
 
+class Retiring(Out):
+    """A model that retires within 30 days, and the keys that used it in the last seven."""
+
+    model: str
+    retires_at: Moment
+    keys: list[str]
+
+
 class Status(Out):
     """How the relay is: `today` are counters of this UTC day, `backup` when one was made last.
 
-    `monitor` is null where none has run. `unpriced` are models without a row in the price table.
+    `monitor` is null where none has run. `unpriced` are models without a row in the price table,
+    `retiring` those that keys use and that retire soon.
     """
 
     version: str
@@ -97,6 +106,7 @@ class Status(Out):
     backup: dict[str, str]
     monitor: MonitorRun | None
     unpriced: list[Unpriced]
+    retiring: list[Retiring]
 
 
 class Setting(Out):
@@ -247,6 +257,10 @@ async def status(call: Call) -> Status:
         monitor=msgspec.convert(now.slow.monitor, MonitorRun | None, from_attributes=True),
         unpriced=[
             msgspec.convert(one, Unpriced, from_attributes=True) for one in now.slow.unpriced
+        ],
+        retiring=[
+            Retiring(model=one.model, retires_at=one.retires_at, keys=list(one.keys))
+            for one in now.slow.retiring
         ],
     )
 

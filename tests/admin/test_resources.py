@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,6 +24,20 @@ LIMITS = {
     "accountGroups": ["paid"], "showAccount": True, "owner": "team", "tags": ["red", "blue"],
     "note": "of the <b>team</b>", "expiresAt": "2090-01-31T12:00:00Z",
 }  # fmt: skip
+
+
+async def test_the_status_names_models_that_retire_soon_and_who_uses_them(api: Api):
+    ctx = api.relay.ctx
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(days=9)
+    [account] = await ctx.accounts.list()
+    listed = {"data": [{"id": BODY["model"], "retires_at": soon.isoformat()}]}
+    await ctx.models.learn(account.id, json.dumps(listed).encode())
+    async with api.relay.client() as client:
+        assert (await client.post("/v1/messages", json=BODY)).status_code == 200
+    async with api.client("viewer") as client:
+        (found,) = (await client.get("/status")).json()["retiring"]
+    assert (found["model"], found["keys"]) == (BODY["model"], ["alice"])
+    assert datetime.fromisoformat(found["retiresAt"]) == soon
 
 
 async def test_a_key_is_made_with_every_limit_used_changed_rotated_and_deleted(api: Api):
