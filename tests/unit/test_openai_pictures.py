@@ -110,3 +110,17 @@ def test_what_is_no_picture_is_refused_by_its_place(api: Api, address: str, sent
 def test_a_blank_file_is_refused(api: Api):
     with pytest.raises(errors.BadRequest, match="the file is empty"):
         sent(api, file(api, coded(b" \n"), "a.txt"))
+
+
+@pytest.mark.parametrize("answer", [("assistant", "b"), ("call", "c")], ids=["words", "call"])
+@apis
+def test_what_claude_cannot_have_becomes_words_once_it_was_answered(api: Api, answer: Any):
+    sound = {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}
+    body = api.translate(
+        api.asking([("user", [picture(api, TIFF), sound]), answer, ("user", "so?")])
+    ).body
+    strict.check(body)
+    told = [block["text"] for block in body["messages"][0]["content"]]
+    assert [words.partition(":")[0] for words in told] == ["(left out", "(left out"]
+    with pytest.raises(errors.BadRequest, match="Claude sees"):
+        api.translate(api.asking([("user", "a"), answer, ("user", [picture(api, TIFF)])]))

@@ -27,7 +27,7 @@ class Chat(Conversation):
         """Add all messages; raises errors.BadRequest with the place of what is wrong."""
         if not items:
             raise refusal("messages", "must hold at least one message.")
-        for place, item in items:
+        for place, item in self._in_order(items, lambda item: item.get("role") == "assistant"):
             role = needed(item, "role", str, place)
             if role == "assistant":
                 self._assistant(item, place)

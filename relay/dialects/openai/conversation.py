@@ -5,6 +5,7 @@ refuse their own thinking after anything before it has changed. So nothing is mo
 another turn could move back, and an instruction in the middle stays in its place.
 """
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from relay.dialects.openai import calls, claudes, parts
@@ -27,6 +28,7 @@ class Conversation:
         self.left_out: list[str] = []
         # Whether the user's turn that is being collected has only blank messages so far.
         self._is_blank = False
+        self._is_past = False
         # How many blocks of a turn of the user's the assistant had before it spoke again.
         self._heard: dict[int, int] = {}
 
@@ -95,7 +97,18 @@ class Conversation:
             self.system += blocks
 
     def _read(self, content: Any, place: str, said_by: str) -> list[Json]:
-        return parts.read(content, place, said_by=said_by, left_out=self.left_out)
+        return parts.read(
+            content, place, said_by=said_by, left_out=self.left_out, is_past=self._is_past
+        )
+
+    def _in_order(
+        self, items: list[tuple[str, Json]], is_answer: Callable[[Json], bool]
+    ) -> Iterator[tuple[str, Json]]:
+        """The items with their places, up to the last answer as the past."""
+        answers = [index for index, (_, item) in enumerate(items) if is_answer(item)]
+        for index, item in enumerate(items):
+            self._is_past = bool(answers) and index <= answers[-1]
+            yield item
 
     def call(self, item: Json, place: str) -> None:
         """Add a call whose arguments are JSON in a string."""

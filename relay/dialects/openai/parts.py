@@ -3,6 +3,7 @@
 import mimetypes
 from typing import Any
 
+from relay import errors
 from relay.dialects.openai import claudes, data
 from relay.dialects.openai.calls import input_of
 from relay.dialects.openai.fields import (
@@ -20,13 +21,19 @@ NO_FILES = "files by id belong to OpenAI's store; send the data or an address in
 
 
 def read(
-    content: Any, place: str, *, said_by: str, left_out: list[str] | None = None
+    content: Any,
+    place: str,
+    *,
+    said_by: str,
+    left_out: list[str] | None = None,
+    is_past: bool = False,
 ) -> list[Json]:
     """The blocks of a content, which is a string or a list of parts; blank texts are left out.
 
     Args:
         said_by: user, assistant, system or tool.
         left_out: gets the places of thinking that Claude cannot check.
+        is_past: whether an answer came after it; a part that Claude cannot have becomes words.
     """
     if content is None:
         raise refusal(place, "this field is required.")
@@ -42,10 +49,20 @@ def read(
             if block is None and left_out is not None:
                 left_out.append(where)
         else:
-            block = _block(part, where, said_by)
+            block = _block_of(part, where, said_by, is_past=is_past)
         if block is not None:
             blocks += claudes.marked([block], part, where)
     return blocks
+
+
+def _block_of(part: Json, place: str, said_by: str, *, is_past: bool) -> Json | None:
+    """A part's block; in the past, where another model may have had it, words for what is none."""
+    try:
+        return _block(part, place, said_by)
+    except errors.BadRequest as error:
+        if not is_past:
+            raise
+        return _text(f"(left out: {error.message.partition(': ')[2]})")
 
 
 def _claudes(part: Json, place: str, said_by: str) -> Json | None:

@@ -11,6 +11,7 @@ from relay.dialects.responses import carried, spoken
 _PASSED_OVER = frozenset({"web_search_call"})
 # Nothing is stored, so they lead nowhere.
 _REFERENCES = frozenset({"item_reference"})
+_CALLS = ("function_call", "custom_tool_call")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -27,7 +28,7 @@ class Items(Conversation):
         """Add all items of an input; raises errors.BadRequest with the place of what is wrong."""
         if not items and not self.system:
             raise refusal("input", "must hold at least one item.")
-        for place, item in items:
+        for place, item in self._in_order(items, _is_answer):
             kind = given(item, "type", str, place) or "message"
             if kind in _PASSED_OVER:
                 continue
@@ -97,6 +98,10 @@ class Items(Conversation):
     def more_tools(self, item: Json, place: str) -> None:
         listed = needed(item, "tools", list, place)
         self.tools += objects(listed, below(place, "tools"))
+
+
+def _is_answer(item: Json) -> bool:
+    return item.get("role") == "assistant" or item.get("type") in _CALLS
 
 
 _READERS: dict[str, Callable[[Items, Json, str], None]] = {
