@@ -64,6 +64,10 @@ class TestResult:
         """Whether the credential itself is what the upstream refuses."""
         return self.status in (401, 403)
 
+    def to_json(self) -> dict[str, object]:
+        """What programs are told of it: how it ended, not the list."""
+        return {"ok": self.ok, "status": self.status, "message": self.message}
+
 
 class Accounts:
     """The accounts of the relay.

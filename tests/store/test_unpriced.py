@@ -85,7 +85,7 @@ async def test_the_report_names_them_on_days_without_such_a_request_too(ledger: 
 
 def test_the_floor_of_a_dead_process_names_its_model_without_a_row_and_the_table():
     orphan = Orphan("req_1", "key_1", "acc_1", NEW, "messages", 0, 100, 40)
-    record = orphan_record(orphan, PRICES)
+    record = orphan_record(orphan, PRICES, NEW)
     (attempt,) = record.attempts
     assert (record.prices, attempt.unpriced) == (PRICES.version, (NEW,))
     assert attempt.parts == (Part(NEW, Tokens(input=100, output=10)),)
@@ -94,7 +94,7 @@ def test_the_floor_of_a_dead_process_names_its_model_without_a_row_and_the_table
 
 def test_a_record_of_the_release_before_has_no_price_version():
     orphan = Orphan("req_1", "key_1", "acc_1", HAIKU, "messages", 0, 100, 40)
-    told = json.loads(orphan_record(orphan, PRICES).to_json())
+    told = json.loads(orphan_record(orphan, PRICES, HAIKU).to_json())
     del told["prices"]
     for attempt in told["attempts"]:
         del attempt["unpriced"]
