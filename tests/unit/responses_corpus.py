@@ -489,6 +489,13 @@ ELSEWHERE = (
     "apply_patch", "code_interpreter", "computer", "computer_use_preview", "file_search",
     "image_generation", "local_shell", "mcp", "programmatic_tool_calling", "shell", "tool_search",
 )  # fmt: skip
+# What these tools cannot do without.
+NEEDED: dict[str, Json] = {
+    "code_interpreter": {"container": "cntr_1"},
+    "computer_use_preview": {"display_height": 1, "display_width": 1, "environment": "browser"},
+    "file_search": {"vector_store_ids": ["vs_1"]},
+    "mcp": {"server_label": "a"},
+}
 CASES += [
     (
         f"the item {kind}",
@@ -506,7 +513,7 @@ CASES += [
     for kind in SILENT
 ]  # fmt: skip
 CASES += [
-    (f"the tool {kind}", {"input": "hello", "tools": [{"type": kind, "server_label": "a"}]},
+    (f"the tool {kind}", {"input": "hello", "tools": [{"type": kind, **NEEDED.get(kind, {})}]},
      {"messages": HELLO})
     for kind in ELSEWHERE
 ]  # fmt: skip
