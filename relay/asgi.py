@@ -90,15 +90,13 @@ class App:
 
     async def _on_lane(self, request: Request) -> None:
         """Answer one request that came by the lane, in its connection's task."""
-        with trio.CancelScope() as scope:
-            extra = self._cors(request.headers)
-            client = LaneClient(request, new_request_id(), extra, scope.cancel)
-            self._look_behind(client)
-            try:
-                await self._answer(client)
-            finally:
-                client.let_go()
-                self._report(client, "api")
+        client = LaneClient(request, new_request_id(), self._cors(request.headers))
+        self._look_behind(client)
+        try:
+            await self._answer(client)
+        finally:
+            client.let_go()
+            self._report(client, "api")
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""

@@ -1,7 +1,5 @@
 """A client on the express lane: its request and answer without messages between tasks."""
 
-from collections.abc import Callable
-
 import trio
 
 from relay import errors
@@ -12,16 +10,13 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class LaneClient(Client):
-    """The client's side of one request on the lane.
+    """The client's side of one request on the lane; what it runs in ends when its client leaves.
 
     Args:
         extra: headers that each answer to this client carries.
-        on_gone: called when the client is seen to have left and its body is read.
     """
 
-    def __init__(
-        self, request: Request, request_id: str, extra: Headers, on_gone: Callable[[], None]
-    ) -> None:
+    def __init__(self, request: Request, request_id: str, extra: Headers) -> None:
         self._begin(
             request.method,
             request.path,
@@ -32,7 +27,6 @@ class LaneClient(Client):
         )
         self._request = request
         self._extra = extra
-        self._on_gone = on_gone
         self._has_read = False
         request.on_gone = self._see_leaving
         self._see_leaving()
@@ -41,7 +35,7 @@ class LaneClient(Client):
         # What has come of a body is read first: its reader sees the end.
         if self._request.has_left and self.body_is_in.is_set():
             self.is_gone = True
-            self._on_gone()
+            self._request.cancel()
 
     async def _part(self, deadline: float) -> bytes | None:
         if self.body_is_in.is_set():

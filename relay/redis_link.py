@@ -7,6 +7,7 @@ its deadline. It knows nothing of what the commands mean.
 
 import contextlib
 import logging
+import math
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -25,6 +26,9 @@ log = logging.getLogger("relay.redis")
 # it is away.
 CALL_DEADLINE_S = 1.8
 CONNECT_DEADLINE_S = 2.0
+# How often overdue answers are looked for, so how late a deadline may be noticed.
+_LOOK_EVERY_S = 0.2
+_SILENT = "Redis does not answer"
 _FIRST_PAUSE_S = 0.05
 # Short, because service must resume within a second of Redis' return.
 _LONGEST_PAUSE_S = 0.4
@@ -66,10 +70,11 @@ class ReplyError(Exception):
 class _Waiter:
     """One command whose answer is awaited; `task` is None once its caller gave up."""
 
-    __slots__ = ("task",)
+    __slots__ = ("deadline", "task")
 
-    def __init__(self, task: trio.lowlevel.Task) -> None:
+    def __init__(self, task: trio.lowlevel.Task, deadline: float) -> None:
         self.task: trio.lowlevel.Task | None = task
+        self.deadline = deadline
 
 
 class RedisLink:
@@ -107,44 +112,51 @@ class RedisLink:
         self._not_tls = ""
 
     async def call(
-        self, *args: Arg, deadline_s: float = CALL_DEADLINE_S, always: bool = False
+        self,
+        *args: Arg,
+        deadline_s: float = CALL_DEADLINE_S,
+        always: bool = False,
+        bound: bool = False,
     ) -> Any:
         """Redis' answer to one command.
 
         Args:
+            deadline_s: kept to _LOOK_EVERY_S.
             always: send it whatever `allow` says.
+            bound: do not give up when cancelled: end with the answer or by the deadline.
 
         Raises:
             ReplyError: Redis says that the command is wrong.
             RedisAway: no answer within `deadline_s`.
         """
-        was_sent = False
-        with trio.move_on_after(deadline_s):
-            while not self.is_up:
-                if self.refused is not None:
-                    raise RedisAway(self.refused)
-                await self._news.wait()
-            if self._allow is not None and not always:
-                self._allow()
-            was_sent = True
-            return await self._exchange(args)
-        if self.is_up and self._connection is not None:
-            # An answer is overdue, so whatever is queued behind it is too: start afresh.
-            self.is_up = False
-            self._connection.cancel()
-        raise RedisAway(self._not_yet or "Redis does not answer", maybe_done=was_sent)
+        deadline = trio.current_time() + deadline_s
+        if not self.is_up:
+            with trio.CancelScope(deadline=deadline, shield=bound):
+                while not self.is_up:
+                    if self.refused is not None:
+                        raise RedisAway(self.refused)
+                    await self._news.wait()
+            if not self.is_up:
+                raise RedisAway(self._not_yet or _SILENT)
+        if self._allow is not None and not always:
+            self._allow()
+        return await self._exchange(args, deadline, bound=bound)
 
     def _tell_the_waiting(self) -> None:
         news, self._news = self._news, trio.Event()
         news.set()
 
-    async def _exchange(self, args: tuple[Arg, ...]) -> Any:
-        waiter = _Waiter(trio.lowlevel.current_task())
+    async def _exchange(
+        self, args: tuple[Arg, ...], deadline: float = math.inf, *, bound: bool = False
+    ) -> Any:
+        waiter = _Waiter(trio.lowlevel.current_task(), deadline)
         self._out.append(hiredis.pack_command(args))  # type: ignore[arg-type]  # any number of them
         self._waiting.append(waiter)
         self._kick.set()
 
         def give_up(_: object) -> trio.lowlevel.Abort:
+            if bound:
+                return trio.lowlevel.Abort.FAILED
             waiter.task = None
             return trio.lowlevel.Abort.SUCCEEDED
 
@@ -174,6 +186,7 @@ class RedisLink:
                 self._connection = nursery.cancel_scope
                 nursery.start_soon(self._read, stream)
                 nursery.start_soon(self._write, stream)
+                nursery.start_soon(self._watch)
                 with trio.fail_after(CONNECT_DEADLINE_S):
                     await self._greet()
                 self.refused = None
@@ -235,6 +248,22 @@ class RedisLink:
     async def now(self, *args: Arg) -> Any:
         """A command on a connection that is not up yet: for `on_connect` alone."""
         return await self._exchange(args)
+
+    async def _watch(self) -> None:
+        """Look for overdue answers: one clock for all, as a scope for each call costs more."""
+        while True:
+            await trio.sleep(_LOOK_EVERY_S)
+            now = trio.current_time()
+            overdue = [waiter for waiter in self._waiting if waiter.deadline <= now]
+            for waiter in overdue:
+                if waiter.task is not None:
+                    task, waiter.task = waiter.task, None
+                    error = RedisAway(_SILENT, maybe_done=True)
+                    trio.lowlevel.reschedule(task, outcome.Error(error))
+            if overdue and self._connection is not None:
+                # Whatever is queued behind it is late too: start afresh.
+                self.is_up = False
+                self._connection.cancel()
 
     async def _write(self, stream: trio.abc.Stream) -> None:
         while True:

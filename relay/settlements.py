@@ -14,7 +14,6 @@ from relay.store import Booking, RedisAway, ReplyError, Store
 
 log = logging.getLogger("relay.lease")
 
-SETTLE_DEADLINE_S = 5.0
 # Slots are free again this soon after Redis' return.
 WRITE_WAITING_EVERY_S = 0.25
 # Bookings that wait in memory while Redis is away; about 1 KB each.
@@ -43,17 +42,16 @@ class Settlements:
 
         Cancellation: it is written or kept first.
         """
-        with trio.move_on_after(SETTLE_DEADLINE_S, shield=True):
-            try:
-                if not await self._write(booking):
-                    log.warning("request=%s is unknown to Redis: not booked", booking.lease)
-                return True
-            except RedisAway as error:
-                log.warning("request=%s settles later: %s", booking.lease, error)
-            except ReplyError as error:
-                # Without a heartbeat its lease is found by recovery soon, as a dead process's is.
-                log.error("request=%s cannot be booked: %s", booking.lease, error)
-                return False
+        try:
+            if not await self._write(booking):
+                log.warning("request=%s is unknown to Redis: not booked", booking.lease)
+            return True
+        except RedisAway as error:
+            log.warning("request=%s settles later: %s", booking.lease, error)
+        except ReplyError as error:
+            # Without a heartbeat its lease is found by recovery soon, as a dead process's is.
+            log.error("request=%s cannot be booked: %s", booking.lease, error)
+            return False
         self.keep(booking)
         return False
 

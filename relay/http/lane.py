@@ -72,6 +72,7 @@ class Lane:
         self._buffer = b""
         self._is_idle = True
         self._port: Port | None = None
+        self._scope = trio.CancelScope()
 
     def retire(self) -> None:
         """Close the connection if no request has begun on it; called when the server stops."""
@@ -89,8 +90,9 @@ class Lane:
             return
         is_odd = False
         try:
-            while await self._serve_next(port):
-                pass
+            with self._scope:
+                while await self._serve_next(port):
+                    pass
         except head.Odd:
             is_odd = True
         except Exception:
@@ -116,7 +118,15 @@ class Lane:
             raise head.Odd
         self._is_idle = False
         rest, self._buffer = self._buffer[body_at:], b""
-        request = Request(plain, rest, self._address, port, self._write, self._around.is_ending)
+        request = Request(
+            plain,
+            rest,
+            self._address,
+            port,
+            self._write,
+            self._scope.cancel,
+            self._around.is_ending,
+        )
         if plain.expects:
             await request.encourage()
         await _handle(handler, request)

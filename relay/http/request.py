@@ -28,13 +28,14 @@ class Request:
     Args:
         rest: what came behind the head already.
         write: sends bytes to the client; returns whether it is still there.
+        cancel: cancels what handles the request, and ends the connection.
         is_ending: whether the server takes no more requests.
     """
 
     __slots__ = ("_chunks", "_framing", "_is_ending", "_left", "_pieces", "_port", "_unsent",
-                 "_write", "address", "closes", "has_sent", "headers", "is_begun", "is_body_in",
-                 "is_ended", "is_gone", "method", "on_gone", "path", "query", "refusal",
-                 "rest")  # fmt: skip
+                 "_write", "address", "cancel", "closes", "has_sent", "headers", "is_begun",
+                 "is_body_in", "is_ended", "is_gone", "method", "on_gone", "path", "query",
+                 "refusal", "rest")  # fmt: skip
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Request:
         address: str,
         port: Port,
         write: Callable[[bytes], Awaitable[bool]],
+        cancel: Callable[[], None],
         is_ending: Callable[[], bool],
     ) -> None:
         self.method = head.method
@@ -50,6 +52,7 @@ class Request:
         self.headers = head.headers
         self.address = address
         self.on_gone: Callable[[], None] | None = None
+        self.cancel = cancel
         self.closes = head.closes
         # What came after the body: the requests that follow.
         self.rest = rest

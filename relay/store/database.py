@@ -103,9 +103,11 @@ class Database:
         """How many connections to Redis there have been."""
         return self._link.connections
 
-    async def call(self, *command: Arg, deadline_s: float = CALL_DEADLINE_S) -> Any:
-        """The reply to one command."""
-        return await self._link.call(*command, deadline_s=deadline_s)
+    async def call(
+        self, *command: Arg, deadline_s: float = CALL_DEADLINE_S, bound: bool = False
+    ) -> Any:
+        """The reply to one command; `bound`: not even a cancellation ends the wait for it."""
+        return await self._link.call(*command, deadline_s=deadline_s, bound=bound)
 
     async def confirm(self, deadline_s: float = CALL_DEADLINE_S) -> None:
         """Raise DatabaseLost unless Redis holds this relay's database; a new one gets its id."""
@@ -122,16 +124,18 @@ class Database:
         await self._marker.compare(partial(self._link.call, always=True))
         await self._marker.accept(self._link.call, self.fsync)
 
-    async def run(self, script_name: str, keys: Sequence[str], args: Iterable[Arg]) -> Any:
-        """The reply of a script; loads it again after Redis forgot it."""
+    async def run(
+        self, script_name: str, keys: Sequence[str], args: Iterable[Arg], *, bound: bool = False
+    ) -> Any:
+        """The reply of a script; loads it again after Redis forgot it. `bound` as in `call`."""
         script = self._scripts[script_name]
         command = (len(keys), *keys, *args)
         try:
-            return await self.call("EVALSHA", script.sha, *command)
+            return await self.call("EVALSHA", script.sha, *command, bound=bound)
         except ReplyError as error:
             if error.code != "NOSCRIPT":
                 raise
-        return await self.call("EVAL", script.text, *command)
+        return await self.call("EVAL", script.text, *command, bound=bound)
 
     async def hash(self, redis_key: str) -> dict[str, str]:
         """All fields of a hash; none when there is none."""

@@ -154,7 +154,10 @@ class LeaseTable:
         await self._db.run("served", [NAMES["leases"]], [lease])
 
     async def settle(self, booking: Booking) -> int:
-        """Book a lease once; see lua/settle.lua. Safe to repeat."""
+        """Book a lease once; see lua/settle.lua. Safe to repeat.
+
+        Cancellation: the answer, or its deadline, comes first.
+        """
         groups: dict[tuple[str, str], list[Arg]] = {}
         for (account_id, model, counter), amount in booking.counters.items():
             groups.setdefault((account_id, model), []).extend((PLACES[counter], amount))
@@ -165,7 +168,7 @@ class LeaseTable:
         args += [*booking.place, booking.account_version]
         for (account_id, model), figures in groups.items():
             args += (account_id, model, len(figures), *figures)
-        return int(await self._db.run("settle", [NAMES["leases"]], args))
+        return int(await self._db.run("settle", [NAMES["leases"]], args, bound=True))
 
     async def heartbeat(self, progress: Iterable[tuple[str, int, int, int]]) -> int:
         """Keep leases alive: (lease, attempt, input tokens, characters sent).

@@ -63,7 +63,7 @@ async def test_two_hundred_clients_of_whom_half_vanish_leave_nothing_behind(rela
     quick = {"anthropic-sim-chunks": "5", "anthropic-sim-delay-ms": "5"}
 
     async def stay(done: list[str]) -> None:
-        async with relay.client(headers={**relay.headers, **quick}) as client:
+        async with relay.client(headers={**relay.headers, **quick}, timeout=6 * SOON_S) as client:
             answer = await client.post("/api/v1/messages", json=STREAM)
             done.append(answer.text)
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from relay import errors, leases, settlements, store
+from relay import errors, leases, store
 from relay.accounts import Accounts, kinds
 from relay.call import CHARS_PER_TOKEN, Call
 from relay.keys import KeyRef, Keys
@@ -191,9 +191,8 @@ async def test_a_process_taken_for_dead_settles_after_all_with_its_own_figures(o
 
 
 async def test_settlements_wait_while_redis_is_away_and_are_written_on_its_return(
-    own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+    own_redis: RedisProcess,
 ):
-    monkeypatch.setattr(settlements, "SETTLE_DEADLINE_S", 0.1)
     async with office_at(own_redis.url) as office:
         async with office.leases.admit("req_1", office.ref, CALL) as one:
             one.was_sent = True
@@ -203,6 +202,16 @@ async def test_settlements_wait_while_redis_is_away_and_are_written_on_its_retur
         await office.leases.settlements.write_all()
         assert await office.store.leases.count() == 0
         assert (await office.total())["requests"] == 1
+
+
+async def test_a_cancelled_request_is_booked_all_the_same(office: Office):
+    with trio.CancelScope() as scope:
+        async with office.leases.admit("req_1", office.ref, CALL) as one:
+            one.was_sent = True
+            scope.cancel()
+    assert scope.cancel_called
+    assert await office.store.leases.count() == 0
+    assert (await office.total())["requests"] == 1
 
 
 async def test_no_admission_while_redis_stalls_and_none_is_left_behind(

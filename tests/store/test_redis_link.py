@@ -47,6 +47,62 @@ async def test_a_cancelled_call_does_not_shift_the_answers_of_others(redis_url: 
         assert await link.call("ECHO", "mine") == b"mine"
 
 
+async def test_a_bound_call_ends_with_its_answer_though_it_is_cancelled(redis_url: str):
+    async with linked(redis_url) as link:
+        await link.call("PING")
+        answer = None
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            answer = await link.call("ECHO", "booked", bound=True)
+            await trio.lowlevel.checkpoint()
+        assert scope.cancelled_caught
+        assert answer == b"booked"
+
+
+@pytest.mark.parametrize("is_up", [True, False], ids=["stalled", "away"])
+async def test_a_bound_call_ends_by_its_deadline_though_it_is_cancelled(
+    own_redis: RedisProcess, is_up: bool
+):
+    assert own_redis.process is not None
+    async with linked(own_redis.url) as link:
+        await link.call("PING")
+        if is_up:
+            os.kill(own_redis.process.pid, signal.SIGSTOP)
+        else:
+            own_redis.kill()
+            with pytest.raises(RedisAway):
+                await link.call("PING", deadline_s=0.2)
+        ends_by_itself = False
+        try:
+            with trio.fail_after(SOON_S), trio.CancelScope() as scope:
+                scope.cancel()
+                with pytest.raises(RedisAway, match="does not answer"):
+                    await link.call("PING", deadline_s=0.2, bound=True)
+                ends_by_itself = True
+            assert ends_by_itself
+        finally:
+            if is_up:
+                os.kill(own_redis.process.pid, signal.SIGCONT)
+
+
+async def test_one_overdue_answer_fails_its_own_call_and_renews_the_connection(
+    own_redis: RedisProcess,
+):
+    assert own_redis.process is not None
+    async with linked(own_redis.url) as link:
+        await link.call("PING")
+        before = link.connections
+        os.kill(own_redis.process.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(RedisAway, match="does not answer") as caught:
+                await link.call("PING", deadline_s=0.2)
+            assert caught.value.maybe_done
+        finally:
+            os.kill(own_redis.process.pid, signal.SIGCONT)
+        assert await link.call("PING", deadline_s=SOON_S) == b"PONG"
+        assert link.connections == before + 1
+
+
 async def test_calls_succeed_again_after_redis_was_killed_and_came_back(own_redis: RedisProcess):
     async with linked(own_redis.url) as link:
         await link.call("SET", "kept", "1")
