@@ -282,6 +282,28 @@ async def test_an_empty_body_message_sends_the_head_at_once() -> None:
         assert (await read_until(client, b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
 
 
+async def test_what_has_no_handler_goes_to_the_other_server_with_its_bytes() -> None:
+    async def other(scope: Any, receive: Any, send: Any) -> None:
+        await read_body(receive)
+        await answer(send, b"other " + scope["raw_path"] + b" ")
+
+    find = on_lane(echo)
+    listeners = await open_listeners("127.0.0.1", 0)
+    start = partial(serve, other, listeners, PATIENT, stop=trio.Event(), drain_timeout_s=0)
+    with trio.fail_after(PROMISE_S):
+        async with trio.open_nursery() as nursery:
+            lane = lambda path: None if path == b"/page" else find(path)  # noqa: E731
+            await nursery.start(partial(start, refuse=refuse, lane=lane))
+            here = Serving(listeners[0].socket.getsockname()[1])
+            data = await here.exchange(
+                b"GET /api HTTP/1.1\r\nhost: h\r\n\r\n"
+                b"POST /page?q HTTP/1.1\r\nhost: h\r\ncontent-length: 1\r\n\r\nx"
+                b"GET /api HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"
+            )
+            nursery.cancel_scope.cancel()
+    assert [data.count(text) for text in (b"GET /api ", b"other /page ", b"other /api ")] == [1] * 3
+
+
 # What is refused
 
 
