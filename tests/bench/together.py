@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import faults_load, fleet, limits_load
+from tests.bench import failures_load, faults_load, fleet, limits_load
+from tests.bench.failures_load import FailuresRow
 from tests.bench.faults_load import BACK_IN_S, REFUSED_IN_S, SLOTS_FREE_IN_S
 from tests.bench.limits_load import LimitRow
 from tests.bench.table import aligned
 
-PARTS = ("limits", "faults")
+PARTS = ("limits", "faults", "failures")
 _QUICK_ROUNDS = 3
 _PAUSE_S, _AWAY_S, _STREAMS = 10.0, 3.0, 100
 Say = Callable[[str], None]
@@ -35,16 +36,18 @@ class Together:
 
     limits: list[LimitRow]
     faults: list[FaultRow]
+    failures: list[FailuresRow]
 
     @property
     def holds(self) -> bool:
         """Whether every limit was exact and every promise kept."""
         are_kept = all(row.measured_s < row.promised_s for row in self.faults)
-        return are_kept and all(row.is_exact for row in self.limits)
+        are_no_worse = all(row.holds for row in self.failures)
+        return are_kept and are_no_worse and all(row.is_exact for row in self.limits)
 
     def values(self) -> list[dict[str, Any]]:
         """The figures for a program."""
-        return [dataclasses.asdict(row) for row in (*self.limits, *self.faults)]
+        return [dataclasses.asdict(row) for row in (*self.limits, *self.faults, *self.failures)]
 
     def text(self) -> str:
         """The tables."""
@@ -57,9 +60,17 @@ class Together:
         if self.faults:
             title = "Faults under load; in each the books agreed to the micro-dollar"
             tables.append(aligned(title, _FAULTS_HEAD, [_fault_cells(one) for one in self.faults]))
+        if self.failures:
+            rows = [_failure_cells(row) for row in self.failures]
+            calls = failures_load.THREADS * failures_load.CALLS
+            title = (
+                f"{calls} calls of the SDK at an upstream that fails, direct and through the relay"
+            )
+            tables.append(aligned(title, _FAILURES_HEAD, rows))
         return "\n\n".join(tables)
 
 
+_FAILURES_HEAD = ["trouble", "accounts", "failed", "relay", "p95 s", "relay s", "no worse"]
 _LIMITS_HEAD = ["limit", "may pass", "passed", "rounds", "exact", "spent at most", "decided in s"]
 _FAULTS_HEAD = ["fault", "promised s", "measured s"]
 
@@ -74,6 +85,11 @@ def _fault_cells(row: FaultRow) -> list[str]:
     return [row.name, f"{row.promised_s:.0f}", f"{row.measured_s:.2f}"]
 
 
+def _failure_cells(row: FailuresRow) -> list[str]:
+    figures = [f"{row.direct_p95_s:.2f}", f"{row.relay_p95_s:.2f}", "yes" if row.holds else "NO"]
+    return [row.name, str(row.accounts), str(row.direct_failed), str(row.relay_failed), *figures]
+
+
 async def run(parts: Sequence[str], folder: Path, say: Say, *, quick: bool) -> Together:
     """Run the parts; `folder` gets a folder for each fleet.
 
@@ -81,7 +97,7 @@ async def run(parts: Sequence[str], folder: Path, say: Say, *, quick: bool) -> T
         StartError: a relay does not run.
         AssertionError: the books do not agree, or a limit was passed.
     """
-    found = Together([], [])
+    found = Together([], [], [])
     if "limits" in parts:
         rounds = _QUICK_ROUNDS if quick else limits_load.ROUNDS
         say(f"limits: {rounds} rounds each")
@@ -90,6 +106,10 @@ async def run(parts: Sequence[str], folder: Path, say: Say, *, quick: bool) -> T
             (await one.books()).check(scopes=rounds * len(found.limits))
     if "faults" in parts:
         found.faults = await _faults(folder, say)
+    if "failures" in parts:
+        for accounts in (1, 2):
+            async with fleet.running(_new(folder, f"failures{accounts}"), relays=1) as one:
+                found.failures += await failures_load.run(one, accounts, say)
     return found
 
 
