@@ -298,7 +298,9 @@ async def test_a_request_waits_for_a_cooldown_that_ends_soon(relay: Running):
         codes.append((await ask(relay))[0])
 
     async with trio.open_nursery() as nursery:
-        for _ in range(4):
+        nursery.start_soon(one)
+        await becomes(relay, "cooling", 1)
+        for _ in range(3):
             nursery.start_soon(one)
     assert codes == [200] * 4
     assert (await states(relay)) == {"ok": 1}
