@@ -63,6 +63,14 @@ def test_a_pictures_bytes_tell_what_it_is(api: Api, kind: str, label: str, resul
     assert sent(api, picture(api, f"data:{label};base64,{text}"), result=result) == own(kind, text)
 
 
+@pytest.mark.parametrize("label", ["image/jpg", "image/pjpeg", "Image/JPG"])
+@apis
+def test_a_label_of_unknown_bytes_has_its_proper_name(api: Api, label: str):
+    part = picture(api, f"data:{label};base64,aGVsbG8=")
+    (turn,) = api.claudes(("user", [part]))
+    assert turn["content"] == [own("image/jpeg", "aGVsbG8=")]
+
+
 @pytest.mark.parametrize("result", [False, True], ids=["message", "result"])
 @apis
 def test_a_picture_in_claudes_own_words_is_labelled_too(api: Api, result: bool):

@@ -96,7 +96,7 @@ _fit_again = lru_cache(maxsize=_MOST_KEPT)(_fit)
 
 def _tool(tool: Json, room: _Room) -> Json:
     """A tool that is strict where it can be."""
-    schema = flat({"properties": {}} | sound(tool["input_schema"]) | {"type": "object"})
+    schema = of_tool(tool["input_schema"])
     known = {name: value for name, value in tool.items() if name != "strict"}
     odd = [name for name in schema["properties"] if not _PROPERTY.fullmatch(name)]
     if odd:
