@@ -67,7 +67,7 @@ class Settings:
     ping_interval_s: float = 15.0
     max_retries: int = 3
     retry_delay_s: float = 0.25
-    retry_timeout_s: float = 5.0
+    retry_timeout_s: float = 2.5
     check_interval_s: float = 300.0
     # Left out of the repr: it may hold a password.
     proxy: str | None = field(default=None, repr=False)
