@@ -119,20 +119,15 @@ async def test_sessions_stay_and_spread(relay: Running):
     assert list(spread.values()) == [20, 20, 20]
 
 
-async def test_a_storm_of_rate_limits_passes_and_service_resumes(relay: Running):
+async def test_a_storm_of_rate_limits_passes_and_the_next_request_is_served(relay: Running):
     await with_three(relay)
-    for secret, wait_s in zip((UPSTREAM_KEY, *OTHER_KEYS), ("19", "6", "18"), strict=True):
+    for secret, wait_s in zip((UPSTREAM_KEY, *OTHER_KEYS), ("9", "1", "8"), strict=True):
         relay.sim.by_key[secret] = Fault(status=429, headers={"retry-after": wait_s})
-    await flood(relay, 3, at_once=3)
+    assert await flood(relay, 3, at_once=3) == {429: 3}
     relay.sim.by_key.clear()
-    async with relay.client(timeout=30) as client:
-        answer = await client.post("/v1/messages", json=BODY)
-        assert answer.status_code == 429
-        assert 3 <= int(answer.headers["retry-after"]) <= 6
-        with trio.fail_after(30):
-            while answer.status_code != 200:
-                await trio.sleep(0.05)
-                answer = await client.post("/v1/messages", json=BODY)
+    # The first account is back within the patience of a request, which waits for it.
+    async with relay.client(timeout=SOON_S) as client:
+        assert (await client.post("/v1/messages", json=BODY)).status_code == 200
     assert await flood(relay, 60, at_once=10) == {200: 60}
 
 
