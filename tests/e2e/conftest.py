@@ -68,6 +68,13 @@ class Running:
         await self.settled()
         return await report(self.ctx.store)
 
+    async def add_accounts(self) -> None:
+        """Two more accounts at the same upstream, beside the one that there is."""
+        for number, secret in enumerate(OTHER_KEYS, 2):
+            await self.ctx.accounts.add(
+                f"account-{number}", secret=secret, base_url=self.sim.base_url
+            )
+
     async def sim_got_a_request(self) -> None:
         """Wait until the upstream has a request."""
         with trio.fail_after(SOON_S):

@@ -42,6 +42,7 @@ def spelled(body: dict) -> list[bytes]:
 async def test_a_model_that_a_key_may_not_use_is_refused_wherever_it_is_named(
     relay: Running, what: str, spelling: int, is_batch: bool
 ):
+    await relay.add_accounts()
     await relay.ctx.keys.edit("alice", models=["claude-haiku-*"])
     more, place = NAMED[what]
     body = spelled({**BODY, "model": HAIKU, **more})[spelling]

@@ -8,7 +8,7 @@ import trio
 
 from relay.simulator import Fault
 
-from .conftest import BODY, OTHER_KEYS, SOON_S, Running
+from .conftest import BODY, SOON_S, Running
 
 SKILL = {"files[]": ("greet/SKILL.md", b"---\nname: greet\n---\nSKILL.md says hello.")}
 
@@ -90,8 +90,7 @@ async def test_a_list_shows_a_keys_own_skills_newest_first_by_pages(relay: Runni
 
 
 async def test_a_request_goes_to_the_account_of_its_skill(relay: Running):
-    for number, secret in enumerate(OTHER_KEYS):
-        await relay.ctx.accounts.add(f"more{number}", secret=secret, base_url=relay.sim.base_url)
+    await relay.add_accounts()
     limited = Fault(status=429, headers={"retry-after": "30"}, error_type="rate_limit_error")
     async with relay.client() as client:
         skill_id = await made(client)

@@ -28,6 +28,7 @@ async def test_two_hundred_at_once_pass_no_strict_budget_whatever_they_name(
 ):
     body = BODIES["everything"]
     async with two_relays(redis_url, tmp_path) as (one, two):
+        await one.add_accounts()
         budget = 5 * held_by(one.ctx.prices, body) + 1
         key = await limited(one, budgets={"total": usd(budget)}, budget_mode="strict")
         codes: Counter[int] = Counter()
