@@ -41,3 +41,10 @@ def test_every_document_that_is_linked_is_there():
 
 def test_the_readme_is_under_two_screens():
     assert len(README.splitlines()) < 100
+
+
+def test_the_index_names_every_document_and_no_other():
+    docs = ROOT / "docs"
+    linked = re.findall(r"\]\(([^)]+)\)", (docs / "README.md").read_text())
+    there = {path.resolve() for path in docs.rglob("*.md")} - {(docs / "README.md").resolve()}
+    assert {(docs / target).resolve() for target in linked} == {*there, ROOT / "SECURITY.md"}
