@@ -191,7 +191,7 @@ async def _retell(
     """Answer with a whole answer in the dialect's own words."""
     body = await collect(reply, opening.MOST_ANSWER_BYTES)
     lease.first_byte_at = time.monotonic()
-    if reply.status == 200:
+    if reply.status == 200 and lease.call.kind == "messages":
         anew = opening.told_as_whole(body)
         body = body if anew is None else anew
         opening.judge(body)

@@ -242,9 +242,9 @@ async def test_a_request_costs_two_scripts_whatever_it_names(
         database = tables[0]._db
         run, call = database.run, database.call
 
-        async def noted_run(name: str, *args: Any) -> Any:
+        async def noted_run(name: str, *args: Any, **options: Any) -> Any:
             called.append(name)
-            return await run(name, *args)
+            return await run(name, *args, **options)
 
         async def noted_call(*command: Any, **options: Any) -> Any:
             if "object:" in str(command) or "homes:" in str(command[1:3]):
