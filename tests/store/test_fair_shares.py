@@ -252,8 +252,8 @@ async def test_a_failed_attempt_waits_for_a_slot_of_another_account(opened: Stor
         await with_account(opened, account, max_concurrency="1")
     await with_keys(opened, ALICE, BOB)
     pool = Pool(opened)
-    await pool.ask(ALICE, "fails", bound="acc_1")
     await pool.ask(BOB, "runs", bound="acc_2")
+    await pool.ask(ALICE, "fails")
 
     async def move_on(waited: str) -> object:
         return await opened.leases.move_on("fails", STAYS, ["acc_1"], limits=LIMITS, waited=waited)
@@ -279,8 +279,8 @@ async def test_a_failed_attempt_that_may_not_wait_is_over(
         await with_account(opened, account, max_concurrency="1")
     await with_keys(opened, ALICE)
     pool = Pool(opened)
-    await pool.ask(ALICE, "fails", bound="acc_1")
     await pool.ask(ALICE, "runs", bound="acc_2")
+    await pool.ask(ALICE, "fails")
     limits = dataclasses.replace(LIMITS, most_waiting=most_waiting)
     assert (
         await opened.leases.move_on("fails", STAYS, ["acc_1"], limits=limits, waited=waited) is None

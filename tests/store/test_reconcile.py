@@ -447,10 +447,10 @@ async def test_an_api_that_stays_away_is_reported_once_a_day_and_asked_again_in_
     assert "could not be compared" in alert["title"]
     (standing,) = await office.reconciler.standings()
     assert "status 500" in standing.key.error
-    asked = len(office.books.asked)
-    await office.reconciler.run_due(NOW + timedelta(minutes=50))
+    asked, now = len(office.books.asked), datetime.now(UTC)
+    await office.reconciler.run_due(now + timedelta(minutes=50))
     assert len(office.books.asked) == asked
-    await office.reconciler.run_due(NOW + timedelta(minutes=61))
+    await office.reconciler.run_due(now + timedelta(minutes=61))
     assert len(office.books.asked) > asked
     assert (await office.reconciler.standings())[0].key.error == ""
 

@@ -494,7 +494,6 @@ NEEDED: dict[str, Json] = {
     "code_interpreter": {"container": "cntr_1"},
     "computer_use_preview": {"display_height": 1, "display_width": 1, "environment": "browser"},
     "file_search": {"vector_store_ids": ["vs_1"]},
-    "mcp": {"server_label": "a"},
 }
 CASES += [
     (
@@ -513,7 +512,8 @@ CASES += [
     for kind in SILENT
 ]  # fmt: skip
 CASES += [
-    (f"the tool {kind}", {"input": "hello", "tools": [{"type": kind, **NEEDED.get(kind, {})}]},
+    (f"the tool {kind}", {"input": "hello", "tools": [
+        {"type": kind, "server_label": "a", **NEEDED.get(kind, {})}]},
      {"messages": HELLO})
     for kind in ELSEWHERE
 ]  # fmt: skip

@@ -144,11 +144,18 @@ def _unpacked(text: str) -> Any:
     return carried.unpack(text)
 
 
+def known_to_openai(tool: Json) -> Json:
+    """A tool of the corpus without the field that only one of its kinds has."""
+    return {name: value for name, value in tool.items()
+            if name != "server_label" or tool["type"] == "mcp"}  # fmt: skip
+
+
 @pytest.mark.parametrize(("asked", "expected"), [case[1:] for case in CASES],
                          ids=[case[0] for case in CASES])  # fmt: skip
 def test_every_request_of_the_corpus_gets_an_answer_in_openais_form(
     asked: Json, expected: Json
 ) -> None:
+    asked = {**asked, "tools": [known_to_openai(tool) for tool in asked.get("tools") or []]}
     frame = frame_for(**asked)
     answer = answers.answer(frame.asked.body, 1, answers.Steering())
     one = stream.Stream(frame)

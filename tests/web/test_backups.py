@@ -3,11 +3,9 @@
 import pytest
 
 from relay import backup
-from relay.accounts import Accounts, kinds
 from relay.backup import backups
 from relay.store import RedisAway, name
 from relay.store.database import pairs
-from relay.vault import Vault
 
 from .conftest import Console
 
@@ -81,12 +79,3 @@ async def test_a_failure_reaches_the_webhooks_straight_while_redis_is_away(
     with pytest.raises(backup.BackupProblem):
         await ctx.backups.make()
     assert sent == ["The backup failed"]
-
-
-async def test_the_audit_names_an_encryption_anew_whoever_asks(console: Console):
-    ctx = console.relay.ctx
-    ring = Vault("n" * 32, ctx.settings.jwt_secret.reveal(), ctx.settings.encrypt_key.reveal())
-    accounts = Accounts(ctx.store, ring, kinds.table(None))
-    assert await accounts.rotate() == 1
-    (entry,) = await ctx.audit.newest(1)
-    assert (entry.action, entry.subject) == ("encryption.rotate", "1 secrets")
