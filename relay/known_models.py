@@ -92,11 +92,7 @@ class KnownModels:
 
     def everywhere(self) -> Iterable[Known]:
         """Every account's models; one that several list comes several times."""
-        return (one for listed in self._by_account.values() for one in listed.values())
-
-    def all(self) -> Mapping[str, Known]:
-        """Every listed model by its name."""
-        return self._by_name
+        return (known for listed in self._by_account.values() for known in listed.values())
 
     async def learn(self, account_id: str, listed: bytes) -> None:
         """Take over an account's list of models; what is no such list changes nothing.

@@ -94,7 +94,7 @@ def told(entry: Mapping[str, Any]) -> Traits:
     capabilities = _object(entry.get("capabilities"))
     efforts = _object(capabilities.get("effort"))
     if isinstance(efforts.get("supported"), bool):
-        named = [one for one in _EFFORTS if _object(efforts.get(one)).get("supported") is True]
+        named = [word for word in _EFFORTS if _object(efforts.get(word)).get("supported") is True]
         known = replace(known, efforts=tuple(named) if efforts["supported"] else ())
     structured = _object(capabilities.get("structured_outputs")).get("supported")
     if isinstance(structured, bool):

@@ -40,7 +40,7 @@ def _listed(
             "batch": {"supported": True},
             "effort": {
                 "supported": efforts > 0,
-                **{one: {"supported": one in _EFFORTS[:efforts]} for one in _EFFORTS},
+                **{word: {"supported": word in _EFFORTS[:efforts]} for word in _EFFORTS},
             },
             "structured_outputs": {"supported": True},
             "thinking": {

@@ -71,9 +71,7 @@ class Running:
     async def add_accounts(self) -> None:
         """Two more accounts at the same upstream, beside the one that there is."""
         for number, secret in enumerate(OTHER_KEYS, 2):
-            await self.ctx.accounts.add(
-                f"account-{number}", secret=secret, base_url=self.sim.base_url
-            )
+            await self.ctx.accounts.add(f"more{number}", secret=secret, base_url=self.sim.base_url)
 
     async def sim_got_a_request(self) -> None:
         """Wait until the upstream has a request."""

@@ -19,8 +19,7 @@ KINDS = ("container", "thread", "credit", "file")
 @pytest.fixture
 async def three(relay: Running) -> AsyncIterator[Running]:
     """A relay with three accounts, each of a workspace of its own."""
-    for number, secret in enumerate(OTHER_KEYS, 2):
-        await relay.ctx.accounts.add(f"more{number}", secret=secret, base_url=relay.sim.base_url)
+    await relay.add_accounts()
     yield relay
     relay.sim.by_key.clear()
 

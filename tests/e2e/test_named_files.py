@@ -90,8 +90,7 @@ async def test_a_request_goes_to_the_account_of_its_file(relay: Running):
 
 
 async def test_a_keys_files_come_to_lie_in_one_account(relay: Running):
-    for number, secret in enumerate(OTHER_KEYS):
-        await relay.ctx.accounts.add(f"more{number}", secret=secret, base_url=relay.sim.base_url)
+    await relay.add_accounts()
     async with relay.client() as client:
         made = [await upload(client) for _ in range(4)]
     homes = {(await relay.ctx.store.objects.read(file_id))["account"] for file_id in made}

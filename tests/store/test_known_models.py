@@ -109,7 +109,7 @@ async def test_an_upstream_cannot_store_without_bound(opened: Store):
         for number in range(5000)
     ]
     await known.learn("acc_1", listed(*entries))
-    assert len(known.all()) == 500
+    assert len(list(known.everywhere())) == 500
     assert len((await opened.models.lists())["acc_1"]) < 200_000
 
 
